@@ -1,0 +1,161 @@
+"""Version 1 of the packed entry: MessagePack, columns as little-endian arrays.
+
+A column of integers is packed as ``[base, step, width, bytes]``: a value is ``base + step * item``, and an item
+takes ``width`` bytes. Timestamps to the second and dictionary indexes take one to four bytes so, not eight.
+"""
+
+import uuid
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .entry import Batch, Columns, Entry
+from .errors import DamagedEntryError, NewerVersionError
+from .names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
+
+__all__ = ["MAX_SENSOR_ID", "TIMESTAMP_LIMITS", "VERSION", "decode", "encode"]
+
+VERSION = 1
+"""The contract version that this release writes, and the newest that it reads."""
+
+MAX_SENSOR_ID = 128
+"""Longest sensor id, in characters."""
+
+TIMESTAMP_LIMITS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""Microseconds of 0001-01-01 and of the last instant of 9999, UTC."""
+
+_WIDTHS = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
+_STEPS = (1_000_000, 1_000)
+
+
+class _Packed(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    base: int
+    step: int
+    width: int
+    data: bytes
+
+
+class _Batch(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    batch_id: bytes
+    rows: int
+    accepted_at: int
+    traceparent: str | None
+    digest: bytes | None
+    notify: bool
+
+
+class _Payload(msgspec.Struct, forbid_unknown_fields=True):
+    group: bytes | None
+    batches: list[_Batch]
+    sensors: list[str]
+    index: _Packed
+    time: _Packed
+    value: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Payload)
+
+
+def encode(entry: Entry) -> dict[bytes, bytes]:
+    """Return the stream fields of `entry`."""
+    columns = entry.columns
+    payload = _Payload(
+        group=None if entry.group is None else entry.group.bytes,
+        batches=[
+            _Batch(b.batch_id.bytes, b.rows, b.accepted_at, b.traceparent, b.digest, b.notify)
+            for b in entry.batches
+        ],
+        sensors=columns.sensor_ids,
+        index=_pack(columns.index.astype(np.int64), base=0, steps=()),
+        time=_pack(columns.timestamps, base=int(columns.timestamps.min(initial=0)), steps=_STEPS),
+        value=columns.values.astype("<f8", copy=False).tobytes(),
+    )
+    return {
+        FIELD_VERSION: b"%d" % VERSION,
+        FIELD_ROWS: b"%d" % len(columns),
+        FIELD_PAYLOAD: _encoder.encode(payload),
+    }
+
+
+def decode(fields: dict[bytes, bytes]) -> Entry:
+    """Read the stream fields of an entry.
+
+    Raises:
+        NewerVersionError: a later release wrote it.
+        DamagedEntryError: it breaks the schema: wrong fields, lengths, ids, values or times.
+    """
+    version = _number(fields, FIELD_VERSION)
+    if version > VERSION:
+        raise NewerVersionError(version)
+    rows = _number(fields, FIELD_ROWS)
+    try:
+        payload = _decoder.decode(fields[FIELD_PAYLOAD])
+        entry = _entry(payload)
+    except KeyError:
+        raise DamagedEntryError("the payload field is missing") from None
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+        raise DamagedEntryError(f"the payload does not follow version {version}: {error}") from error
+    if rows != len(entry.columns):
+        raise DamagedEntryError(f"the entry names {rows} rows and holds {len(entry.columns)}")
+    return entry
+
+
+def _entry(payload: _Payload) -> Entry:
+    columns = Columns(
+        payload.sensors,
+        _unpack(payload.index).astype(np.uint32),
+        _unpack(payload.time),
+        np.frombuffer(payload.value, "<f8"),
+    )
+    batches = [
+        Batch(uuid.UUID(bytes=b.batch_id), b.rows, b.accepted_at, b.traceparent, b.digest, b.notify)
+        for b in payload.batches
+    ]
+    _check(columns, batches)
+    return Entry(None if payload.group is None else uuid.UUID(bytes=payload.group), batches, columns)
+
+
+def _check(columns: Columns, batches: list[Batch]) -> None:
+    rows = len(columns)
+    if rows == 0 or not columns.sensor_ids or not len(columns.index) == len(columns.timestamps) == rows:
+        raise ValueError("columns are empty or of different lengths")
+    if any(b.rows < 1 for b in batches) or sum(b.rows for b in batches) != rows:
+        raise ValueError("the batches' rows do not add up to the columns'")
+    if columns.index.max() >= len(columns.sensor_ids):
+        raise ValueError("an index points past the dictionary")
+    lengths = set(map(len, columns.sensor_ids))
+    if min(lengths) == 0 or max(lengths) > MAX_SENSOR_ID or "\0" in "".join(columns.sensor_ids):
+        raise ValueError("a sensor id is empty, too long or holds NUL")
+    if not np.isfinite(columns.values).all():
+        raise ValueError("a value is not finite")
+    low, high = TIMESTAMP_LIMITS
+    if columns.timestamps.min() < low or columns.timestamps.max() > high:
+        raise ValueError("a timestamp lies outside the years 1 to 9999")
+
+
+def _number(fields: dict[bytes, bytes], name: bytes) -> int:
+    text = fields.get(name, b"")
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < 1:
+        raise DamagedEntryError(f"field {name.decode()!r} is not a positive number: {text[:20]!r}")
+    return int(text)
+
+
+def _pack(values: NDArray[np.int64], base: int, steps: tuple[int, ...]) -> _Packed:
+    items = values - base
+    step = next((s for s in steps if not (items % s).any()), 1)
+    items //= step
+    top = int(items.max(initial=0))
+    width = next(w for w in _WIDTHS if top < 1 << (8 * w))
+    return _Packed(base, step, width, items.astype(_WIDTHS[width]).tobytes())
+
+
+def _unpack(packed: _Packed) -> NDArray[np.int64]:
+    if packed.width not in _WIDTHS:
+        raise ValueError(f"integers of {packed.width} bytes")
+    items = np.frombuffer(packed.data, _WIDTHS[packed.width])
+    low, high = TIMESTAMP_LIMITS
+    if len(items) and not low <= packed.base + packed.step * int(items.max()) <= high:
+        raise ValueError("an integer is out of range")
+    return items.astype(np.int64) * packed.step + packed.base

@@ -1,0 +1,98 @@
+"""The entry as the services hold it: batches, and all their readings as columns."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Batch", "Columns", "Entry"]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Readings as columns; all three arrays have one item a row.
+
+    Attributes:
+        sensor_ids: the dictionary of distinct sensor ids, in no particular order.
+        index: uint32, a row's position in `sensor_ids`.
+        timestamps: int64, microseconds since 1970-01-01 UTC.
+        values: float64.
+    """
+
+    sensor_ids: list[str]
+    index: NDArray[np.uint32]
+    timestamps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "Columns":
+        """Return the chosen rows with the same dictionary."""
+        return Columns(self.sensor_ids, self.index[rows], self.timestamps[rows], self.values[rows])
+
+    @staticmethod
+    def concat(parts: Sequence["Columns"]) -> "Columns":
+        """Join `parts` (at least one) in their order, with one dictionary for all."""
+        if len(parts) == 1:
+            return parts[0]
+        known: dict[str, int] = {}
+        indexes = []
+        for part in parts:
+            codes = [known.setdefault(sensor_id, len(known)) for sensor_id in part.sensor_ids]
+            indexes.append(np.array(codes, np.uint32)[part.index])
+        return Columns(
+            list(known),
+            np.concatenate(indexes),
+            np.concatenate([part.timestamps for part in parts]),
+            np.concatenate([part.values for part in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one request brought.
+
+    Attributes:
+        batch_id: the id that the client was told.
+        rows: how many rows of the entry are this batch's.
+        accepted_at: when ingest accepted it, microseconds since 1970-01-01 UTC.
+        traceparent: W3C trace context of the request, where it is sampled.
+        digest: hash of the readings, for batches with an Idempotency-Key.
+        notify: whether somebody waits to hear that it is stored.
+    """
+
+    batch_id: uuid.UUID
+    rows: int
+    accepted_at: int
+    traceparent: str | None = None
+    digest: bytes | None = None
+    notify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stream entry: whole batches, their rows one after the other in `columns`.
+
+    Attributes:
+        group: ledger id that the anonymous batches share; None where each batch stands for itself.
+        batches: in the order of their rows.
+        columns: the rows of all batches.
+    """
+
+    group: uuid.UUID | None
+    batches: list[Batch]
+    columns: Columns
+
+    def ledger_id(self, batch: Batch) -> uuid.UUID:
+        """Return the ledger row that decides whether `batch` is new: the group's or its own."""
+        return self.group if self.group is not None and batch.batch_id.version == 7 else batch.batch_id
+
+    def spans(self) -> Iterator[tuple[Batch, slice]]:
+        """Yield each batch with the rows that are its own."""
+        start = 0
+        for batch in self.batches:
+            yield batch, slice(start, start + batch.rows)
+            start += batch.rows

@@ -1,0 +1,1 @@
+"""What every process stands on: settings, logs, telemetry, the stream, PostgreSQL, health, errors."""

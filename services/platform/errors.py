@@ -1,0 +1,135 @@
+"""Errors that reach a client: RFC 9457 problem+json with a stable code, one table for all services."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+__all__ = ["KINDS", "Kind", "Problem", "install", "problem_responses"]
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A sort of problem: its HTTP status and its title."""
+
+    status: int
+    title: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "backlog_full": Kind(429, "The backlog is full"),
+    "body_timeout": Kind(408, "The body took too long to arrive"),
+    "body_too_large": Kind(413, "The body is too large"),
+    "database_unavailable": Kind(503, "The database is not available"),
+    "internal": Kind(500, "Internal error"),
+    "invalid_parameter": Kind(422, "A parameter is missing or wrong"),
+    "invalid_readings": Kind(422, "Some readings are wrong"),
+    "key_reused": Kind(422, "The Idempotency-Key was used for another body"),
+    "malformed_body": Kind(422, "The body cannot be read"),
+    "method_not_allowed": Kind(405, "The path does not take this method"),
+    "not_found": Kind(404, "There is nothing at this path"),
+    "query_timeout": Kind(503, "The question took too long"),
+    "stream_full": Kind(503, "The stream's server is out of memory or read-only"),
+    "stream_unavailable": Kind(503, "The stream's server is not available"),
+    "too_many_rows": Kind(413, "The batch has too many readings"),
+    "unknown_batch": Kind(404, "No such batch is known"),
+    "unsupported_encoding": Kind(415, "The content encoding is not supported"),
+    "unsupported_media_type": Kind(415, "The media type is not supported"),
+}
+"""Every code that a client can meet."""
+
+
+class Problem(Exception):  # noqa: N818 -- RFC 9457's own word
+    """An error with a code of `KINDS`, a detail that names the fault and its fix, and members of its own."""
+
+    def __init__(
+        self, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: object
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.kind = KINDS[code]
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.members = members
+
+    def response(self) -> Response:
+        """Return the problem as an HTTP response."""
+        body = {
+            "type": f"urn:millrace:problem:{self.code}",
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.members,
+        }
+        return Response(orjson.dumps(body), self.kind.status, self.headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error that leaves `app` a problem, and none a traceback."""
+
+    async def on_problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101 -- narrows for the type checker
+        return error.response()
+
+    async def on_parameters(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        faults = [
+            {"parameter": str(fault["loc"][-1]), "message": fault["msg"]} for fault in error.errors()
+        ]
+        named = "; ".join(f"{fault['parameter']}: {fault['message']}" for fault in faults)
+        return Problem("invalid_parameter", named, parameters=faults).response()
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        if error.status_code == 405:
+            detail = f"{request.method} is not allowed at {request.url.path}"
+            return Problem("method_not_allowed", detail, error.headers).response()
+        return Problem("not_found", f"there is nothing at {request.url.path}").response()
+
+    async def on_anything(_: Request, __: Exception) -> Response:
+        return Problem("internal", "the fault is ours; the log of the service tells more").response()
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_parameters)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_anything)
+
+
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI responses of a route that can meet `codes`, each code with an example."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        kind = KINDS[code]
+        example = {
+            "type": f"urn:millrace:problem:{code}",
+            "title": kind.title,
+            "status": kind.status,
+            "code": code,
+            "detail": "what is wrong and how to mend it",
+        }
+        response = by_status.setdefault(
+            kind.status,
+            {"description": kind.title, "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}},
+        )
+        response["content"][MEDIA_TYPE]["examples"][code] = {"value": example}
+    return by_status
+
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "enum": sorted(KINDS)},
+        "detail": {"type": "string"},
+    },
+}

@@ -1,0 +1,86 @@
+"""Health that means something: parts report what they lack, readiness is that nothing is lacking."""
+
+import time
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+__all__ = ["Health", "health_routes"]
+
+
+class Health:
+    """What each part of a process lacks, and whether its main loop still turns."""
+
+    def __init__(self, *parts: str, stuck_after: float = 120.0) -> None:
+        """Start with every part not ready.
+
+        Args:
+            parts: names of all that must report before the process is ready.
+            stuck_after: seconds without `beat` after which the process is unhealthy.
+        """
+        self._lacking: dict[str, str | None] = dict.fromkeys(parts, "starting")
+        self._stuck_after = stuck_after
+        self._beat: float | None = None
+
+    def lacks(self, part: str, what: str) -> None:
+        """Report that `part` is not ready and why."""
+        self._lacking[part] = what
+
+    def has(self, part: str) -> None:
+        """Report that `part` is ready."""
+        self._lacking[part] = None
+
+    def beat(self) -> None:
+        """Tell that the main loop turned once more; before the first call it is not judged."""
+        self._beat = time.monotonic()
+
+    def reasons(self) -> dict[str, str]:
+        """Return each part that is not ready, with the reason."""
+        return {part: why for part, why in self._lacking.items() if why is not None}
+
+    def stuck(self) -> float | None:
+        """Return the seconds since the last beat where they are too many."""
+        silent = 0.0 if self._beat is None else time.monotonic() - self._beat
+        return silent if silent > self._stuck_after else None
+
+
+class Healthy(BaseModel):
+    """The process works."""
+
+    status: str = "ok"
+
+
+class Ready(BaseModel):
+    """Whether the process does its work; `reasons` names each part that does not, and why."""
+
+    status: str
+    reasons: dict[str, str] = {}
+
+
+def health_routes(health: Health) -> APIRouter:
+    """Return `/healthz`, `/readyz` and `/metrics`."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz", responses={503: {"description": "The main loop stands still", "model": Ready}})
+    async def healthz(response: Response) -> Healthy | Ready:
+        """Tell whether the process should live on; it asks no other server."""
+        silent = health.stuck()
+        if silent is None:
+            return Healthy()
+        response.status_code = 503
+        return Ready(status="stuck", reasons={"loop": f"no turn for {silent:.0f} s"})
+
+    @router.get("/readyz", responses={503: {"description": "Not ready, with reasons", "model": Ready}})
+    async def readyz(response: Response) -> Ready:
+        """Tell whether the process does its work, and if not, what it lacks."""
+        reasons = health.reasons()
+        response.status_code = 503 if reasons else 200
+        return Ready(status="not ready" if reasons else "ready", reasons=reasons)
+
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    def metrics() -> Response:
+        """Show all metrics in Prometheus form."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router

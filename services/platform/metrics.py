@@ -1,0 +1,76 @@
+"""Every metric, in one place. Prometheus shows them with `_total` behind counters."""
+
+from collections.abc import Callable, Iterable
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from .stream import Backlog
+
+__all__ = [
+    "commit_seconds",
+    "dead_batches",
+    "duplicate_batches",
+    "entries_added",
+    "entry_age_seconds",
+    "late_ranges_noted",
+    "observe",
+    "observe_backlog",
+    "query_seconds",
+    "queue_seconds",
+    "refresh_seconds",
+    "refused_requests",
+    "request_seconds",
+    "rows_accepted",
+    "rows_rejected",
+    "rows_returned",
+    "rows_written",
+    "worker_retries",
+]
+
+_meter = metrics.get_meter("millrace")
+_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+
+
+def _histogram(name: str, description: str) -> metrics.Histogram:
+    return _meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=_SECONDS)
+
+
+rows_accepted = _meter.create_counter("millrace_rows_accepted", "1", "Readings taken into the stream.")
+rows_rejected = _meter.create_counter("millrace_rows_rejected", "1", "Readings refused, by code.")
+refused_requests = _meter.create_counter("millrace_requests_refused", "1", "Requests refused whole, by code.")
+entries_added = _meter.create_counter("millrace_entries_added", "1", "Entries written to the stream.")
+request_seconds = _histogram("millrace_ingest_request_seconds", "From a request's first byte to its answer.")
+queue_seconds = _histogram("millrace_ingest_queue_seconds", "Writing one entry, its fsync included.")
+rows_written = _meter.create_counter("millrace_rows_written", "1", "Readings committed to the database.")
+duplicate_batches = _meter.create_counter("millrace_batches_duplicate", "1", "Batches the ledger knew already.")
+dead_batches = _meter.create_counter("millrace_batches_dead", "1", "Batches made dead letters, by reason.")
+late_ranges_noted = _meter.create_counter("millrace_late_ranges_noted", "1", "Ranges noted for repair.")
+worker_retries = _meter.create_counter("millrace_worker_retries", "1", "Attempts that failed, by what failed.")
+commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: ledger, COPY, commit.")
+entry_age_seconds = _histogram("millrace_worker_entry_age_seconds", "From acceptance to commit, oldest of a write.")
+query_seconds = _histogram("millrace_query_seconds", "From a question to the end of its answer, by route.")
+rows_returned = _meter.create_counter("millrace_query_rows", "1", "Rows sent to clients, by route.")
+refresh_seconds = _histogram("millrace_repair_refresh_seconds", "Refreshing one late range.")
+
+
+def observe(name: str, description: str, read: Callable[[], float | None]) -> None:
+    """Show a gauge whose value is read when somebody looks; None shows nothing."""
+
+    def callback(_: CallbackOptions) -> Iterable[Observation]:
+        value = read()
+        return [] if value is None else [Observation(value)]
+
+    _meter.create_observable_gauge(name, [callback], "1", description)
+
+
+def observe_backlog(read: Callable[[], Backlog | None]) -> None:
+    """Show the backlog as four gauges."""
+
+    def field(name: str) -> Callable[[], float | None]:
+        return lambda: None if (backlog := read()) is None else getattr(backlog, name)
+
+    observe("millrace_backlog_entries", "Entries in the stream, delivered or not.", field("entries"))
+    observe("millrace_backlog_rows", "Readings in the stream, delivered or not.", field("rows"))
+    observe("millrace_backlog_bytes", "Bytes of the entries in the stream.", field("bytes"))
+    observe("millrace_backlog_age_seconds", "Age of the oldest entry in the stream.", field("age"))

@@ -1,0 +1,155 @@
+"""PostgreSQL: pools, the one capability check, and waiting for a schema that is new enough."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import structlog
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from .health import Health
+from .settings import DatabaseSettings
+
+__all__ = [
+    "DATABASE_AWAY",
+    "SCHEMA_NEEDED",
+    "Capability",
+    "capability",
+    "connection_options",
+    "engine",
+    "pool",
+    "wait_for_schema",
+]
+
+log = structlog.get_logger(__name__)
+
+SCHEMA_NEEDED = 1
+"""The schema version (the highest applied migration) that this release's services need."""
+
+DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+"""Errors that say that the database is away, not that the statement is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a database can do.
+
+    Attributes:
+        postgresql: version, such as "18.6".
+        timescaledb: version, or None where the extension is not installed.
+        edition: "full", "apache" (no aggregates, columnstore or policies) or "none".
+        missing: what therefore does not work, a sentence each.
+    """
+
+    postgresql: str
+    timescaledb: str | None
+    edition: str
+    missing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if self.edition == "full":
+            return f"PostgreSQL {self.postgresql} with TimescaleDB {self.timescaledb}"
+        why = f"TimescaleDB {self.timescaledb}, Apache edition" if self.timescaledb else "no TimescaleDB"
+        return f"PostgreSQL {self.postgresql} in plain mode ({why})"
+
+
+async def capability(connection: Any) -> Capability:
+    """Ask a connection what its database can do. This is the one check; services branch on nothing else."""
+    row = await connection.fetchrow(
+        """
+        select current_setting('server_version') as postgresql,
+               (select extversion from pg_extension where extname = 'timescaledb') as timescaledb,
+               current_setting('timescaledb.license', true) as license
+        """
+    )
+    version: str | None = row["timescaledb"]
+    postgresql = row["postgresql"].split()[0]
+    if version is None or row["license"] != "timescale":
+        edition = "none" if version is None else "apache"
+        missing = (
+            "continuous aggregates: measurement_hourly is an ordinary view, computed at each question",
+            "columnstore: rows are stored uncompressed",
+            "chunks, refresh and retention policies",
+        )
+        return Capability(postgresql, version, edition, missing)
+    missing = ()
+    if tuple(int(part) for part in version.split(".")[:2]) < (2, 24):
+        missing = ("compression on COPY: it needs TimescaleDB 2.24 beside continuous aggregates",)
+    return Capability(postgresql, version, "full", missing)
+
+
+def connection_options(settings: DatabaseSettings, **server: str | int) -> dict[str, Any]:
+    """Return asyncpg's connection arguments; `server` are settings of the session, such as statement_timeout."""
+    return {
+        "timeout": settings.connect_timeout,
+        "server_settings": {
+            "application_name": "millrace",
+            "tcp_keepalives_idle": "10",
+            "tcp_keepalives_interval": "5",
+            "tcp_keepalives_count": "3",
+            "client_connection_check_interval": "5000",
+            **{name: str(value) for name, value in server.items()},
+        },
+    }
+
+
+async def pool(url: str, settings: DatabaseSettings, size: int | None = None, **server: str | int) -> asyncpg.Pool:
+    """Return a pool that connects when it is first used; `size` caps it below the setting."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=min(size or settings.pool_size, settings.pool_size),
+        **connection_options(settings, **server),
+    )
+
+
+def engine(url: str, settings: DatabaseSettings, **server: str | int) -> AsyncEngine:
+    """Return SQLAlchemy's engine on asyncpg for `url`, with the session settings `server`."""
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.connect_timeout,
+        pool_pre_ping=True,
+        connect_args=connection_options(settings, **server),
+    )
+
+
+async def wait_for_schema(url: str, settings: DatabaseSettings, health: Health, part: str = "database") -> Capability:
+    """Wait until the database answers and its schema is new enough, saying meanwhile in `health` what lacks."""
+    pause = 0.2
+    while True:
+        try:
+            connection = await asyncpg.connect(url, **connection_options(settings))
+            try:
+                version = await connection.fetchval("select max(version) from schema_migrations")
+                if (version or 0) >= SCHEMA_NEEDED:
+                    health.has(part)
+                    return await capability(connection)
+                problem = f"schema version {version} is older than {SCHEMA_NEEDED}; apply sql/ (millrace schema apply)"
+            finally:
+                await connection.close()
+        except asyncpg.UndefinedTableError:
+            problem = f"the database has no schema yet, version {SCHEMA_NEEDED} is needed; apply sql/"
+        except DATABASE_AWAY as error:
+            problem = f"the database cannot be reached: {type(error).__name__}: {error}"
+        except asyncpg.PostgresError as error:
+            problem = f"the database refuses: {error}"
+        health.lacks(part, problem)
+        log.warning("waiting for the database", action="wait_for_schema", problem=problem)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 5.0)

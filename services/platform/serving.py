@@ -1,0 +1,94 @@
+"""Running a service: one event loop, one HTTP port, a clear line where the port is taken, a graceful end."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from services import __version__
+
+from . import errors
+from .health import Health, health_routes
+
+__all__ = ["StartError", "health_app", "serve", "serving", "stop_signal"]
+
+
+class StartError(Exception):
+    """A process cannot start; the message names the setting to change."""
+
+
+def health_app(title: str, health: Health) -> FastAPI:
+    """Return an app with the operational routes alone, for processes whose work is no HTTP."""
+    app = FastAPI(title=title, version=__version__)
+    errors.install(app)
+    app.include_router(health_routes(health))
+    return app
+
+
+def serve(app: FastAPI, host: str, port: int, setting: str, grace: float) -> None:
+    """Serve `app` until SIGTERM or SIGINT, then finish what is under way within `grace` seconds.
+
+    Raises:
+        StartError: the port is taken; `setting` names the variable that chooses it.
+    """
+    config = _config(app, grace)
+    with _bound(host, port, setting) as listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextlib.asynccontextmanager
+async def serving(app: FastAPI, host: str, port: int, setting: str) -> AsyncIterator[None]:
+    """Serve `app` beside the work of the caller's own loop, who keeps the signals.
+
+    Raises:
+        StartError: the port is taken; `setting` names the variable that chooses it.
+    """
+    server = uvicorn.Server(_config(app, 1.0))
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    with _bound(host, port, setting) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await task
+
+
+def stop_signal() -> asyncio.Event:
+    """Return an event that SIGTERM or SIGINT sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _config(app: FastAPI, grace: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=max(1, int(grace)),
+    )
+
+
+def _bound(host: str, port: int, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(f"port {port} on {host} cannot be had ({error.strerror}); choose another: {setting}") from error
+    listener.setblocking(False)
+    return listener

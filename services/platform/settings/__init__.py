@@ -1,0 +1,36 @@
+"""The one settings tree: defaults here, changed by environment variables, documented from itself.
+
+``MILLRACE_<SECTION>_<NAME>`` sets ``section.name``; the environment wins over the default. Unknown names with
+the prefix are refused, so that a misspelt setting never passes unseen.
+"""
+
+from .describe import describe, markdown
+from .sections import (
+    DatabaseSettings,
+    IngestSettings,
+    LocalSettings,
+    LogSettings,
+    QuerySettings,
+    RedisSettings,
+    RepairSettings,
+    TelemetrySettings,
+    WorkerSettings,
+)
+from .tree import Settings, SettingsError, load
+
+__all__ = [
+    "DatabaseSettings",
+    "IngestSettings",
+    "LocalSettings",
+    "LogSettings",
+    "QuerySettings",
+    "RedisSettings",
+    "RepairSettings",
+    "Settings",
+    "SettingsError",
+    "TelemetrySettings",
+    "WorkerSettings",
+    "describe",
+    "load",
+    "markdown",
+]

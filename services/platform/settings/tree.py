@@ -1,0 +1,83 @@
+"""The root of the settings tree and how it is read."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .sections import (
+    DatabaseSettings,
+    IngestSettings,
+    LocalSettings,
+    LogSettings,
+    QuerySettings,
+    RedisSettings,
+    RepairSettings,
+    TelemetrySettings,
+    WorkerSettings,
+)
+
+__all__ = ["PREFIX", "Settings", "SettingsError", "load", "variables"]
+
+PREFIX = "MILLRACE_"
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a wrong value; the message names the variable and the fix."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, section by section."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="_", env_nested_max_split=1, extra="forbid", frozen=True
+    )
+
+    pg_bin: Path | None = Field(
+        None,
+        description="Folder of PostgreSQL's programs for the one-machine stack and the tests; "
+        "found by itself where it is not set.",
+    )
+    redis: RedisSettings = RedisSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    ingest: IngestSettings = IngestSettings()
+    worker: WorkerSettings = WorkerSettings()
+    query: QuerySettings = QuerySettings()
+    repair: RepairSettings = RepairSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    log: LogSettings = LogSettings()
+    local: LocalSettings = LocalSettings()
+
+
+def variables() -> Iterator[tuple[str, str, str]]:
+    """Yield (environment variable, section or "", field) of every setting."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            for leaf in section.model_fields:
+                yield f"{PREFIX}{name}_{leaf}".upper(), name, leaf
+        else:
+            yield f"{PREFIX}{name}".upper(), "", name
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: an unknown variable with our prefix, or a value that does not fit; values are not shown,
+            as they may be secret.
+    """
+    known = {variable for variable, _, _ in variables()}
+    unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; `millrace config` lists all there are")
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [
+            f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("; ".join(faults)) from None

@@ -1,0 +1,21 @@
+#!lua
+-- Add one entry with its counts and marks, or nothing where a keyed batch clashes.
+-- KEYS: stream, backlog, queued. ARGV: version, rows, payload, then pairs of ledger id and mark.
+-- Returns the ledger ids whose mark in the stream is another one; none when the entry was added.
+local clashes = {}
+for i = 4, #ARGV, 2 do
+  local mark = redis.call('HGET', KEYS[3], ARGV[i])
+  if mark and mark ~= ARGV[i + 1] then
+    clashes[#clashes + 1] = ARGV[i]
+  end
+end
+if #clashes > 0 then
+  return clashes
+end
+redis.call('XADD', KEYS[1], '*', 'v', ARGV[1], 'n', ARGV[2], 'e', ARGV[3])
+redis.call('HINCRBY', KEYS[2], 'rows', ARGV[2])
+redis.call('HINCRBY', KEYS[2], 'bytes', #ARGV[3])
+for i = 4, #ARGV, 2 do
+  redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+end
+return clashes

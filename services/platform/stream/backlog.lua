@@ -1,0 +1,12 @@
+#!lua flags=no-writes,allow-oom
+-- What waits in the stream: entries, rows, bytes, age of the oldest in ms by the server's own clock.
+-- KEYS: stream, backlog.
+local entries = redis.call('XLEN', KEYS[1])
+if entries == 0 then
+  return {0, 0, 0, 0}
+end
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
+local now = redis.call('TIME')
+local age = now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(string.match(oldest, '^%d+'))
+local counts = redis.call('HMGET', KEYS[2], 'rows', 'bytes')
+return {entries, tonumber(counts[1] or 0), tonumber(counts[2] or 0), math.max(age, 0)}

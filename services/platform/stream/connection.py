@@ -1,0 +1,83 @@
+"""Clients of the stream's server, and what that server promises."""
+
+import enum
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from ..settings import RedisSettings
+
+__all__ = ["Durability", "durability", "redis_client", "settings_problem"]
+
+
+class Durability(enum.Enum):
+    """How a write is known to be on disk."""
+
+    REPLY = "appendfsync always: the reply is the proof"
+    WAITAOF = "asked by WAITAOF after each write"
+    NONE = "neither appendfsync always nor WAITAOF"
+
+
+def redis_client(settings: RedisSettings, *, patience: float = 0.0, single: bool = False) -> Redis:
+    """Return a client; nothing connects before the first command.
+
+    Args:
+        settings: where the server is.
+        patience: seconds a reply may take beyond the command timeout, for reads that block.
+        single: keep to one connection, so that WAITAOF speaks of the writes before it.
+    """
+    return Redis.from_url(
+        settings.url.get_secret_value(),
+        protocol=2,
+        socket_timeout=settings.timeout + patience,
+        socket_connect_timeout=settings.timeout,
+        socket_keepalive=True,
+        health_check_interval=0,
+        single_connection_client=single,
+        # A lost connection is tried once more, as after a server's restart; a slow server is not.
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 1, supported_errors=(RedisConnectionError,)),
+    )
+
+
+async def durability(client: Redis) -> Durability:
+    """Tell how the server proves that a write is on disk.
+
+    Servers that hide CONFIG are asked through INFO and WAITAOF alone.
+
+    Raises:
+        redis.exceptions.RedisError: the server is away.
+    """
+    info = await client.info("persistence")
+    if not int(info.get("aof_enabled", 0)):
+        return Durability.NONE
+    if (await _config(client, "appendfsync")) == "always":
+        return Durability.REPLY
+    try:
+        await client.execute_command("WAITAOF", 0, 0, 1)
+    except ResponseError:
+        return Durability.NONE
+    return Durability.WAITAOF
+
+
+async def settings_problem(client: Redis) -> str | None:
+    """Return why the server must not be trusted with the stream, or None.
+
+    Raises:
+        redis.exceptions.RedisError: the server is away.
+    """
+    policy = await _config(client, "maxmemory-policy") or (await client.info("memory")).get("maxmemory_policy")
+    if policy not in {None, "noeviction"}:
+        return f"its maxmemory-policy is {policy}, which drops the whole stream when memory runs out; set noeviction"
+    return None
+
+
+async def _config(client: Redis, name: str) -> str | None:
+    try:
+        found = await client.config_get(name)
+    except ResponseError:
+        return None
+    value = found.get(name) if name in found else found.get(name.encode())
+    return value.decode() if isinstance(value, bytes) else value

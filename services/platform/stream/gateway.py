@@ -1,0 +1,212 @@
+"""Commands on the stream, its group and the keys beside it."""
+
+import enum
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from services.contract import GROUP, StreamNames
+from services.contract.names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
+
+__all__ = ["Backlog", "DeadLetter", "Delivery", "GroupMissingError", "Outcome", "Settlement", "Stream"]
+
+Fields = dict[bytes, bytes]
+
+
+class GroupMissingError(Exception):
+    """The stream or its group is gone; `Stream.ensure_group` makes it again."""
+
+
+class Outcome(enum.StrEnum):
+    """What became of a batch."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the stream, delivered or not. `age` is the oldest entry's, in seconds."""
+
+    entries: int
+    rows: int
+    bytes: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An entry as it was read: its id in the stream and its fields, None where it was deleted meanwhile."""
+
+    entry_id: bytes
+    fields: Fields | None
+
+    @property
+    def rows(self) -> int:
+        """Rows the entry names, 0 where it is damaged."""
+        text = (self.fields or {}).get(FIELD_ROWS, b"")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return len((self.fields or {}).get(FIELD_PAYLOAD, b""))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What could not be stored: why, where from, and the entry's fields that a replay needs."""
+
+    reason: str
+    detail: str
+    fields: Fields
+    batch_id: uuid.UUID | None = None
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What one acknowledgement does: entries with their dead letters, marks to take away, news to tell."""
+
+    entries: list[tuple[Delivery, list[DeadLetter]]] = field(default_factory=list)
+    ledger_ids: list[uuid.UUID] = field(default_factory=list)
+    news: list[tuple[uuid.UUID, Outcome, str]] = field(default_factory=list)
+
+
+class Stream:
+    """The stream and its group. Errors are redis-py's own, but for a lost group."""
+
+    def __init__(self, client: Redis, names: StreamNames) -> None:
+        self.client = client
+        self.names = names
+        folder = resources.files(__package__)
+        add, settle, backlog, janitor = (
+            client.register_script((folder / f"{name}.lua").read_text())
+            for name in ("add", "settle", "backlog", "janitor")
+        )
+        self._add, self._settle, self._backlog, self._janitor = add, settle, backlog, janitor
+
+    async def add(self, fields: Fields, marks: Mapping[uuid.UUID, bytes]) -> set[uuid.UUID]:
+        """Write one entry.
+
+        Args:
+            fields: the encoded entry.
+            marks: each ledger id in it, to the digest of a keyed batch or the batch count of a group.
+
+        Returns:
+            The keyed ids that stand in the stream with another digest. Where there is any, nothing is written.
+        """
+        arguments = [fields[FIELD_VERSION], fields[FIELD_ROWS], fields[FIELD_PAYLOAD]]
+        for ledger_id, mark in marks.items():
+            arguments += (ledger_id.bytes, mark)
+        names = self.names
+        clashes = await self._add([names.stream, names.backlog, names.queued], arguments)
+        return {uuid.UUID(bytes=clash) for clash in clashes}
+
+    async def wait_for_disk(self, timeout: float) -> bool:
+        """Wait at most `timeout` s until this connection's writes are fsynced (WAITAOF); tell whether they are."""
+        local, _ = await self.client.execute_command("WAITAOF", 1, 0, int(timeout * 1000))
+        return bool(local >= 1)
+
+    async def ensure_group(self) -> bool:
+        """Make the stream and its group where they are absent, from the first entry on; tell whether it did."""
+        try:
+            await self.client.xgroup_create(self.names.stream, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" in str(error):
+                return False
+            raise
+        return True
+
+    async def read_new(self, consumer: str, count: int, block: float) -> list[Delivery]:
+        """Read up to `count` entries that nobody was given yet, waiting up to `block` seconds."""
+        return await self._read(consumer, ">", count, max(1, int(block * 1000)))
+
+    async def read_pending(self, consumer: str, after: bytes, count: int) -> list[Delivery]:
+        """Read again up to `count` of the consumer's own pending entries behind `after` (b"0" from the first)."""
+        return await self._read(consumer, after, count, None)
+
+    async def _read(self, consumer: str, start: str | bytes, count: int, block: int | None) -> list[Delivery]:
+        reply = await self._group(
+            self.client.xreadgroup(GROUP, consumer, {self.names.stream: start}, count=count, block=block)
+        )
+        return _deliveries(reply[0][1]) if reply else []
+
+    async def reclaim(self, consumer: str, idle: float, count: int) -> list[Delivery]:
+        """Take over up to `count` entries that another consumer has held for `idle` seconds without a word."""
+        reply = await self._group(
+            self.client.xautoclaim(self.names.stream, GROUP, consumer, int(idle * 1000), count=count)
+        )
+        lost = [Delivery(entry_id, None) for entry_id in (reply[2] if len(reply) > 2 else [])]
+        return _deliveries(reply[1]) + lost
+
+    async def settle(self, settlement: Settlement) -> int:
+        """Acknowledge and delete the settled entries in one step; return how many were still there."""
+        packed = {
+            "entries": [
+                [d.entry_id, d.rows, d.size, [_letter_fields(d, letter) for letter in letters]]
+                for d, letters in settlement.entries
+            ],
+            "ledger_ids": [ledger_id.bytes for ledger_id in settlement.ledger_ids],
+            "told": pack_news(settlement.news) if settlement.news else b"",
+        }
+        names = self.names
+        return int(
+            await self._settle(
+                [names.stream, names.backlog, names.queued, names.dead],
+                [GROUP, names.settled, msgspec.msgpack.encode(packed)],
+            )
+        )
+
+    async def backlog(self) -> Backlog:
+        """Count what waits."""
+        entries, rows, size, age = await self._backlog([self.names.stream, self.names.backlog])
+        return Backlog(entries, max(0, rows), max(0, size), age / 1000)
+
+    async def mark(self, ledger_id: uuid.UUID) -> bytes | None:
+        """Return the mark of a ledger id that stands in the stream: a digest or a batch count."""
+        found: bytes | None = await self.client.hget(self.names.queued, ledger_id.bytes)  # type: ignore[arg-type,misc]
+        return found
+
+    async def remove_idle_consumers(self, idle: float) -> list[str]:
+        """Remove consumers that hold nothing and were idle for `idle` seconds; return their names."""
+        removed = await self._group(self._janitor([self.names.stream], [GROUP, int(idle * 1000)]))
+        return [name.decode() for name in removed]
+
+    async def _group(self, command: Any) -> Any:
+        try:
+            return await command
+        except ResponseError as error:
+            if any(sign in str(error) for sign in ("NOGROUP", "UNBLOCKED", "no longer exists", "no such key")):
+                raise GroupMissingError(str(error)) from error
+            raise
+
+
+def pack_news(news: Sequence[tuple[uuid.UUID, Outcome, str]]) -> bytes:
+    """Pack what is published on the settled channel."""
+    return msgspec.msgpack.encode([(batch_id.bytes, outcome, detail) for batch_id, outcome, detail in news])
+
+
+def unpack_news(message: bytes) -> list[tuple[uuid.UUID, Outcome, str]]:
+    """Read a message of the settled channel."""
+    items = msgspec.msgpack.decode(message, type=list[tuple[bytes, Outcome, str]])
+    return [(uuid.UUID(bytes=batch_id), outcome, detail) for batch_id, outcome, detail in items]
+
+
+def _deliveries(items: Sequence[tuple[bytes, Fields | None]]) -> list[Delivery]:
+    return [Delivery(entry_id, fields or None) for entry_id, fields in items]
+
+
+def _letter_fields(delivery: Delivery, letter: DeadLetter) -> list[bytes | str]:
+    flat: list[bytes | str] = ["reason", letter.reason, "detail", letter.detail, "origin", delivery.entry_id]
+    if letter.batch_id is not None:
+        flat += ["batch_id", str(letter.batch_id)]
+    for name, value in letter.fields.items():
+        flat += [name, value]
+    return flat

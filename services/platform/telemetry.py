@@ -1,0 +1,66 @@
+"""Traces and metrics by OpenTelemetry: Prometheus form at `/metrics`, OTLP/HTTP where an endpoint is set."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from services import __version__
+
+from .settings import TelemetrySettings
+
+__all__ = ["carried", "current_traceparent", "telemetry", "tracer"]
+
+_propagator = TraceContextTextMapPropagator()
+
+tracer = trace.get_tracer("millrace", __version__)
+
+
+@contextmanager
+def telemetry(settings: TelemetrySettings, service: str) -> Iterator[None]:
+    """Set up the process's providers, and flush them at the end."""
+    resource = Resource.create({"service.name": f"millrace-{service}", "service.version": __version__})
+    readers: list[MetricReader] = [PrometheusMetricReader()]
+    tracing = TracerProvider(
+        resource=resource, sampler=ParentBased(root=TraceIdRatioBased(settings.sample_ratio))
+    )
+    if settings.otlp_endpoint:
+        base = settings.otlp_endpoint.rstrip("/")
+        tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
+        readers.append(
+            PeriodicExportingMetricReader(
+                OTLPMetricExporter(f"{base}/v1/metrics"), settings.metric_interval * 1000
+            )
+        )
+    metering = MeterProvider(readers, resource)
+    trace.set_tracer_provider(tracing)
+    metrics.set_meter_provider(metering)
+    try:
+        yield
+    finally:
+        tracing.shutdown()
+        metering.shutdown()
+
+
+def current_traceparent() -> str | None:
+    """Return the W3C traceparent of the span in hand, None where it is not sampled."""
+    if not trace.get_current_span().get_span_context().trace_flags.sampled:
+        return None
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent")
+
+
+def carried(traceparent: str | None) -> trace.Context | None:
+    """Return the context that a traceparent names; None, and so a root span, where there is none."""
+    return _propagator.extract({"traceparent": traceparent}) if traceparent else None
