@@ -1,0 +1,5 @@
+"""`python -m services.cli` is `millrace`."""
+
+from . import main
+
+main()

@@ -1,0 +1,62 @@
+"""How a command starts and how it ends: settings, logs and telemetry first, one clear line where it cannot go on."""
+
+# ruff: noqa: PLC0415 -- a command pays only for what it uses
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from services.platform.settings import Settings, SettingsError, load
+
+__all__ = ["CANNOT", "command", "database_errors", "fail", "service"]
+
+CANNOT = 2
+"""Exit code where a command cannot do its work: wrong settings, a taken port, a server that is away."""
+
+
+def fail(message: object) -> typer.Exit:
+    """Write one line to standard error and return the exit to raise."""
+    typer.echo(f"millrace: {' '.join(str(message).split())}", err=True)
+    return typer.Exit(CANNOT)
+
+
+@contextmanager
+def command() -> Iterator[Settings]:
+    """Yield the settings; those that do not fit end the command in one line."""
+    try:
+        settings = load()
+    except SettingsError as error:
+        raise fail(error) from None
+    yield settings
+
+
+@contextmanager
+def service(name: str) -> Iterator[Settings]:
+    """Yield the settings with logs and telemetry set up for the service `name`, and flush them at the end."""
+    from services.platform.logs import configure
+    from services.platform.serving import StartError
+    from services.platform.telemetry import telemetry
+
+    with command() as settings:
+        configure(settings.log, name)
+        try:
+            with telemetry(settings.telemetry, name):
+                yield settings
+        except StartError as error:
+            raise fail(error) from None
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """End the command in one line where the database is away or refuses."""
+    import asyncpg
+
+    from services.platform.postgres import DATABASE_AWAY
+
+    try:
+        yield
+    except DATABASE_AWAY as error:
+        raise fail(f"the database cannot be reached: {type(error).__name__}: {error}") from None
+    except asyncpg.PostgresError as error:
+        raise fail(f"the database refuses: {error}") from None
