@@ -115,3 +115,21 @@ def schema_apply() -> None:
 
         found = apply(settings.database)
         typer.echo(asyncio.run(found) if inspect.iscoroutine(found) else found)
+
+
+@app.command()
+def config(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Write docs/settings.md.")] = False,
+) -> None:
+    """Show every setting: the value in force, default, unit and meaning. Passwords are masked."""
+    from services.platform.settings import markdown
+
+    from .config import show
+
+    if as_markdown:
+        typer.echo(markdown(), nl=False)
+        return
+    with command() as settings:
+        show(settings, as_json=as_json)

@@ -1,4 +1,4 @@
-"""How a command starts and how it ends: settings, logs and telemetry first, one clear line where it cannot go on."""
+"""How a command starts and how it ends: settings first, and one clear line where it cannot go on."""
 
 # ruff: noqa: PLC0415 -- a command pays only for what it uses
 
@@ -50,7 +50,7 @@ def service(name: str) -> Iterator[Settings]:
 @contextmanager
 def database_errors() -> Iterator[None]:
     """End the command in one line where the database is away or refuses."""
-    import asyncpg
+    import asyncpg.exceptions
 
     from services.platform.postgres import DATABASE_AWAY
 
@@ -58,5 +58,5 @@ def database_errors() -> Iterator[None]:
         yield
     except DATABASE_AWAY as error:
         raise fail(f"the database cannot be reached: {type(error).__name__}: {error}") from None
-    except asyncpg.PostgresError as error:
+    except asyncpg.exceptions.PostgresError as error:
         raise fail(f"the database refuses: {error}") from None

@@ -1,16 +1,18 @@
 """The settings tree, described from itself: for `millrace config` and for the documentation."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
-from sqlalchemy.engine import make_url
 
 from .tree import Settings, variables
 
 __all__ = ["Described", "describe", "markdown"]
 
+_USER_PASSWORD = re.compile(r"(://[^:@/?]*:).*@", re.DOTALL)
+_QUERY_PASSWORD = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
 _HOST_MADE = {"worker.name": "host name and process id"}
 
 
@@ -49,8 +51,8 @@ def markdown() -> str:
         "# Settings",
         "",
         "Written by `make docs` from the settings tree; do not edit. Each is an environment variable;",
-        "`millrace config` shows the values in force. A name with the prefix `MILLRACE_` that is not listed here",
-        "is refused at start-up.",
+        "`millrace config` shows the values in force. A name with the prefix `MILLRACE_` that is not listed",
+        "here is refused at start-up.",
     ]
     current = None
     for item in describe(Settings.model_construct()):
@@ -70,6 +72,11 @@ def _code(text: str) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, SecretStr):
-        return make_url(value.get_secret_value()).render_as_string(hide_password=True)
-    return str(value)
+    return _masked(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)
+
+
+def _masked(url: str) -> str:
+    """Hide the password wherever a URL may carry one, unescaped signs in it too; what is no URL, whole."""
+    if "://" not in url:
+        return "***"
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", url))
