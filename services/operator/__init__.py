@@ -1,0 +1,1 @@
+"""What keeps the database as it should be: applying `sql/`, and refreshing what late readings touched."""

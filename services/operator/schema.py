@@ -1,0 +1,211 @@
+"""Applying `sql/`: init.sql, then the migrations that a database has not had, under one lock.
+
+Everything may be repeated and may run twice at once. What a database has had stands in its own ledger,
+`schema_migrations`, with a hash: a released migration that was changed is refused before anything runs.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import structlog
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+from tenacity import AsyncRetrying, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_random
+
+from services.platform.postgres import DATABASE_AWAY, Capability, capability, connection_options
+from services.platform.settings import DatabaseSettings
+
+from .scram import scram_verifier
+from .scripts import INIT_VERSION, SQL, Migration, included, migrations
+
+__all__ = ["OWNER", "READER", "WRITER", "Applied", "SchemaError", "apply", "bootstrap"]
+
+log = structlog.get_logger(__name__)
+
+OWNER, WRITER, READER = "millrace_owner", "millrace_writer", "millrace_reader"
+
+PATIENCE = 15.0
+"""Seconds to wait for a database that is away, such as one that is just starting."""
+
+LOCK_TIMEOUT = "60s"
+"""Longest wait for the lock or for a table; a change that waits longer would hold up everybody behind it."""
+
+LOCK = 0x6D696C6C72616365
+"""Key of the advisory lock: "millrace"."""
+
+
+class SchemaError(Exception):
+    """The schema cannot be applied; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply did.
+
+    Attributes:
+        capability: what the database can do.
+        version: the schema's version now.
+        migrations: what ran for the first time, in order; empty where there was nothing to do.
+    """
+
+    capability: Capability
+    version: int
+    migrations: tuple[str, ...]
+
+
+async def apply(settings: DatabaseSettings, sql: Path = SQL) -> Applied:
+    """Bring the database of `settings.owner_url` to the newest version in `sql`; set the roles' passwords.
+
+    A database that is newer than `sql` is left as it is.
+
+    Raises:
+        ScriptError: a file breaks the rules of `sql/README.md`.
+        SchemaError: the database is away or refuses, or a released migration was changed.
+    """
+    known = migrations(sql / "migrations")
+    async with _connected(settings.owner_url, settings) as connection:
+        await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+        await connection.execute(f"select pg_advisory_lock({LOCK})")
+        had = await _ledger(connection)
+        pending = _pending(known, had)
+        newest = known[-1].version if known else INIT_VERSION
+        if max(had, default=0) <= newest:
+            await _init(connection, sql, settings)
+            for migration in pending:
+                await _migrate(connection, migration)
+        done = ([] if INIT_VERSION in had else ["0001 init"]) + [str(migration) for migration in pending]
+        version = max(newest, *had, INIT_VERSION)
+        applied = Applied(await capability(connection), version, tuple(done))
+    log.info(
+        "schema applied", action="apply_schema", version=version, did=done, database=str(applied.capability)
+    )
+    return applied
+
+
+async def bootstrap(admin_url: str, settings: DatabaseSettings, sql: Path = SQL) -> None:
+    """Make the database and the role of `settings.owner_url` where they are absent, as superuser.
+
+    Args:
+        admin_url: a superuser's connection to any database of the server.
+        settings: names the database, and the owner's password if it has one.
+        sql: folder of `bootstrap.sql`.
+
+    Raises:
+        SchemaError: the server is away or refuses.
+    """
+    name = make_url(settings.owner_url.get_secret_value()).database
+    admin = make_url(admin_url)
+    async with _connected(SecretStr(admin_url), settings) as connection:
+        if not await connection.fetchval("select true from pg_database where datname = $1", name):
+            quoted = await connection.fetchval("select quote_ident($1)", name)
+            await connection.execute(f"create database {quoted}")
+    inside = SecretStr(admin.set(database=name).render_as_string(hide_password=False))
+    async with _connected(inside, settings) as connection:
+        async for attempt in _contended():
+            with attempt:
+                await connection.execute((sql / "bootstrap.sql").read_text())
+                await _login(connection, OWNER, settings.owner_url)
+
+
+@asynccontextmanager
+async def _connected(url: SecretStr, settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+    try:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(DATABASE_AWAY),
+            stop=stop_after_delay(PATIENCE),
+            wait=wait_random(0.1, 0.5),
+            reraise=True,
+        ):
+            with attempt:
+                connection = await asyncpg.connect(url.get_secret_value(), **connection_options(settings))
+    except DATABASE_AWAY as error:
+        raise SchemaError(f"the database cannot be reached: {type(error).__name__}: {error}") from error
+    try:
+        yield connection
+    except asyncpg.PostgresError as error:
+        raise SchemaError(f"the database refuses: {error}") from error
+    except DATABASE_AWAY as error:
+        raise SchemaError(f"the database went away: {type(error).__name__}: {error}") from error
+    finally:
+        # A session that ends gives its locks back; it is not asked politely when the server hangs.
+        await asyncio.shield(connection.close(timeout=settings.connect_timeout))
+
+
+async def _ledger(connection: asyncpg.Connection) -> dict[int, str | None]:
+    if not await connection.fetchval("select to_regclass('public.schema_migrations') is not null"):
+        return {}
+    rows = await connection.fetch("select version, body_sha256 from schema_migrations")
+    return {row["version"]: row["body_sha256"] for row in rows}
+
+
+def _pending(known: Sequence[Migration], had: dict[int, str | None]) -> list[Migration]:
+    for migration in known:
+        if had.get(migration.version, migration.sha256) != migration.sha256:
+            raise SchemaError(
+                f"migration {migration} was changed after this database had it; restore the released file "
+                "and put the change into a new migration"
+            )
+    return [migration for migration in known if migration.version not in had]
+
+
+async def _init(connection: asyncpg.Connection, sql: Path, settings: DatabaseSettings) -> None:
+    async for attempt in _contended():
+        with attempt:
+            async with connection.transaction():
+                for path in included(sql / "init.sql"):
+                    await _run(connection, path.name, path.read_text())
+                await _login(connection, WRITER, settings.writer_url)
+                await _login(connection, READER, settings.reader_url)
+
+
+async def _migrate(connection: asyncpg.Connection, migration: Migration) -> None:
+    if migration.transactional:
+        async with connection.transaction():
+            await _run(connection, str(migration), migration.body)
+            await _record(connection, migration)
+    else:
+        await _run(connection, str(migration), migration.body)
+        await _record(connection, migration)
+    log.info("migration applied", action="migrate", migration=str(migration))
+
+
+async def _record(connection: asyncpg.Connection, migration: Migration) -> None:
+    await connection.execute(
+        "insert into schema_migrations (version, name, body_sha256) values ($1, $2, $3)",
+        migration.version,
+        migration.name,
+        migration.sha256,
+    )
+
+
+async def _run(connection: asyncpg.Connection, name: str, body: str) -> None:
+    try:
+        await connection.execute(body)
+    except asyncpg.InternalServerError:
+        raise
+    except asyncpg.PostgresError as error:
+        line = f" line {body[: int(error.position)].count(chr(10)) + 1}" if error.position else ""
+        hint = f" ({error.hint})" if error.hint else ""
+        raise SchemaError(f"{name}{line}: {error.message}{hint}") from error
+
+
+async def _login(connection: asyncpg.Connection, role: str, url: SecretStr) -> None:
+    """Let `role` log in with the URL's password; a URL of another name or without one leaves that alone."""
+    parts = make_url(url.get_secret_value())
+    if parts.username == role:
+        password = "" if parts.password is None else f"password '{scram_verifier(str(parts.password))}'"
+        await connection.execute(f"alter role {role} login {password}")
+
+
+def _contended() -> AsyncRetrying:
+    """Try again where another database's apply changes the server's roles at the same moment."""
+    return AsyncRetrying(
+        retry=retry_if_exception(lambda error: "tuple concurrently updated" in str(error)),
+        stop=stop_after_delay(PATIENCE),
+        wait=wait_random(0, 0.2),
+        reraise=True,
+    )
