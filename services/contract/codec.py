@@ -64,8 +64,7 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
     payload = _Payload(
         group=None if entry.group is None else entry.group.bytes,
         batches=[
-            _Batch(b.batch_id.bytes, b.rows, b.accepted_at, b.traceparent, b.digest, b.notify)
-            for b in entry.batches
+            _Batch(b.batch_id.bytes, b.rows, b.accepted_at, b.traceparent, b.digest, b.notify) for b in entry.batches
         ],
         sensors=columns.sensor_ids,
         index=_pack(columns.index.astype(np.int64), base=0, steps=()),

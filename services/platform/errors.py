@@ -23,6 +23,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "batch_dead": Kind(422, "The database refused the batch; it is kept as a dead letter"),
     "backlog_full": Kind(429, "The backlog is full"),
     "body_timeout": Kind(408, "The body took too long to arrive"),
     "body_too_large": Kind(413, "The body is too large"),
@@ -48,9 +49,7 @@ KINDS: Mapping[str, Kind] = {
 class Problem(Exception):  # noqa: N818 -- RFC 9457's own word
     """An error with a code of `KINDS`, a detail that names the fault and its fix, and members of its own."""
 
-    def __init__(
-        self, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: object
-    ) -> None:
+    def __init__(self, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: object) -> None:
         super().__init__(detail)
         self.code = code
         self.kind = KINDS[code]
@@ -80,9 +79,7 @@ def install(app: FastAPI) -> None:
 
     async def on_parameters(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        faults = [
-            {"parameter": str(fault["loc"][-1]), "message": fault["msg"]} for fault in error.errors()
-        ]
+        faults = [{"parameter": str(fault["loc"][-1]), "message": fault["msg"]} for fault in error.errors()]
         named = "; ".join(f"{fault['parameter']}: {fault['message']}" for fault in faults)
         return Problem("invalid_parameter", named, parameters=faults).response()
 

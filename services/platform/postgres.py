@@ -86,10 +86,10 @@ async def capability(connection: Any) -> Capability:
             "chunks, refresh and retention policies",
         )
         return Capability(postgresql, version, edition, missing)
-    missing = ()
+    missing_in_full: tuple[str, ...] = ()
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 24):
-        missing = ("compression on COPY: it needs TimescaleDB 2.24 beside continuous aggregates",)
-    return Capability(postgresql, version, "full", missing)
+        missing_in_full = ("compression on COPY: it needs TimescaleDB 2.24 beside continuous aggregates",)
+    return Capability(postgresql, version, "full", missing_in_full)
 
 
 def connection_options(settings: DatabaseSettings, **server: str | int) -> dict[str, Any]:

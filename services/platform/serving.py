@@ -89,6 +89,8 @@ def _bound(host: str, port: int, setting: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise StartError(f"port {port} on {host} cannot be had ({error.strerror}); choose another: {setting}") from error
+        raise StartError(
+            f"port {port} on {host} cannot be had ({error.strerror}); choose another: {setting}"
+        ) from error
     listener.setblocking(False)
     return listener

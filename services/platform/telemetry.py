@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -31,16 +32,12 @@ def telemetry(settings: TelemetrySettings, service: str) -> Iterator[None]:
     """Set up the process's providers, and flush them at the end."""
     resource = Resource.create({"service.name": f"millrace-{service}", "service.version": __version__})
     readers: list[MetricReader] = [PrometheusMetricReader()]
-    tracing = TracerProvider(
-        resource=resource, sampler=ParentBased(root=TraceIdRatioBased(settings.sample_ratio))
-    )
+    tracing = TracerProvider(resource=resource, sampler=ParentBased(root=TraceIdRatioBased(settings.sample_ratio)))
     if settings.otlp_endpoint:
         base = settings.otlp_endpoint.rstrip("/")
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
         readers.append(
-            PeriodicExportingMetricReader(
-                OTLPMetricExporter(f"{base}/v1/metrics"), settings.metric_interval * 1000
-            )
+            PeriodicExportingMetricReader(OTLPMetricExporter(f"{base}/v1/metrics"), settings.metric_interval * 1000)
         )
     metering = MeterProvider(readers, resource)
     trace.set_tracer_provider(tracing)
@@ -61,6 +58,6 @@ def current_traceparent() -> str | None:
     return carrier.get("traceparent")
 
 
-def carried(traceparent: str | None) -> trace.Context | None:
+def carried(traceparent: str | None) -> Context | None:
     """Return the context that a traceparent names; None, and so a root span, where there is none."""
     return _propagator.extract({"traceparent": traceparent}) if traceparent else None

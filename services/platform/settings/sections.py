@@ -90,7 +90,9 @@ class IngestSettings(Section):
     )
     backlog_entries: PositiveInt = setting(1_000_000, "Backlog at which ingest answers 429.", "entries")
     backlog_age: PositiveFloat = setting(
-        86_400.0, "Age of the oldest entry at which ingest answers 429; must stay below the ledger's horizon.", "s"
+        86_400.0,
+        "Age of the oldest entry at which ingest answers 429; must stay below the ledger's horizon.",
+        "s",
     )
 
 
@@ -107,7 +109,9 @@ class WorkerSettings(Section):
     batch_entries: PositiveInt = setting(512, "Entries after which a transaction is full.", "entries")
     block: PositiveFloat = setting(1.0, "How long a read waits for entries.", "s")
     reclaim_idle: PositiveFloat = setting(
-        30.0, "Idle time after which another consumer's entry is taken over; above the transaction's limit.", "s"
+        30.0,
+        "Idle time after which another consumer's entry is taken over; above the transaction's limit.",
+        "s",
     )
     reclaim_interval: PositiveFloat = setting(5.0, "Time between looks for entries to take over.", "s")
     transaction_timeout: PositiveFloat = setting(20.0, "Longest transaction, and longest wait inside one.", "s")

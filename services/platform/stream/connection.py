@@ -5,12 +5,29 @@ import enum
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from ..settings import RedisSettings
 
-__all__ = ["Durability", "durability", "redis_client", "settings_problem"]
+__all__ = ["STREAM_ERRORS", "Durability", "durability", "is_full", "redis_client", "settings_problem"]
+
+STREAM_ERRORS = (RedisError, OSError, TimeoutError)
+"""What a command on the stream can raise when the server is away, loading, full or read-only."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether the server is there but takes no writes: out of memory, read-only, or its disk fails."""
+    if isinstance(error, BusyLoadingError):
+        return False
+    refused = isinstance(error, ResponseError) and any(sign in str(error) for sign in ("OOM", "MISCONF"))
+    return refused or isinstance(error, OutOfMemoryError | ReadOnlyError)
 
 
 class Durability(enum.Enum):
@@ -56,7 +73,7 @@ async def durability(client: Redis) -> Durability:
     if (await _config(client, "appendfsync")) == "always":
         return Durability.REPLY
     try:
-        await client.execute_command("WAITAOF", 0, 0, 1)
+        await client.execute_command("WAITAOF", 0, 0, 1)  # type: ignore[no-untyped-call]
     except ResponseError:
         return Durability.NONE
     return Durability.WAITAOF
@@ -79,5 +96,8 @@ async def _config(client: Redis, name: str) -> str | None:
         found = await client.config_get(name)
     except ResponseError:
         return None
-    value = found.get(name) if name in found else found.get(name.encode())
+    return {_text(key): _text(value) for key, value in found.items()}.get(name)
+
+
+def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value

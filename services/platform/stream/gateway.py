@@ -1,6 +1,5 @@
 """Commands on the stream, its group and the keys beside it."""
 
-import enum
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,21 +13,15 @@ from redis.exceptions import ResponseError
 from services.contract import GROUP, StreamNames
 from services.contract.names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
-__all__ = ["Backlog", "DeadLetter", "Delivery", "GroupMissingError", "Outcome", "Settlement", "Stream"]
+from .news import Outcome, pack_news
+
+__all__ = ["Backlog", "DeadLetter", "Delivery", "GroupMissingError", "Settlement", "Stream"]
 
 Fields = dict[bytes, bytes]
 
 
 class GroupMissingError(Exception):
     """The stream or its group is gone; `Stream.ensure_group` makes it again."""
-
-
-class Outcome(enum.StrEnum):
-    """What became of a batch."""
-
-    STORED = "stored"
-    DUPLICATE = "duplicate"
-    DEAD = "dead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +104,8 @@ class Stream:
 
     async def wait_for_disk(self, timeout: float) -> bool:
         """Wait at most `timeout` s until this connection's writes are fsynced (WAITAOF); tell whether they are."""
-        local, _ = await self.client.execute_command("WAITAOF", 1, 0, int(timeout * 1000))
-        return bool(local >= 1)
+        reply = await self.client.execute_command("WAITAOF", 1, 0, int(timeout * 1000))  # type: ignore[no-untyped-call]
+        return bool(reply[0] >= 1)
 
     async def ensure_group(self) -> bool:
         """Make the stream and its group where they are absent, from the first entry on; tell whether it did."""
@@ -169,10 +162,15 @@ class Stream:
         entries, rows, size, age = await self._backlog([self.names.stream, self.names.backlog])
         return Backlog(entries, max(0, rows), max(0, size), age / 1000)
 
+    async def memory(self) -> tuple[int, int]:
+        """Return the server's memory in use and its limit in bytes; a limit of 0 is none."""
+        info = await self.client.info("memory")
+        return int(info["used_memory"]), int(info.get("maxmemory", 0))
+
     async def mark(self, ledger_id: uuid.UUID) -> bytes | None:
         """Return the mark of a ledger id that stands in the stream: a digest or a batch count."""
-        found: bytes | None = await self.client.hget(self.names.queued, ledger_id.bytes)  # type: ignore[arg-type,misc]
-        return found
+        found: Any = await self.client.hget(self.names.queued, ledger_id.bytes)  # type: ignore[arg-type]
+        return None if found is None else bytes(found)
 
     async def remove_idle_consumers(self, idle: float) -> list[str]:
         """Remove consumers that hold nothing and were idle for `idle` seconds; return their names."""
@@ -186,17 +184,6 @@ class Stream:
             if any(sign in str(error) for sign in ("NOGROUP", "UNBLOCKED", "no longer exists", "no such key")):
                 raise GroupMissingError(str(error)) from error
             raise
-
-
-def pack_news(news: Sequence[tuple[uuid.UUID, Outcome, str]]) -> bytes:
-    """Pack what is published on the settled channel."""
-    return msgspec.msgpack.encode([(batch_id.bytes, outcome, detail) for batch_id, outcome, detail in news])
-
-
-def unpack_news(message: bytes) -> list[tuple[uuid.UUID, Outcome, str]]:
-    """Read a message of the settled channel."""
-    items = msgspec.msgpack.decode(message, type=list[tuple[bytes, Outcome, str]])
-    return [(uuid.UUID(bytes=batch_id), outcome, detail) for batch_id, outcome, detail in items]
 
 
 def _deliveries(items: Sequence[tuple[bytes, Fields | None]]) -> list[Delivery]:

@@ -1,0 +1,1 @@
+"""Takes readings over HTTP and puts them, checked and columnar, into the stream."""

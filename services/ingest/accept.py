@@ -1,0 +1,141 @@
+"""The way of one request: parameters, admission, body, columns, stream, answer."""
+
+import asyncio
+import hashlib
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive
+
+from services.contract import ANONYMOUS, Columns, keyed_id
+from services.platform import metrics
+from services.platform.errors import Problem
+from services.platform.settings import IngestSettings
+from services.platform.stream import Outcome
+from services.platform.telemetry import carried, current_traceparent, tracer
+
+from .admission import Admission
+from .body import read_body
+from .decoders import Fault, Limits, decode_json
+from .requests import Ack, Asked, asked
+from .store import Receipt, Receipts, ReceiptsUnavailableError
+from .writer import Accepted, StreamWriter, Wish, key_reused
+
+__all__ = ["Acceptance"]
+
+log = structlog.get_logger(__name__)
+
+_STATUS = {Ack.QUEUED: 202, Ack.DURABLE: 200, Ack.STORED: 200}
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Takes batches in. One a process."""
+
+    settings: IngestSettings
+    admission: Admission
+    writer: StreamWriter
+    receipts: Receipts
+
+    async def take(self, query: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
+        """Answer one `POST /ingest`.
+
+        Raises:
+            Problem: whatever the client can mend or must wait for.
+            ClientDisconnect: the client went away before its body had arrived.
+        """
+        began = time.perf_counter()
+        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
+        with tracer.start_as_current_span("ingest", carried(traceparent)) as span:
+            try:
+                response = await self._take(query, headers, receive)
+            except Problem as problem:
+                metrics.refused_requests.add(1, {"code": problem.code})
+                span.set_attribute("millrace.code", problem.code)
+                raise
+            metrics.request_seconds.record(time.perf_counter() - began, {"status": response.status_code})
+            return response
+
+    async def _take(self, query: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
+        wanted = asked(query, headers)
+        self.admission.check()
+        body = await read_body(headers, receive, self.settings)
+        columns, faults = decode_json(body, Limits.now(self.settings), partial=wanted.partial)
+        if faults:
+            metrics.rows_rejected.add(len(faults))
+        wish = Wish(
+            columns,
+            traceparent=current_traceparent(),
+            durable=wanted.ack is not Ack.QUEUED,
+            notify=wanted.ack is Ack.STORED,
+        )
+        if wanted.key is not None:
+            wish.batch_id = keyed_id(ANONYMOUS, wanted.key)
+            wish.digest = _digest(columns)
+            known = await self._known(wish.batch_id, wish.digest)
+            if known is not None:
+                return _answer(wish.batch_id, columns, faults, _STATUS[wanted.ack], repeated=True)
+        accepted = await self.writer.put(wish)
+        metrics.rows_accepted.add(len(columns))
+        log.debug("accepted", action="accept", batch_id=str(accepted.batch_id), rows=len(columns))
+        status = await self._settled(wanted, accepted)
+        return _answer(accepted.batch_id, columns, faults, status, repeated=False)
+
+    async def _known(self, batch_id: uuid.UUID, digest: bytes) -> Receipt | None:
+        """Return the receipt of a key that is stored already; the stream takes whatever is not."""
+        try:
+            receipt = await self.receipts.find(batch_id)
+        except ReceiptsUnavailableError:
+            return None
+        if receipt is None:
+            return None
+        if receipt.digest != digest:
+            raise key_reused()
+        return None if receipt.outcome is Outcome.DEAD else receipt
+
+    async def _settled(self, wanted: Asked, accepted: Accepted) -> int:
+        """Wait for the commit where it was asked for, and return the status of the answer."""
+        if accepted.settled is None:
+            return _STATUS[wanted.ack]
+        try:
+            async with asyncio.timeout(self.settings.stored_timeout):
+                outcome, reason = await accepted.settled
+        except TimeoutError:
+            receipt = await self._late_receipt(accepted.batch_id)
+            if receipt is None:
+                return 202
+            outcome, reason = receipt.outcome, receipt.reason or ""
+        if outcome is Outcome.DEAD:
+            raise Problem(
+                "batch_dead",
+                f"batch {accepted.batch_id} is kept as a dead letter: {reason}",
+                batch_id=str(accepted.batch_id),
+            )
+        return 200
+
+    async def _late_receipt(self, batch_id: uuid.UUID) -> Receipt | None:
+        """Look once into the ledger: the news may have been lost with a connection."""
+        try:
+            return await self.receipts.find(batch_id)
+        except ReceiptsUnavailableError:
+            return None
+
+
+def _digest(columns: Columns) -> bytes:
+    """Hash the readings, in their order; spelling and compression of the body do not matter."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update("\0".join(columns.sensor_ids).encode())
+    for column in (columns.index, columns.timestamps, columns.values):
+        digest.update(column.tobytes())
+    return digest.digest()
+
+
+def _answer(batch_id: uuid.UUID, columns: Columns, faults: list[Fault], status: int, *, repeated: bool) -> Response:
+    body = {"batch_id": str(batch_id), "accepted": len(columns), "rejected": faults}
+    headers = {"Idempotent-Replayed": "true"} if repeated else None
+    return Response(orjson.dumps(body), status, headers, "application/json")

@@ -1,0 +1,69 @@
+"""The ingest service, put together."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from services import __version__
+from services.contract import StreamNames
+from services.platform import errors
+from services.platform.health import Health, health_routes
+from services.platform.settings import Settings
+from services.platform.stream import Durability, Listener, Stream, redis_client
+
+from .accept import Acceptance
+from .admission import Admission
+from .routes import batches, include_ingest
+from .store import Receipts
+from .writer import StreamWriter
+
+__all__ = ["create_app"]
+
+_DISK_LANES = 8
+"""Writers beside each other where each write must be asked for by WAITAOF, up to a second long."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the app; it connects when it starts, and answers 503 until the stream's server is there."""
+    names = StreamNames(settings.redis.stream)
+    stream = Stream(redis_client(settings.redis), names)
+    listener = Listener(redis_client(settings.redis, patience=60.0), names)
+    health = Health("stream")
+    admission = Admission(stream, settings.redis, settings.ingest, health)
+    writer = StreamWriter(listener, settings.ingest.entry_rows, settings.redis.timeout)
+    receipts = Receipts(settings.database)
+
+    async def lanes() -> None:
+        """Start the writers that the server's durability calls for, as soon as it is known."""
+        writer.durability = await admission.durability()
+        count = _DISK_LANES if writer.durability is Durability.WAITAOF else 1
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(writer.run(Stream(redis_client(settings.redis, single=True), names)))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(work()) for work in (admission.run, listener.run, lanes)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await receipts.close()
+            await stream.client.aclose()
+
+    app = FastAPI(
+        title="Millrace ingest",
+        version=__version__,
+        description="Takes readings over HTTP and keeps them safe until they are in the database exactly once.",
+        lifespan=lifespan,
+    )
+    app.state.acceptance = Acceptance(settings.ingest, admission, writer, receipts)
+    errors.install(app)
+    include_ingest(app)
+    app.include_router(batches(stream, receipts))
+    app.include_router(health_routes(health))
+    return app

@@ -1,0 +1,106 @@
+"""Reading a request's body: counted while it arrives, with a deadline, decompressed up to a limit."""
+
+import asyncio
+import io
+import zlib
+from collections.abc import Mapping
+
+import zstandard
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from services.platform.errors import Problem
+from services.platform.settings import IngestSettings
+
+__all__ = ["ENCODINGS", "read_body"]
+
+ENCODINGS = ("gzip", "zstd")
+"""Content encodings that are taken beside identity."""
+
+_OFF_LOOP = 64 * 1024
+_ZSTD_WINDOW = 8 * 1024 * 1024
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: IngestSettings) -> bytes:
+    """Return the decoded body.
+
+    Raises:
+        Problem: `body_too_large`, `body_timeout`, `unsupported_encoding` or `malformed_body`.
+        ClientDisconnect: the client went away.
+    """
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
+    if encoding not in {"identity", "", *ENCODINGS}:
+        detail = f"content encoding {encoding[:40]!r} is not taken; send gzip, zstd or none"
+        raise Problem("unsupported_encoding", detail, {"Accept-Encoding": ", ".join(ENCODINGS)})
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length[:20]) > settings.max_body_bytes:
+        raise _too_large(settings.max_body_bytes, "as sent")
+    try:
+        async with asyncio.timeout(settings.body_timeout):
+            body = await _receive_all(receive, settings.max_body_bytes)
+    except TimeoutError:
+        detail = f"the body did not arrive within {settings.body_timeout:g} s; send smaller batches"
+        raise Problem("body_timeout", detail, {"Connection": "close"}) from None
+    if encoding not in ENCODINGS:
+        return body
+    if len(body) > _OFF_LOOP:
+        return await asyncio.to_thread(_decompress, encoding, body, settings.max_decoded_bytes)
+    return _decompress(encoding, body, settings.max_decoded_bytes)
+
+
+async def _receive_all(receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit, "as sent")
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks) if len(chunks) > 1 else chunk
+
+
+def _decompress(encoding: str, body: bytes, limit: int) -> bytes:
+    try:
+        decoded = _gunzip(body, limit) if encoding == "gzip" else _unzstd(body, limit)
+    except (zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise Problem("malformed_body", f"the body is not {encoding}: {error}") from error
+    if len(decoded) > limit:
+        raise _too_large(limit, "after decompression")
+    return decoded
+
+
+def _gunzip(body: bytes, limit: int) -> bytes:
+    """Read all members of a gzip body, stopping one byte past the limit."""
+    parts: list[bytes] = []
+    room = limit + 1
+    while body and room > 0:
+        member = zlib.decompressobj(wbits=31)
+        part = member.decompress(body, room)
+        parts.append(part)
+        room -= len(part)
+        if not member.eof and room > 0:
+            raise EOFError("it is cut off")
+        body = member.unused_data
+    return b"".join(parts)
+
+
+def _unzstd(body: bytes, limit: int) -> bytes:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    with decompressor.stream_reader(io.BytesIO(body), read_across_frames=True) as reader:
+        decoded = reader.read(limit + 1)
+    if body and not decoded:
+        raise EOFError("it is cut off")
+    return decoded
+
+
+def _too_large(limit: int, when: str) -> Problem:
+    return Problem(
+        "body_too_large",
+        f"the body is larger than {limit} bytes {when}; split the batch",
+        {"Connection": "close"},
+    )

@@ -1,0 +1,141 @@
+"""What every format's readings must hold to, checked on whole columns; each fault names its record."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contract import Columns
+from services.contract.codec import MAX_SENSOR_ID
+from services.platform.errors import Problem
+from services.platform.settings import IngestSettings
+
+from .timestamps import INVALID, parse_timestamps
+
+__all__ = ["Fault", "Limits", "Rows", "checked"]
+
+_SHOWN_FAULTS = 100
+_NAIVE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why one record is refused: its position in the batch, the field (None for all of it), a code, a sentence."""
+
+    index: int
+    field: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most readings of a batch, and the window of timestamps in microseconds since 1970."""
+
+    rows: int
+    oldest: int
+    newest: int
+
+    @staticmethod
+    def now(settings: IngestSettings) -> "Limits":
+        """Return the limits in force at this instant."""
+        now = time.time_ns() // 1000
+        return Limits(
+            settings.max_rows,
+            now - int(settings.max_past * 86_400_000_000),
+            now + int(settings.max_future * 60_000_000),
+        )
+
+
+@dataclass(slots=True)
+class Rows:
+    """A batch as decoded: one item a record that has the right shape, and the faults of those that have not."""
+
+    sensor_ids: Sequence[str]
+    timestamps: Sequence[str]
+    values: NDArray[np.float64]
+    positions: NDArray[np.intp] | None = None
+    faults: list[Fault] = field(default_factory=list)
+
+
+def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list[Fault]]:
+    """Return the good readings and, where `partial` lets a batch be split, the faults of the others.
+
+    Raises:
+        Problem: `invalid_readings` naming the first hundred bad records, where there are any and the batch may
+            not be split, or where no reading is good.
+    """
+    count = len(rows.sensor_ids)
+    codes = {sensor_id: code for code, sensor_id in enumerate(dict.fromkeys(rows.sensor_ids))}
+    columns = Columns(
+        list(codes),
+        np.fromiter(map(codes.__getitem__, rows.sensor_ids), np.uint32, count),
+        parse_timestamps(rows.timestamps),
+        rows.values,
+    )
+    good = _good(columns, limits)
+    if good.all() and not rows.faults:
+        return columns, []
+    faults = sorted(rows.faults + _named(rows, columns, ~good, limits), key=lambda fault: fault.index)
+    if not partial or not good.any():
+        shown = [_shown(fault) for fault in faults[:_SHOWN_FAULTS]]
+        detail = f"{len(faults)} of {count + len(rows.faults)} readings are wrong; the first: {shown[0]['message']}"
+        raise Problem("invalid_readings", detail, errors=shown, rejected=len(faults))
+    return _compact(columns.take(good)), faults[:_SHOWN_FAULTS]
+
+
+def _good(columns: Columns, limits: Limits) -> NDArray[np.bool_]:
+    good = np.isfinite(columns.values)
+    good &= (columns.timestamps >= limits.oldest) & (columns.timestamps <= limits.newest)
+    bad_ids = [code for code, sensor_id in enumerate(columns.sensor_ids) if _id_fault(sensor_id)]
+    if bad_ids:
+        good &= ~np.isin(columns.index, bad_ids)
+    return good
+
+
+def _id_fault(sensor_id: str) -> tuple[str, str] | None:
+    if not sensor_id:
+        return "empty", "sensor_id is empty"
+    if len(sensor_id) > MAX_SENSOR_ID:
+        return "too_long", f"sensor_id has {len(sensor_id)} characters; at most {MAX_SENSOR_ID} are taken"
+    if "\0" in sensor_id:
+        return "nul", "sensor_id holds a NUL character"
+    return None
+
+
+def _named(rows: Rows, columns: Columns, bad: NDArray[np.bool_], limits: Limits) -> list[Fault]:
+    faults = []
+    for row in np.flatnonzero(bad).tolist():
+        position = row if rows.positions is None else int(rows.positions[row])
+        if fault := _id_fault(rows.sensor_ids[row]):
+            faults.append(Fault(position, "sensor_id", *fault))
+        elif not np.isfinite(columns.values[row]):
+            faults.append(Fault(position, "value", "not_finite", "value is not a finite number"))
+        else:
+            code, message = _time_fault(rows.timestamps[row], int(columns.timestamps[row]), limits)
+            faults.append(Fault(position, "timestamp", code, message))
+    return faults
+
+
+def _time_fault(text: str, micros: int, limits: Limits) -> tuple[str, str]:
+    if micros == INVALID:
+        if _NAIVE.match(text):
+            return "naive", f"timestamp {text[:40]!r} has no offset; add Z for UTC"
+        return "not_rfc3339", f"timestamp {text[:40]!r} is not like 2025-10-22T21:00:00Z"
+    if micros < limits.oldest:
+        return "too_old", f"timestamp {text[:40]} is older than this service takes (MILLRACE_INGEST_MAX_PAST)"
+    return "too_new", f"timestamp {text[:40]} lies too far in the future (MILLRACE_INGEST_MAX_FUTURE)"
+
+
+def _shown(fault: Fault) -> dict[str, object]:
+    return {"index": fault.index, "field": fault.field, "code": fault.code, "message": fault.message}
+
+
+def _compact(columns: Columns) -> Columns:
+    """Drop dictionary entries that no row uses any more: a refused id must not enter the stream."""
+    used, index = np.unique(columns.index, return_inverse=True)
+    sensor_ids = [columns.sensor_ids[code] for code in used.tolist()]
+    return Columns(sensor_ids, index.astype(np.uint32), columns.timestamps, columns.values)

@@ -1,0 +1,131 @@
+"""A JSON array of ``{sensor_id, timestamp, value}``, or one such object.
+
+The compiled decoder reads a good body straight into one struct a row; only a body that it refuses is read a
+second time, loosely, to name every record that is wrong.
+"""
+
+import json
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contract import Columns
+from services.platform.errors import Problem
+
+from .checks import Fault, Limits, Rows, checked
+
+__all__ = ["decode_json"]
+
+
+class Reading(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One measured value as a client writes it."""
+
+    sensor_id: str
+    timestamp: str
+    value: float
+
+
+_decoder = msgspec.json.Decoder(list[Reading] | Reading)
+_sensor_id, _timestamp, _value = attrgetter("sensor_id"), attrgetter("timestamp"), attrgetter("value")
+_FIELDS = Reading.__struct_fields__
+_NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
+
+
+def decode_json(body: bytes, limits: Limits, *, partial: bool) -> tuple[Columns, list[Fault]]:
+    """Return the readings of a JSON body as columns, and the faults that `partial` let pass.
+
+    Raises:
+        Problem: `malformed_body`, `too_many_rows` or `invalid_readings`.
+    """
+    positions: NDArray[np.intp] | None = None
+    faults: list[Fault] = []
+    try:
+        decoded = _decoder.decode(body)
+        readings = decoded if isinstance(decoded, list) else [decoded]
+    except (ValueError, RecursionError):
+        items = _loosely(body)
+        _check_count(len(items), limits)
+        readings, positions, faults = _shaped(items)
+    _check_count(len(readings) + len(faults), limits)
+    rows = Rows(
+        list(map(_sensor_id, readings)),
+        list(map(_timestamp, readings)),
+        np.fromiter(map(_value, readings), np.float64, len(readings)),
+        positions,
+        faults,
+    )
+    return checked(rows, limits, partial=partial)
+
+
+def _check_count(count: int, limits: Limits) -> None:
+    if count == 0:
+        raise Problem("malformed_body", "the array is empty; a batch needs at least one reading")
+    if count > limits.rows:
+        raise Problem("too_many_rows", f"{count} readings in one batch; at most {limits.rows} are taken: split it")
+
+
+def _loosely(body: bytes) -> list[Any]:
+    """Read a body that may hold wrong records and the NaN and Infinity that some encoders write."""
+    try:
+        items = json.loads(body, parse_constant=str)
+    except UnicodeDecodeError as error:
+        raise Problem("malformed_body", f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise Problem("malformed_body", f"the body is not JSON: {error.msg} at character {error.pos}") from error
+    except (RecursionError, ValueError) as error:
+        raise Problem(
+            "malformed_body", "the body is not JSON that can be read: too deep or a number too long"
+        ) from error
+    if isinstance(items, dict):
+        return [items]
+    if not isinstance(items, list):
+        raise Problem("malformed_body", "the body must be a JSON array of readings or one reading")
+    return items
+
+
+def _shaped(items: list[Any]) -> tuple[list[Reading], NDArray[np.intp], list[Fault]]:
+    readings, positions, faults = [], [], []
+    for index, item in enumerate(items):
+        fault = _fault(index, item)
+        if fault is None:
+            readings.append(Reading(item["sensor_id"], item["timestamp"], _number(item["value"])))
+            positions.append(index)
+        else:
+            faults.append(fault)
+    return readings, np.array(positions, np.intp), faults
+
+
+def _fault(index: int, item: Any) -> Fault | None:
+    if not isinstance(item, dict):
+        return Fault(index, None, "not_an_object", "a reading must be an object with sensor_id, timestamp and value")
+    for name in _FIELDS:
+        if name not in item:
+            return Fault(index, name, "missing", f"{name} is missing")
+    for name in item:
+        if name not in _FIELDS:
+            return Fault(index, name[:64], "unknown_field", f"{name[:64]!r} is not a field of a reading")
+    for name in ("sensor_id", "timestamp"):
+        if not isinstance(item[name], str):
+            return Fault(index, name, "wrong_type", f"{name} must be a string")
+        if not item[name].isascii() and not _encodable(item[name]):
+            return Fault(index, name, "not_unicode", f"{name} holds half of a surrogate pair")
+    value = item["value"]
+    if isinstance(value, str) and value in _NOT_FINITE:
+        return Fault(index, "value", "not_finite", "value is not a finite number")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Fault(index, "value", "wrong_type", "value must be a number")
+    return None
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _number(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")

@@ -1,0 +1,199 @@
+"""The routes: `/ingest` as a bare ASGI callable behind a documented route, and `/batches/{batch_id}`."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from services.contract import group_of, position_of
+from services.platform.errors import Problem, problem_responses
+from services.platform.stream import STREAM_ERRORS, Outcome, Stream
+
+from .accept import Acceptance
+from .requests import Ack
+from .store import Receipt, Receipts, ReceiptsUnavailableError
+
+__all__ = ["batches", "include_ingest"]
+
+
+class Rejected(BaseModel):
+    """A record that was refused."""
+
+    index: int
+    field: str | None
+    code: str
+    message: str
+
+
+class IngestAnswer(BaseModel):
+    """What became of a request's readings; `rejected` names the first hundred refused ones."""
+
+    batch_id: uuid.UUID
+    accepted: int = Field(ge=1)
+    rejected: list[Rejected]
+
+
+class BatchStatus(BaseModel):
+    """Where a batch is: in the stream, committed, committed with a repeat refused, or a dead letter."""
+
+    batch_id: uuid.UUID
+    status: Literal["queued", "stored", "duplicate", "dead"]
+    committed_at: datetime | None = None
+    reason: str | None = None
+
+
+class IngestRoute(APIRoute):
+    """A route that FastAPI documents and that answers as a bare ASGI callable.
+
+    At ten thousand requests a second, request objects and dependency solving would cost more than the work.
+    """
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        acceptance: Acceptance = scope["app"].state.acceptance
+        try:
+            response = await acceptance.take(scope["query_string"], dict(scope["headers"]), receive)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+
+def include_ingest(app: FastAPI) -> None:
+    """Add `POST /ingest` to `app`, whose state must hold the `acceptance`."""
+    app.router.add_api_route(
+        "/ingest",
+        _documented,
+        methods=["POST"],
+        route_class_override=IngestRoute,
+        summary="Take a batch of readings",
+        tags=["ingest"],
+        response_model=IngestAnswer,
+        responses={
+            200: {
+                "description": "Taken as far as `ack` asks",
+                "content": {"application/json": {"example": _ANSWER}},
+            },
+            202: {"description": "In the stream, not yet further", "model": IngestAnswer},
+            **problem_responses(
+                "backlog_full",
+                "batch_dead",
+                "body_timeout",
+                "body_too_large",
+                "invalid_parameter",
+                "invalid_readings",
+                "key_reused",
+                "malformed_body",
+                "stream_full",
+                "stream_unavailable",
+                "too_many_rows",
+                "unsupported_encoding",
+                "unsupported_media_type",
+            ),
+        },
+        openapi_extra=_REQUEST,
+    )
+
+
+async def _documented(
+    ack: Annotated[Ack, Query(description="How far the answer promises.")] = Ack.DURABLE,
+    partial: Annotated[bool, Query(description="Take the good readings and list the bad ones.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Repeating a request with its key stores it once.",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
+        ),
+    ] = None,
+) -> None:
+    """Take a JSON array of readings, or one reading, as one batch: all of it or, with `partial`, its good part.
+
+    Without an Idempotency-Key a client's own retry is at-least-once; with one it is exactly-once.
+    """
+
+
+def batches(stream: Stream, receipts: Receipts) -> APIRouter:
+    """Return `GET /batches/{batch_id}`."""
+    router = APIRouter(tags=["ingest"])
+
+    @router.get(
+        "/batches/{batch_id}",
+        responses=problem_responses("unknown_batch", "invalid_parameter", "database_unavailable", "stream_unavailable"),
+        response_model_exclude_none=True,
+    )
+    async def batch(
+        batch_id: Annotated[uuid.UUID, Path(description="From the answer to `/ingest`.")], request: Request
+    ) -> BatchStatus:
+        """Tell what became of a batch: queued, stored, duplicate (stored, a repeat was refused) or dead."""
+        if request.query_params:
+            raise Problem("invalid_parameter", "this route takes no query parameters")
+        try:
+            found = await receipts.find(batch_id)
+            if found is None:
+                if await _queued(stream, batch_id):
+                    return BatchStatus(batch_id=batch_id, status="queued")
+                # It may have left the stream for the ledger between the two looks.
+                found = await receipts.find(batch_id)
+        except ReceiptsUnavailableError:
+            raise Problem("database_unavailable", "the ledger cannot be read now", {"Retry-After": "2"}) from None
+        except STREAM_ERRORS:
+            raise Problem("stream_unavailable", "the stream cannot be asked now", {"Retry-After": "1"}) from None
+        if found is None:
+            detail = f"batch {batch_id} was never taken here, or longer ago than the ledger remembers"
+            raise Problem("unknown_batch", detail)
+        return _status(batch_id, found)
+
+    return router
+
+
+async def _queued(stream: Stream, batch_id: uuid.UUID) -> bool:
+    if await stream.mark(batch_id) is not None:
+        return True
+    position = position_of(batch_id)
+    count = await stream.mark(group_of(batch_id)) if position else None
+    return count is not None and position <= int(count)
+
+
+def _status(batch_id: uuid.UUID, receipt: Receipt) -> BatchStatus:
+    dead = receipt.outcome is Outcome.DEAD
+    return BatchStatus(
+        batch_id=batch_id,
+        status=receipt.outcome.value,
+        committed_at=None if dead else receipt.committed_at,
+        reason=receipt.reason,
+    )
+
+
+_READING = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["sensor_id", "timestamp", "value"],
+    "properties": {
+        "sensor_id": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^\\u0000]*$"},
+        "timestamp": {"type": "string", "format": "date-time", "description": "RFC 3339, with an offset."},
+        "value": {"type": "number"},
+    },
+}
+_EXAMPLE = [{"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}]
+_ANSWER = {"batch_id": "019a0b1c-8f00-7000-8000-000000000001", "accepted": 1, "rejected": []}
+_REQUEST: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "At most 50,000 readings and 8 MiB as sent; `Content-Encoding` gzip or zstd is taken.",
+        "content": {
+            "application/json": {
+                "schema": {"oneOf": [{"type": "array", "minItems": 1, "items": _READING}, _READING]},
+                "example": _EXAMPLE,
+            }
+        },
+    }
+}

@@ -1,0 +1,202 @@
+"""Group commit: requests that wait at the same moment share one stream entry and one fsync."""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+
+import structlog
+
+from services.contract import Batch, Columns, Entry, encode, member_id, new_group
+from services.contract.ids import MAX_GROUP
+from services.platform import metrics
+from services.platform.errors import Problem
+from services.platform.stream import STREAM_ERRORS, Durability, Listener, Outcome, Stream, is_full
+
+__all__ = ["Accepted", "StreamWriter", "Wish"]
+
+log = structlog.get_logger(__name__)
+
+Settled = asyncio.Future[tuple[Outcome, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A batch in the stream: its id, and for who asked, the promise of what becomes of it."""
+
+    batch_id: uuid.UUID
+    settled: Settled | None
+
+
+@dataclass(slots=True)
+class Wish:
+    """A batch that wants into the stream.
+
+    Attributes:
+        columns: its readings.
+        batch_id: of a keyed batch; an anonymous one gets its id with its place in an entry.
+        digest: of a keyed batch.
+        traceparent: of a sampled request.
+        durable: whether to wait for the disk.
+        notify: whether to hear what becomes of it.
+    """
+
+    columns: Columns
+    batch_id: uuid.UUID | None = None
+    digest: bytes | None = None
+    traceparent: str | None = None
+    durable: bool = True
+    notify: bool = False
+    accepted_at: int = field(default_factory=lambda: time.time_ns() // 1000)
+    done: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class StreamWriter:
+    """Writes wishes to the stream, one entry at a time; what arrives meanwhile shares the next entry."""
+
+    def __init__(self, listener: Listener, entry_rows: int, disk_timeout: float) -> None:
+        self._listener = listener
+        self._entry_rows = entry_rows
+        self._disk_timeout = disk_timeout
+        self._waiting: deque[Wish] = deque()
+        self._arrived = asyncio.Event()
+        self.durability = Durability.REPLY
+
+    async def put(self, wish: Wish) -> Accepted:
+        """Return when the batch is in the stream, and for a durable one, on disk.
+
+        Raises:
+            Problem: `key_reused`, `stream_full` or `stream_unavailable`.
+        """
+        self._waiting.append(wish)
+        self._arrived.set()
+        return await wish.done
+
+    async def run(self, stream: Stream) -> None:
+        """Write for ever. Several may run, each on a stream of its own connection."""
+        while True:
+            await self._arrived.wait()
+            wishes = self._next_entry()
+            if not self._waiting:
+                self._arrived.clear()
+            if wishes:
+                await self._write(stream, wishes)
+
+    def _next_entry(self) -> list[Wish]:
+        """Take wishes of one durability until an entry is full; twins of one key go into separate entries."""
+        taken: list[Wish] = []
+        left: deque[Wish] = deque()
+        rows, keys = 0, set()
+        while self._waiting and len(taken) < MAX_GROUP:
+            wish = self._waiting.popleft()
+            if wish.done.cancelled():
+                continue
+            full = bool(taken) and rows + len(wish.columns) > self._entry_rows
+            apart = self.durability is Durability.WAITAOF and taken and taken[0].durable != wish.durable
+            if full or apart or wish.batch_id in keys:
+                left.append(wish)
+                if full:
+                    break
+                continue
+            if wish.batch_id is not None:
+                keys.add(wish.batch_id)
+            rows += len(wish.columns)
+            taken.append(wish)
+        self._waiting.extendleft(reversed(left))
+        return taken
+
+    async def _write(self, stream: Stream, wishes: list[Wish]) -> None:
+        began = time.perf_counter()
+        try:
+            while wishes:
+                accepted = await self._try(stream, wishes)
+                if accepted is not None:
+                    break
+                wishes = [wish for wish in wishes if not wish.done.done()]
+            else:
+                return
+            if wishes[0].durable and self.durability is Durability.WAITAOF:
+                await self._reach_disk(stream)
+        except asyncio.CancelledError:
+            self._fail(wishes, Problem("stream_unavailable", "the service is stopping", {"Retry-After": "1"}))
+            raise
+        except Problem as problem:
+            self._fail(wishes, problem)
+        except STREAM_ERRORS as error:
+            log.warning("an entry could not be written", action="add", error=str(error))
+            self._fail(wishes, _as_problem(error))
+        except Exception as error:
+            log.exception("an entry could not be made", action="add")
+            self._fail(wishes, error)
+        else:
+            metrics.queue_seconds.record(time.perf_counter() - began)
+            metrics.entries_added.add(1)
+            for wish, result in zip(wishes, accepted, strict=True):
+                if not wish.done.done():
+                    wish.done.set_result(result)
+
+    async def _try(self, stream: Stream, wishes: list[Wish]) -> list[Accepted] | None:
+        """Write one entry; None, with the clashing wishes failed, where a key stands there with another body."""
+        entry, marks = _entry(wishes)
+        settled = [self._listener.expect(batch.batch_id) if batch.notify else None for batch in entry.batches]
+        written = False
+        try:
+            clashes = await stream.add(encode(entry), marks)
+            written = not clashes
+        finally:
+            if not written:
+                for future in settled:
+                    if future is not None:
+                        future.cancel()
+        if not clashes:
+            return [Accepted(batch.batch_id, future) for batch, future in zip(entry.batches, settled, strict=True)]
+        self._fail([wish for wish in wishes if wish.batch_id in clashes], key_reused())
+        return None
+
+    async def _reach_disk(self, stream: Stream) -> None:
+        if not await stream.wait_for_disk(self._disk_timeout):
+            raise Problem(
+                "stream_unavailable",
+                "the stream's server did not confirm the disk in time",
+                {"Retry-After": "1"},
+            )
+
+    @staticmethod
+    def _fail(wishes: list[Wish], error: Exception) -> None:
+        for wish in wishes:
+            if not wish.done.done():
+                wish.done.set_exception(error)
+
+
+def key_reused() -> Problem:
+    """Return the problem of a key that came with another body."""
+    return Problem(
+        "key_reused",
+        "this Idempotency-Key was sent with other readings before; use a new key for new readings",
+    )
+
+
+def _entry(wishes: list[Wish]) -> tuple[Entry, dict[uuid.UUID, bytes]]:
+    group = new_group()
+    anonymous = 0
+    batches = []
+    marks: dict[uuid.UUID, bytes] = {}
+    for wish in wishes:
+        if wish.batch_id is None:
+            anonymous += 1
+            batch_id = member_id(group, anonymous)
+        else:
+            batch_id = wish.batch_id
+            marks[batch_id] = wish.digest or b""
+        batches.append(Batch(batch_id, len(wish.columns), wish.accepted_at, wish.traceparent, wish.digest, wish.notify))
+    if anonymous:
+        marks[group] = b"%d" % anonymous
+    return Entry(group, batches, Columns.concat([wish.columns for wish in wishes])), marks
+
+
+def _as_problem(error: BaseException) -> Problem:
+    if is_full(error):
+        detail = "the stream's server takes no writes: it is out of memory, read-only, or its disk fails"
+        return Problem("stream_full", detail, {"Retry-After": "5"})
+    return Problem("stream_unavailable", "the stream's server cannot be reached", {"Retry-After": "1"})

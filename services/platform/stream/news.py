@@ -1,0 +1,88 @@
+"""News of settled batches: workers tell on a channel, requests that wait for `ack=stored` hear."""
+
+import asyncio
+import contextlib
+import enum
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from services.contract import StreamNames
+
+from .connection import STREAM_ERRORS
+
+__all__ = ["Listener", "News", "Outcome", "pack_news", "unpack_news"]
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(enum.StrEnum):
+    """What became of a batch."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    DEAD = "dead"
+
+
+News = tuple[uuid.UUID, Outcome, str]
+"""A batch, what became of it, and for a dead one the reason."""
+
+
+def pack_news(news: Sequence[News]) -> bytes:
+    """Pack what is published on the settled channel."""
+    return msgspec.msgpack.encode([(batch_id.bytes, outcome, detail) for batch_id, outcome, detail in news])
+
+
+def unpack_news(message: bytes) -> list[News]:
+    """Read a message of the settled channel."""
+    items = msgspec.msgpack.decode(message, type=list[tuple[bytes, Outcome, str]])
+    return [(uuid.UUID(bytes=batch_id), outcome, detail) for batch_id, outcome, detail in items]
+
+
+class Listener:
+    """Hears the settled channel for all requests of a process."""
+
+    def __init__(self, client: Redis, names: StreamNames) -> None:
+        """Listen with `client`, whose replies may take any time."""
+        self._client = client
+        self._channel = names.settled
+        self._waiting: dict[uuid.UUID, list[asyncio.Future[tuple[Outcome, str]]]] = {}
+
+    def expect(self, batch_id: uuid.UUID) -> asyncio.Future[tuple[Outcome, str]]:
+        """Return what will become of a batch; ask before its entry is written, or the news may be missed."""
+        future: asyncio.Future[tuple[Outcome, str]] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(batch_id, [])
+        waiting.append(future)
+
+        def forget(_: object) -> None:
+            waiting.remove(future)
+            if not waiting:
+                self._waiting.pop(batch_id, None)
+
+        future.add_done_callback(forget)
+        return future
+
+    async def run(self) -> None:
+        """Listen for ever, through the server's restarts. What is missed meanwhile the ledger still tells."""
+        while True:
+            try:
+                async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(self._channel)
+                    while True:
+                        message = await channel.get_message(timeout=30.0)
+                        if message is not None:
+                            self._tell(unpack_news(message["data"]))
+            except STREAM_ERRORS as error:
+                log.warning("lost the settled channel", action="listen", error=str(error))
+                with contextlib.suppress(*STREAM_ERRORS):
+                    await self._client.connection_pool.disconnect()
+                await asyncio.sleep(0.5)
+
+    def _tell(self, news: list[News]) -> None:
+        for batch_id, outcome, detail in news:
+            for future in list(self._waiting.get(batch_id, ())):
+                if not future.done():
+                    future.set_result((outcome, detail))
