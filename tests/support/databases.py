@@ -1,0 +1,99 @@
+"""A database for each test, copied from one whose schema was applied once in the session."""
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+
+import asyncpg
+from pydantic import SecretStr
+
+from services.local.credentials import Credentials
+from services.local.postgres import PostgresServer
+from services.operator.schema import apply, bootstrap
+from services.platform.settings import DatabaseSettings
+
+__all__ = ["Databases", "TestDatabase"]
+
+TEMPLATE = "template_sensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TestDatabase:
+    """A database of one test.
+
+    Attributes:
+        mode: "timescaledb" or "plain".
+        name: of the database.
+        settings: the connections of owner, writer and reader.
+        superuser_url: for what none of them may do.
+        server: what it stands on.
+    """
+
+    __test__ = False
+
+    mode: str
+    name: str
+    settings: DatabaseSettings
+    superuser_url: str
+    server: PostgresServer
+
+
+class Databases:
+    """Makes databases on one server."""
+
+    def __init__(self, mode: str, server: PostgresServer, credentials: Credentials) -> None:
+        self.mode = mode
+        self.server = server
+        self._credentials = credentials
+        self._numbers = itertools.count(1)
+        self._ready = False
+
+    def create(self) -> TestDatabase:
+        """Return a fresh database with the schema in it."""
+        return asyncio.run(self._create())
+
+    def empty(self) -> TestDatabase:
+        """Return a database that only bootstrap.sql has seen."""
+        database = self._describe(f"empty_{next(self._numbers)}")
+        asyncio.run(bootstrap(self.server.superuser_url, database.settings))
+        return database
+
+    def drop(self, database: TestDatabase) -> None:
+        """Drop a database, whoever is still connected."""
+        asyncio.run(self._run(f"drop database if exists {database.name} with (force)"))
+
+    async def _create(self) -> TestDatabase:
+        if not self._ready:
+            await self._make_template()
+        database = self._describe(f"test_{next(self._numbers)}")
+        await self._run(f"create database {database.name} template {TEMPLATE} owner millrace_owner")
+        return database
+
+    async def _make_template(self) -> None:
+        template = self._describe(TEMPLATE).settings
+        await bootstrap(self.server.superuser_url, template)
+        await apply(template)
+        # TimescaleDB's scheduler would sit in the template, and a template must have no sessions.
+        await self._run(
+            f"alter database {TEMPLATE} allow_connections false",
+            f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{TEMPLATE}'",
+        )
+        self._ready = True
+
+    def _describe(self, name: str) -> TestDatabase:
+        server, words = self.server, self._credentials
+        settings = DatabaseSettings(
+            owner_url=SecretStr(server.url("millrace_owner", words.owner, name)),
+            writer_url=SecretStr(server.url("millrace_writer", words.writer, name)),
+            reader_url=SecretStr(server.url("millrace_reader", words.reader, name)),
+        )
+        superuser_url = server.url("postgres", words.superuser, name)
+        return TestDatabase(self.mode, name, settings, superuser_url, server)
+
+    async def _run(self, *statements: str) -> None:
+        connection = await asyncpg.connect(self.server.superuser_url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()

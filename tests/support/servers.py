@@ -1,0 +1,78 @@
+"""The session's servers: one Valkey and a PostgreSQL a mode, each started when it is first asked for."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.local.credentials import credentials
+from services.local.installations import Installation, find_installations
+from services.local.postgres import PostgresServer
+from services.local.valkey import ValkeyServer
+
+from .databases import Databases
+from .patience import free_port
+
+__all__ = ["MODES", "Servers", "installations"]
+
+MODES = ("timescaledb", "plain")
+
+OPTIONS: Mapping[str, str] = {
+    # A process that is killed loses nothing by it; only a machine that loses power would.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_worker_processes": "48",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "autovacuum_naptime": "10min",
+}
+
+
+def installations() -> dict[str, Installation]:
+    """Return the installation that serves each mode that can be had here."""
+    bin_folder = os.environ.get("MILLRACE_PG_BIN")
+    found = find_installations(Path(bin_folder) if bin_folder else None)
+    by_mode: dict[str, Installation] = {}
+    for installation in found:
+        by_mode.setdefault("timescaledb" if installation.timescaledb else "plain", installation)
+    return by_mode
+
+
+class Servers:
+    """Starts servers in `folder` and stops all of them in the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._installations = installations()
+        self._credentials = credentials(folder / "credentials.json")
+        self._valkey: ValkeyServer | None = None
+        self._databases: dict[str, Databases] = {}
+
+    def valkey(self) -> ValkeyServer:
+        """Return the running Valkey."""
+        if self._valkey is None:
+            folder = self._folder / "valkey"
+            self._valkey = ValkeyServer(folder, free_port(), self._credentials.redis, 512 * 1024 * 1024)
+            asyncio.run(self._valkey.start())
+        return self._valkey
+
+    def databases(self, mode: str) -> Databases:
+        """Return the maker of databases on the running server of `mode`."""
+        if mode not in self._databases:
+            server = PostgresServer(
+                self._folder / mode / "data",
+                free_port(),
+                self._installations[mode],
+                self._credentials.superuser,
+                OPTIONS,
+            )
+            asyncio.run(server.start())
+            self._databases[mode] = Databases(mode, server, self._credentials)
+        return self._databases[mode]
+
+    def stop(self) -> None:
+        """Stop what was started."""
+        for databases in self._databases.values():
+            asyncio.run(databases.server.stop())
+        if self._valkey:
+            asyncio.run(self._valkey.stop())

@@ -1,0 +1,106 @@
+"""A service as a real process: `python -m services.cli <command>`, started, asked, stopped and killed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from services.local.environment import environment
+from services.local.process import adorned
+from services.platform.settings import Settings
+
+from .patience import eventually
+
+__all__ = ["ROOT", "Service"]
+
+ROOT = Path(__file__).parents[2]
+
+
+class Service:
+    """One process, and its log. As `async with`, it is ready inside the block and gone behind it."""
+
+    def __init__(self, command: str, settings: Settings, log: Path) -> None:
+        """Describe the process; nothing starts.
+
+        Args:
+            command: of `millrace`, with its arguments, such as "worker".
+            settings: handed to it as its environment.
+            log: file that takes what it writes; several processes may share it.
+        """
+        self.command = command
+        self.settings = settings
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP port is."""
+        section = getattr(self.settings, self.command.split()[0])
+        return f"http://127.0.0.1:{section.port}"
+
+    def start(self) -> None:
+        """Start the process; it dies with the tests."""
+        command = adorned([sys.executable, "-m", "services.cli", *self.command.split()])
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment(self.settings),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    async def ready(self, timeout: float = 30.0) -> None:
+        """Wait until `/readyz` answers 200."""
+        await eventually(self.is_ready, timeout)
+
+    async def is_ready(self) -> bool:
+        """Tell whether `/readyz` answers 200 now.
+
+        Raises:
+            AssertionError: the process has ended; its log is shown.
+        """
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.command} ended:\n{self.log_text()}"
+        try:
+            async with httpx.AsyncClient() as client:
+                return (await client.get(f"{self.url}/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def terminate(self, timeout: float = 30.0) -> int:
+        """Send SIGTERM, wait for the end and return the exit code."""
+        return self._end(signal.SIGTERM, timeout)
+
+    def kill(self) -> int:
+        """Send SIGKILL, wait for the end and return the exit code."""
+        return self._end(signal.SIGKILL, 10.0)
+
+    def log_text(self) -> str:
+        """Return all it wrote."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _end(self, number: signal.Signals, timeout: float) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        await self.ready()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.terminate()
