@@ -2,7 +2,9 @@
 
 # ruff: noqa: PLC0415 -- see above
 
-from typing import Annotated
+import uuid
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -83,9 +85,7 @@ def repair() -> None:
 @app.command()
 def up(
     *,
-    reload: Annotated[
-        bool, typer.Option("--reload", help="Restart a service when its code changes.")
-    ] = False,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart a service when its code changes.")] = False,
 ) -> None:
     """Run everything on this machine, servers included; Ctrl-C drains and stops it."""
     with service("local") as settings:
@@ -133,3 +133,52 @@ def config(
         return
     with command() as settings:
         show(settings, as_json=as_json)
+
+
+@app.command()
+def send(  # noqa: PLR0917 -- each is an option of the command line
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="CSV or NDJSON to send, - for standard input; made readings where there is none."),
+    ] = None,
+    form: Annotated[Literal["csv", "ndjson"] | None, typer.Option("--format", help="By the name if not said.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Readings to make.")] = 10_000,
+    batch: Annotated[int, typer.Option(min=1, help="Readings a request.")] = 1_000,
+    sensors: Annotated[int, typer.Option(min=1, help="Made sensors: sensor-0001 and on.")] = 100,
+    start: Annotated[str | None, typer.Option(help="First made instant; if not said, the last is now.")] = None,
+    step: Annotated[float, typer.Option(min=0, help="Seconds between a made sensor's readings.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draw made sensors at random, not in turn.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where ingest is; on this machine if not said.")] = None,
+    connections: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 4,
+    ack: Annotated[
+        Literal["queued", "durable", "stored"], typer.Option(help="How far an answer shall promise.")
+    ] = "durable",
+    gzip: Annotated[bool, typer.Option("--gzip", help="Compress bodies.")] = False,
+    run: Annotated[str | None, typer.Option(help="Name of the run; a repeat under one name adds nothing.")] = None,
+    no_keys: Annotated[
+        bool, typer.Option("--no-keys", help="No Idempotency-Key; what may be stored is not sent again.")
+    ] = False,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds until a batch is given up.")] = 60.0,
+    journal: Annotated[
+        Path | None, typer.Option(help="Append what was sent and answered to this file, as NDJSON.")
+    ] = None,
+) -> None:
+    """Make or read readings and post them to ingest; a made value is the number of its row."""
+    from . import sending
+
+    with command() as settings:
+        plan = sending.Plan(
+            url=sending.address(url or f"http://127.0.0.1:{settings.ingest.port}"),
+            ack=ack,
+            connections=connections,
+            gzip=gzip,
+            patience=patience,
+            run=None if no_keys else run or uuid.uuid4().hex,
+        )
+        if file is None:
+            first = sending.instant(start, run)
+            source = sending.made(rows=rows, batch=batch, sensors=sensors, start=first, step=step, seed=seed)
+        else:
+            source = sending.read_from(file, form, batch)
+        complete = sending.send(plan, source, None if file else rows, journal)
+    raise typer.Exit(0 if complete else 1)

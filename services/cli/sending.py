@@ -1,0 +1,105 @@
+"""`millrace send`: where the readings come from, how they are sent, what is said at the end."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+import typer
+import uvloop
+from rich.console import Console
+
+from .files import ReadError, format_of, read
+from .journal import Journal
+from .process import fail
+from .progress import shown
+from .readings import Batch, Fleet, make
+from .send import Plan, Sender
+from .tally import Tally
+
+__all__ = ["Plan", "address", "instant", "made", "read_from", "send"]
+
+
+def address(url: str) -> SplitResult:
+    """Read a base URL.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    parts = urlsplit(url)
+    with contextlib.suppress(ValueError):
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    raise typer.BadParameter(f"{url!r} is no address like http://127.0.0.1:8000")
+
+
+def instant(text: str | None, run: str | None) -> datetime | None:
+    """Read `--start`.
+
+    Raises:
+        typer.BadParameter: it is no instant with a time zone, or a named run lacks it.
+    """
+    if text is None:
+        if run is not None:
+            raise typer.BadParameter("--run needs --start, so that a repeat makes the same readings")
+        return None
+    try:
+        start = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--start: {error}") from None
+    if start.tzinfo is None:
+        raise typer.BadParameter(f"--start: {text} has no time zone; add Z for UTC")
+    return start
+
+
+def made(
+    *, rows: int, batch: int, sensors: int, start: datetime | None, step: float, seed: int | None
+) -> Iterator[Batch]:
+    """Return made readings; without a start, the last of them are of now."""
+    fleet = Fleet(sensors, start or datetime.now(UTC).replace(microsecond=0), step, seed)
+    if start is None:
+        fleet = Fleet(sensors, fleet.start - fleet.span(rows), step, seed)
+    return make(fleet, rows, batch)
+
+
+def read_from(file: Path, form: str | None, batch: int) -> Iterator[Batch]:
+    """Yield the readings of a file, or of standard input for "-"."""
+    try:
+        if str(file) == "-":
+            yield from read(sys.stdin, form or "ndjson", batch)
+            return
+        with file.open(encoding="utf-8", newline="") as opened:
+            yield from read(opened, form or format_of(file), batch)
+    except OSError as error:
+        raise ReadError(f"{file}: {error.strerror}") from None
+
+
+def send(plan: Plan, source: Iterator[Batch], rows: int | None, journal: Path | None) -> bool:
+    """Send `source` and show the figures; tell whether every batch was accepted.
+
+    Raises:
+        typer.Exit: the source or the journal cannot be used.
+    """
+    tally = Tally()
+    try:
+        with Journal(journal) as open_journal:
+            uvloop.run(_run(Sender(plan, source, tally, open_journal), tally, rows))
+    except ReadError as error:
+        raise fail(error) from None
+    except OSError as error:
+        raise fail(f"{journal}: {error.strerror}") from None
+    except KeyboardInterrupt:
+        typer.echo("millrace: stopped; batches without an answer may be stored or not", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        for fault in tally.faults:
+            typer.echo(fault, err=True)
+        Console().print(tally.table())
+    return tally.complete
+
+
+async def _run(sender: Sender, tally: Tally, rows: int | None) -> None:
+    async with shown(tally, rows):
+        await sender.run()

@@ -1,0 +1,78 @@
+"""What a run of `send` has done so far: counts that stay small however long it lasts."""
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+from .journal import State
+from .readings import Batch
+
+__all__ = ["Tally"]
+
+_GROWTH = math.log(1.01)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one run. Latencies are kept to one per cent, as counts of steps."""
+
+    started: float = field(default_factory=time.monotonic)
+    answers: Counter[str] = field(default_factory=Counter)
+    batches: Counter[State] = field(default_factory=Counter)
+    rows: Counter[State] = field(default_factory=Counter)
+    latencies: Counter[int] = field(default_factory=Counter)
+    retries: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def answered(self, status: int | None, seconds: float) -> None:
+        """Count one request; None is one without an answer."""
+        self.answers[str(status) if status else "none"] += 1
+        if status:
+            self.latencies[round(math.log(max(seconds, 1e-6)) / _GROWTH)] += 1
+
+    def ended(self, batch: Batch, state: State, why: str) -> None:
+        """Count a batch whose end is known, and keep the first faults."""
+        self.batches[state] += 1
+        self.rows[state] += batch.rows
+        if state is not State.ACKED and len(self.faults) < 5:
+            last = batch.first_row + batch.rows - 1
+            self.faults.append(f"batch {batch.number} (rows {batch.first_row} to {last}) {state}: {why}")
+
+    @property
+    def complete(self) -> bool:
+        """Whether every batch that ended was accepted."""
+        return set(self.batches) <= {State.ACKED}
+
+    def percentile(self, share: float) -> float:
+        """Return the latency in seconds that `share` of the answers stayed within; 0 without answers."""
+        left = share * self.latencies.total()
+        for step, count in sorted(self.latencies.items()):
+            left -= count
+            if left <= 0:
+                return math.exp(step * _GROWTH)
+        return 0.0
+
+    def line(self) -> str:
+        """Return the state of the run in one line."""
+        accepted = self.rows[State.ACKED]
+        rate = accepted / max(time.monotonic() - self.started, 1e-9)
+        return f"{accepted:,} rows accepted, {rate:,.0f} rows/s, {self.retries:,} retries"
+
+    def table(self) -> Table:
+        """Return the run's figures."""
+        seconds = time.monotonic() - self.started
+        table = Table("figure", "value", box=None, show_header=False)
+        for status, count in sorted(self.answers.items()):
+            table.add_row(f"answers {status}", f"{count:,}")
+        table.add_row("rows accepted", f"{self.rows[State.ACKED]:,}")
+        table.add_row("rows/s", f"{self.rows[State.ACKED] / max(seconds, 1e-9):,.0f}")
+        table.add_row("seconds", f"{seconds:,.1f}")
+        table.add_row("latency p50", f"{1000 * self.percentile(0.5):,.1f} ms")
+        table.add_row("latency p99", f"{1000 * self.percentile(0.99):,.1f} ms")
+        table.add_row("retries", f"{self.retries:,}")
+        table.add_row("batches refused", f"{self.batches[State.REFUSED]:,}")
+        table.add_row("batches given up", f"{self.batches[State.UNKNOWN]:,}")
+        return table
