@@ -10,7 +10,7 @@ import typer
 
 from services import __version__
 
-from .process import command, database_errors, service
+from .process import command, fail, service
 
 __all__ = ["app", "main"]
 
@@ -108,13 +108,19 @@ def demo() -> None:
 def schema_apply() -> None:
     """Bring the database to this release's schema, and say what it can do."""
     import asyncio
-    import inspect
 
-    with service("schema") as settings, database_errors():
-        from services.operator.schema import apply
+    with service("schema") as settings:
+        from services.operator.schema import SchemaError, apply
+        from services.operator.scripts import ScriptError
 
-        found = apply(settings.database)
-        typer.echo(asyncio.run(found) if inspect.iscoroutine(found) else found)
+        try:
+            applied = asyncio.run(apply(settings.database))
+        except (SchemaError, ScriptError) as error:
+            raise fail(error) from None
+    typer.echo(f"schema version {applied.version}; ran {', '.join(applied.migrations) or 'nothing new'}")
+    typer.echo(applied.capability)
+    for missing in applied.capability.missing:
+        typer.echo(f"not supported here: {missing}")
 
 
 @app.command()

@@ -1,28 +1,15 @@
 """The journal of a run: what was sent and what was answered, for whoever checks the database afterwards."""
 
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import orjson
 
+from .outcome import Outcome
 from .readings import Batch
 
-__all__ = ["Journal", "State"]
-
-
-class State(StrEnum):
-    """What the sender knows of a batch.
-
-    `sent` without a later line, and `unknown`: it may be stored or not. `acked`: ingest promised it.
-    `refused`: it is certainly not stored.
-    """
-
-    SENT = "sent"
-    ACKED = "acked"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
+__all__ = ["Journal"]
 
 
 class Journal:
@@ -43,18 +30,16 @@ class Journal:
         if self._file:
             self._file.close()
 
-    def note(
-        self, batch: Batch, key: str | None, state: State, status: int | None = None, batch_id: str | None = None
-    ) -> None:
+    def note(self, batch: Batch, key: str | None, outcome: Outcome) -> None:
         """Append what became of `batch`."""
         if self._file:
             line = {
                 "batch": batch.number,
                 "key": key,
-                "batch_id": batch_id,
+                "batch_id": outcome.batch_id,
                 "first_row": batch.first_row,
                 "rows": batch.rows,
-                "state": state,
-                "status": status,
+                "state": outcome.state,
+                "status": outcome.status,
             }
             self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))

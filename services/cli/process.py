@@ -9,7 +9,7 @@ import typer
 
 from services.platform.settings import Settings, SettingsError, load
 
-__all__ = ["CANNOT", "command", "database_errors", "fail", "service"]
+__all__ = ["CANNOT", "command", "fail", "service"]
 
 CANNOT = 2
 """Exit code where a command cannot do its work: wrong settings, a taken port, a server that is away."""
@@ -45,18 +45,3 @@ def service(name: str) -> Iterator[Settings]:
                 yield settings
         except StartError as error:
             raise fail(error) from None
-
-
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """End the command in one line where the database is away or refuses."""
-    import asyncpg.exceptions
-
-    from services.platform.postgres import DATABASE_AWAY
-
-    try:
-        yield
-    except DATABASE_AWAY as error:
-        raise fail(f"the database cannot be reached: {type(error).__name__}: {error}") from None
-    except asyncpg.exceptions.PostgresError as error:
-        raise fail(f"the database refuses: {error}") from None

@@ -33,7 +33,7 @@ async def _bar(console: Console, tally: Tally, rows: int | None) -> None:
     with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
         bar = progress.add_task(tally.line(), total=rows)
         while True:
-            progress.update(bar, completed=tally.rows.total(), description=tally.line(), refresh=True)
+            progress.update(bar, completed=tally.rows, description=tally.line(), refresh=True)
             await asyncio.sleep(0.2)
 
 

@@ -2,18 +2,18 @@
 
 import asyncio
 import gzip
+import itertools
+import random
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult
 
-import orjson
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
-
-from .connection import Answer, Connection, NotConnectedError
+from .connection import Connection
 from .files import ReadError
-from .journal import Journal, State
+from .journal import Journal
+from .outcome import Outcome, State, answered, unanswered
 from .readings import Batch
 from .tally import Tally
 
@@ -22,8 +22,10 @@ __all__ = ["Plan", "Sender"]
 ANSWER_TIMEOUT = 30.0
 """Seconds that one request may take; above the longest wait of `ack=stored`."""
 
+LONGEST_PAUSE = 5.0
+"""Seconds between attempts at most, where the server names none."""
+
 _NAMESPACE = uuid.UUID("0b6a3a52-62a5-5b52-9d0e-8a5a5c9f1d27")
-_backoff = wait_random_exponential(multiplier=0.1, max=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +54,10 @@ class Plan:
         return None if self.run is None else str(uuid.uuid5(uuid.uuid5(_NAMESPACE, self.run), str(number)))
 
 
-class _AgainError(Exception):
-    """An attempt failed that may be repeated."""
-
-    def __init__(self, why: str, status: int | None, after: float | None, *, landed: bool) -> None:
-        super().__init__(why)
-        self.status = status
-        self.after = after
-        self.landed = landed
-        """Whether the attempt may have been served all the same."""
-
-
 class Sender:
     """Sends the batches of `source`; what became of each stands in the tally and the journal."""
 
-    def __init__(self, plan: Plan, source: Iterator[Batch], tally: Tally, journal: Journal) -> None:
+    def __init__(self, plan: Plan, source: AsyncIterator[Batch], tally: Tally, journal: Journal) -> None:
         self._plan = plan
         self._source = source
         self._tally = tally
@@ -94,89 +85,54 @@ class Sender:
             connection.close()
 
     async def _next(self) -> Batch | None:
-        async with self._turn:  # a source that waits for a pipe must not hold up the answers
+        async with self._turn:
             try:
-                return None if self._fault else await asyncio.to_thread(next, self._source, None)
+                return None if self._fault else await anext(self._source, None)
             except ReadError as fault:
                 self._fault = fault
                 return None
 
     async def _send(self, connection: Connection, batch: Batch) -> None:
         key = self._plan.key(batch.number)
-        self._journal.note(batch, key, State.SENT)
-        body = gzip.compress(batch.body, 1) if self._plan.gzip else batch.body
-        landed = False
-        attempts = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, _AgainError) and bool(key or not error.landed)),
-            wait=_pause,
-            stop=stop_before_delay(self._plan.patience),
-            reraise=True,
-        )
-        try:
-            async for attempt in attempts:
-                with attempt:
-                    self._tally.retries += attempt.retry_state.attempt_number > 1
-                    try:
-                        answer = await self._attempt(connection, key, body)
-                    except _AgainError as error:
-                        landed |= error.landed
-                        raise
-        except _AgainError as error:
-            self._end(batch, key, State.UNKNOWN if landed else State.REFUSED, error.status, str(error))
-            return
-        self._judge(batch, key, answer, landed=landed)
-
-    async def _attempt(self, connection: Connection, key: str | None, body: bytes) -> Answer:
+        self._journal.note(batch, key, Outcome(State.SENT))
         headers = {"content-type": "application/json"}
         if key:
             headers["idempotency-key"] = key
+        body = batch.body
         if self._plan.gzip:
             headers["content-encoding"] = "gzip"
+            body = gzip.compress(body, 1)
+        outcome = await self._persist(connection, headers, body)
+        self._journal.note(batch, key, outcome)
+        self._tally.ended(batch, outcome)
+
+    async def _persist(self, connection: Connection, headers: dict[str, str], body: bytes) -> Outcome:
+        """Try until the outcome is final, patience ends, or a repeat could store a row twice."""
+        deadline = time.monotonic() + self._plan.patience
+        doubt = False
+        for repeat in itertools.count():
+            outcome = await self._attempt(connection, headers, body)
+            doubt |= outcome.state is State.UNKNOWN
+            pause = _backoff(repeat) if outcome.after is None else outcome.after
+            forbidden = doubt and self._plan.run is None
+            if not outcome.again or forbidden or time.monotonic() + pause > deadline:
+                break
+            await asyncio.sleep(pause)
+            self._tally.retries += 1
+        # What was refused at last may have been stored by an attempt whose answer was lost.
+        return replace(outcome, state=State.UNKNOWN) if doubt and outcome.state is State.REFUSED else outcome
+
+    async def _attempt(self, connection: Connection, headers: dict[str, str], body: bytes) -> Outcome:
         began = time.monotonic()
         try:
             answer = await connection.post(self._target, headers, body, ANSWER_TIMEOUT)
         except OSError as error:
-            self._tally.answered(None, 0)
-            why = f"no answer: {str(error) or type(error).__name__}"
-            raise _AgainError(why, None, None, landed=not isinstance(error, NotConnectedError)) from error
-        self._tally.answered(answer.status, time.monotonic() - began)
-        if answer.status in {429, 502, 503, 504}:
-            landed = answer.status != 429
-            raise _AgainError(_told(answer), answer.status, answer.retry_after, landed=landed)
-        return answer
-
-    def _judge(self, batch: Batch, key: str | None, answer: Answer, *, landed: bool) -> None:
-        batch_id = _batch_id(answer)
-        if batch_id is not None:
-            self._end(batch, key, State.ACKED, answer.status, "", batch_id)
+            outcome = unanswered(error)
         else:
-            landed |= not 400 <= answer.status < 500
-            state = State.UNKNOWN if landed else State.REFUSED
-            self._end(batch, key, state, answer.status, _told(answer))
-
-    def _end(  # noqa: PLR0917 -- one line of the journal
-        self, batch: Batch, key: str | None, state: State, status: int | None, why: str, batch_id: str | None = None
-    ) -> None:
-        self._journal.note(batch, key, state, status, batch_id)
-        self._tally.ended(batch, state, why)
+            outcome = answered(answer)
+        self._tally.answered(outcome.status, time.monotonic() - began)
+        return outcome
 
 
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.after if isinstance(error, _AgainError) else None
-    return _backoff(state) if asked is None else asked
-
-
-def _batch_id(answer: Answer) -> str | None:
-    try:
-        return str(orjson.loads(answer.body)["batch_id"]) if answer.status in {200, 202} else None
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-
-
-def _told(answer: Answer) -> str:
-    try:
-        problem = orjson.loads(answer.body)
-        return f"{answer.status} {problem['code']}: {problem['detail']}"
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return f"{answer.status} {answer.body[:200].decode(errors='replace')}"
+def _backoff(repeat: int) -> float:
+    return random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2 ** min(repeat, 10)))  # noqa: S311 -- no secret

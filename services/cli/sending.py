@@ -1,10 +1,13 @@
 """`millrace send`: where the readings come from, how they are sent, what is said at the end."""
 
+import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import SplitResult, urlsplit
 
 import typer
@@ -54,29 +57,38 @@ def instant(text: str | None, run: str | None) -> datetime | None:
     return start
 
 
-def made(
+async def made(
     *, rows: int, batch: int, sensors: int, start: datetime | None, step: float, seed: int | None
-) -> Iterator[Batch]:
-    """Return made readings; without a start, the last of them are of now."""
+) -> AsyncIterator[Batch]:
+    """Yield made readings; without a start, the last of them are of now."""
     fleet = Fleet(sensors, start or datetime.now(UTC).replace(microsecond=0), step, seed)
     if start is None:
-        fleet = Fleet(sensors, fleet.start - fleet.span(rows), step, seed)
-    return make(fleet, rows, batch)
+        fleet = replace(fleet, start=fleet.start - fleet.span(rows))
+    for item in make(fleet, rows, batch):
+        yield item
 
 
-def read_from(file: Path, form: str | None, batch: int) -> Iterator[Batch]:
-    """Yield the readings of a file, or of standard input for "-"."""
+async def read_from(file: Path, form: str | None, batch: int) -> AsyncIterator[Batch]:
+    """Yield the readings of a file, or of standard input for "-", without holding up the loop.
+
+    Raises:
+        ReadError: the file cannot be read.
+    """
     try:
-        if str(file) == "-":
-            yield from read(sys.stdin, form or "ndjson", batch)
-            return
-        with file.open(encoding="utf-8", newline="") as opened:
-            yield from read(opened, form or format_of(file), batch)
+        form = form or ("ndjson" if str(file) == "-" else format_of(file))
+        with contextlib.nullcontext(sys.stdin) if str(file) == "-" else _opened(file) as opened:
+            readings = read(opened, form, batch)
+            while item := await asyncio.to_thread(next, readings, None):
+                yield item
     except OSError as error:
         raise ReadError(f"{file}: {error.strerror}") from None
 
 
-def send(plan: Plan, source: Iterator[Batch], rows: int | None, journal: Path | None) -> bool:
+def _opened(file: Path) -> TextIO:
+    return file.open(encoding="utf-8", newline="")
+
+
+def send(plan: Plan, source: AsyncIterator[Batch], rows: int | None, journal: Path | None) -> bool:
     """Send `source` and show the figures; tell whether every batch was accepted.
 
     Raises:

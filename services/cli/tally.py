@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from .journal import State
+from .outcome import Outcome, State
 from .readings import Batch
 
 __all__ = ["Tally"]
+
+FAULTS_KEPT = 5
+"""How many faults are told in full."""
 
 _GROWTH = math.log(1.01)
 
@@ -21,30 +24,38 @@ class Tally:
 
     started: float = field(default_factory=time.monotonic)
     answers: Counter[str] = field(default_factory=Counter)
-    batches: Counter[State] = field(default_factory=Counter)
-    rows: Counter[State] = field(default_factory=Counter)
     latencies: Counter[int] = field(default_factory=Counter)
+    rows: int = 0
+    accepted: int = 0
+    refused: int = 0
+    given_up: int = 0
     retries: int = 0
     faults: list[str] = field(default_factory=list)
 
     def answered(self, status: int | None, seconds: float) -> None:
         """Count one request; None is one without an answer."""
-        self.answers[str(status) if status else "none"] += 1
+        self.answers[str(status or "none")] += 1
         if status:
             self.latencies[round(math.log(max(seconds, 1e-6)) / _GROWTH)] += 1
 
-    def ended(self, batch: Batch, state: State, why: str) -> None:
+    def ended(self, batch: Batch, outcome: Outcome) -> None:
         """Count a batch whose end is known, and keep the first faults."""
-        self.batches[state] += 1
-        self.rows[state] += batch.rows
-        if state is not State.ACKED and len(self.faults) < 5:
+        self.rows += batch.rows
+        if outcome.state is State.ACKED:
+            self.accepted += batch.rows
+            return
+        self.given_up += outcome.again
+        self.refused += not outcome.again
+        if len(self.faults) < FAULTS_KEPT:
             last = batch.first_row + batch.rows - 1
-            self.faults.append(f"batch {batch.number} (rows {batch.first_row} to {last}) {state}: {why}")
+            self.faults.append(
+                f"batch {batch.number} (rows {batch.first_row} to {last}), {outcome.state}: {outcome.why}"
+            )
 
     @property
     def complete(self) -> bool:
         """Whether every batch that ended was accepted."""
-        return set(self.batches) <= {State.ACKED}
+        return self.refused + self.given_up == 0
 
     def percentile(self, share: float) -> float:
         """Return the latency in seconds that `share` of the answers stayed within; 0 without answers."""
@@ -55,24 +66,25 @@ class Tally:
                 return math.exp(step * _GROWTH)
         return 0.0
 
+    def rate(self) -> float:
+        """Return the rows accepted a second, so far."""
+        return self.accepted / max(time.monotonic() - self.started, 1e-9)
+
     def line(self) -> str:
         """Return the state of the run in one line."""
-        accepted = self.rows[State.ACKED]
-        rate = accepted / max(time.monotonic() - self.started, 1e-9)
-        return f"{accepted:,} rows accepted, {rate:,.0f} rows/s, {self.retries:,} retries"
+        return f"{self.accepted:,} rows accepted, {self.rate():,.0f} rows/s, {self.retries:,} retries"
 
     def table(self) -> Table:
         """Return the run's figures."""
-        seconds = time.monotonic() - self.started
         table = Table("figure", "value", box=None, show_header=False)
         for status, count in sorted(self.answers.items()):
             table.add_row(f"answers {status}", f"{count:,}")
-        table.add_row("rows accepted", f"{self.rows[State.ACKED]:,}")
-        table.add_row("rows/s", f"{self.rows[State.ACKED] / max(seconds, 1e-9):,.0f}")
-        table.add_row("seconds", f"{seconds:,.1f}")
+        table.add_row("rows accepted", f"{self.accepted:,}")
+        table.add_row("rows/s", f"{self.rate():,.0f}")
+        table.add_row("seconds", f"{time.monotonic() - self.started:,.1f}")
         table.add_row("latency p50", f"{1000 * self.percentile(0.5):,.1f} ms")
         table.add_row("latency p99", f"{1000 * self.percentile(0.99):,.1f} ms")
         table.add_row("retries", f"{self.retries:,}")
-        table.add_row("batches refused", f"{self.batches[State.REFUSED]:,}")
-        table.add_row("batches given up", f"{self.batches[State.UNKNOWN]:,}")
+        table.add_row("batches refused", f"{self.refused:,}")
+        table.add_row("batches given up", f"{self.given_up:,}")
         return table
