@@ -22,8 +22,8 @@ VERSION = 1
 MAX_SENSOR_ID = 128
 """Longest sensor id, in characters."""
 
-TIMESTAMP_LIMITS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
-"""Microseconds of 0001-01-01 and of the last instant of 9999, UTC."""
+TIMESTAMP_LIMITS = (-62_135_596_800_000_000, 253_370_764_799_999_999)
+"""Microseconds of 0001-01-01 and of the last instant of 9998, UTC: hour buckets around them still have names."""
 
 _WIDTHS = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _STEPS = (1_000_000, 1_000)
@@ -122,6 +122,11 @@ def _check(columns: Columns, batches: list[Batch]) -> None:
         raise ValueError("columns are empty or of different lengths")
     if any(b.rows < 1 for b in batches) or sum(b.rows for b in batches) != rows:
         raise ValueError("the batches' rows do not add up to the columns'")
+    if len({b.batch_id for b in batches}) != len(batches):
+        raise ValueError("a batch id stands twice")
+    low, high = TIMESTAMP_LIMITS
+    if any(not low <= b.accepted_at <= high for b in batches):
+        raise ValueError("an acceptance lies outside the years 1 to 9998")
     if columns.index.max() >= len(columns.sensor_ids):
         raise ValueError("an index points past the dictionary")
     lengths = set(map(len, columns.sensor_ids))
@@ -129,9 +134,8 @@ def _check(columns: Columns, batches: list[Batch]) -> None:
         raise ValueError("a sensor id is empty, too long or holds NUL")
     if not np.isfinite(columns.values).all():
         raise ValueError("a value is not finite")
-    low, high = TIMESTAMP_LIMITS
     if columns.timestamps.min() < low or columns.timestamps.max() > high:
-        raise ValueError("a timestamp lies outside the years 1 to 9999")
+        raise ValueError("a timestamp lies outside the years 1 to 9998")
 
 
 def _number(fields: dict[bytes, bytes], name: bytes) -> int:

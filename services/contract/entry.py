@@ -33,6 +33,12 @@ class Columns:
         """Return the chosen rows with the same dictionary."""
         return Columns(self.sensor_ids, self.index[rows], self.timestamps[rows], self.values[rows])
 
+    def compact(self) -> "Columns":
+        """Return the same rows with a dictionary of only those ids that they use."""
+        used, index = np.unique(self.index, return_inverse=True)
+        sensor_ids = [self.sensor_ids[code] for code in used.tolist()]
+        return Columns(sensor_ids, index.astype(np.uint32), self.timestamps, self.values)
+
     @staticmethod
     def concat(parts: Sequence["Columns"]) -> "Columns":
         """Join `parts` (at least one) in their order, with one dictionary for all."""

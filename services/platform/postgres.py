@@ -60,6 +60,11 @@ class Capability:
     edition: str
     missing: tuple[str, ...]
 
+    @property
+    def compresses_on_copy(self) -> bool:
+        """Whether COPY can write into the columnstore beside continuous aggregates: TimescaleDB 2.24 and later."""
+        return self.edition == "full" and not self.missing
+
     def __str__(self) -> str:
         if self.edition == "full":
             return f"PostgreSQL {self.postgresql} with TimescaleDB {self.timescaledb}"

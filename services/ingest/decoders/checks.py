@@ -84,7 +84,7 @@ def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list
         shown = [_shown(fault) for fault in faults[:_SHOWN_FAULTS]]
         detail = f"{len(faults)} of {count + len(rows.faults)} readings are wrong; the first: {shown[0]['message']}"
         raise Problem("invalid_readings", detail, errors=shown, rejected=len(faults))
-    return _compact(columns.take(good)), faults[:_SHOWN_FAULTS]
+    return columns.take(good).compact(), faults[:_SHOWN_FAULTS]
 
 
 def _good(columns: Columns, limits: Limits) -> NDArray[np.bool_]:
@@ -132,10 +132,3 @@ def _time_fault(text: str, micros: int, limits: Limits) -> tuple[str, str]:
 
 def _shown(fault: Fault) -> dict[str, object]:
     return {"index": fault.index, "field": fault.field, "code": fault.code, "message": fault.message}
-
-
-def _compact(columns: Columns) -> Columns:
-    """Drop dictionary entries that no row uses any more: a refused id must not enter the stream."""
-    used, index = np.unique(columns.index, return_inverse=True)
-    sensor_ids = [columns.sensor_ids[code] for code in used.tolist()]
-    return Columns(sensor_ids, index.astype(np.uint32), columns.timestamps, columns.values)

@@ -99,5 +99,5 @@ async def _config(client: Redis, name: str) -> str | None:
     return {_text(key): _text(value) for key, value in found.items()}.get(name)
 
 
-def _text(value: bytes | str) -> str:
+def _text(value: bytes | str | None) -> str | None:
     return value.decode() if isinstance(value, bytes) else value

@@ -169,7 +169,7 @@ class Stream:
 
     async def mark(self, ledger_id: uuid.UUID) -> bytes | None:
         """Return the mark of a ledger id that stands in the stream: a digest or a batch count."""
-        found: Any = await self.client.hget(self.names.queued, ledger_id.bytes)  # type: ignore[arg-type]
+        found: Any = await self.client.hget(self.names.queued, ledger_id.bytes)
         return None if found is None else bytes(found)
 
     async def remove_idle_consumers(self, idle: float) -> list[str]:

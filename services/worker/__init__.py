@@ -1,0 +1,1 @@
+"""Turns stream entries into rows: one transaction with the ledger, then acknowledge and delete."""

@@ -1,0 +1,68 @@
+"""`millrace worker`."""
+
+import asyncio
+import contextlib
+
+import structlog
+import uvloop
+
+from services.contract import StreamNames
+from services.platform.health import Health
+from services.platform.postgres import wait_for_schema
+from services.platform.serving import health_app, serving, stop_signal
+from services.platform.settings import Settings
+from services.platform.stream import Stream, redis_client
+
+from .janitor import keep_house
+from .loop import Loop
+from .store import Store
+
+__all__ = ["run"]
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM, then finish the batch in hand.
+
+    Raises:
+        StartError: the health port is taken.
+    """
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    worker = settings.worker
+    health = Health("contract", "database", "stream")
+    stop = stop_signal()
+    async with serving(health_app("Millrace worker", health), worker.host, worker.port, "MILLRACE_WORKER_PORT"):
+        work = asyncio.create_task(_work(settings, health, stop))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(work, worker.drain_timeout)
+        stopping.cancel()
+
+
+async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None:
+    url = settings.database.writer_url.get_secret_value()
+    waiting = asyncio.create_task(wait_for_schema(url, settings.database, health))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not waiting.done():
+        waiting.cancel()
+        return
+    capability = waiting.result()
+    health.has("contract")
+    log.info("found the database", action="start", database=str(capability), consumer=settings.worker.name)
+    names = StreamNames(settings.redis.stream)
+    stream = Stream(redis_client(settings.redis, patience=settings.worker.block), names)
+    store = Store(settings.database, settings.worker, capability)
+    house = asyncio.create_task(keep_house(stream, store, settings.worker))
+    try:
+        await Loop(stream, store, settings.worker, health, stop).run()
+    finally:
+        house.cancel()
+        store.close()
+        await stream.client.aclose()

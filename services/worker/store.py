@@ -1,0 +1,250 @@
+"""The write: ledger, COPY and notes of late ranges in one transaction."""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+import structlog
+
+from services.contract import Columns
+from services.platform import metrics
+from services.platform.postgres import DATABASE_AWAY, Capability, pool
+from services.platform.settings import DatabaseSettings, WorkerSettings
+from services.platform.stream import Outcome
+
+from .copy import binary_copy, hour_ranges, ordered
+from .work import Part, Unit, Verdict, Work
+
+__all__ = ["RETRIED", "Store"]
+
+log = structlog.get_logger(__name__)
+
+RETRIED = (*DATABASE_AWAY, asyncpg.PostgresError)
+"""Errors of `Store.write` that pass, or that an operator must mend: the batch is kept and tried again."""
+
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
+"""Errors that the data bring about: SQLSTATE classes 22 and 23, and what a trigger raises."""
+
+_STORED = Verdict(Outcome.STORED)
+_DUPLICATE = Verdict(Outcome.DUPLICATE)
+_UTC = dt.UTC
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=_UTC)
+
+# A batch that was refused and comes again, mended or replayed, may now be stored.
+_CLAIM = """
+insert into ingest_ledger as known (batch_id, batches, rows, digest, accepted_at)
+select * from unnest($1::uuid[], $2::int[], $3::int[], $4::bytea[], $5::timestamptz[]) order by 1
+on conflict (batch_id) do update
+  set dead = null, committed_at = now(), accepted_at = excluded.accepted_at,
+      rows = excluded.rows, digest = excluded.digest
+  where known.dead ? '0'
+returning batch_id
+"""
+_KNOWN = "select batch_id, digest, accepted_at, dead from ingest_ledger where batch_id = any($1::uuid[])"
+_REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
+_DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
+_NOTE = """
+insert into late_ranges (range_start, range_end)
+select range_start, range_end from unnest($1::timestamptz[], $2::timestamptz[]) as touched (range_start, range_end)
+where range_start < (select late_before())
+"""
+_PRUNE = """
+with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
+delete from ingest_ledger where batch_id in (
+  select batch_id from ingest_ledger, pruner where alone and committed_at < now() - $1::interval limit 20000
+)
+"""
+
+
+class Store:
+    """Writes work with the writer's role. One a worker; it connects when it is first used."""
+
+    def __init__(self, database: DatabaseSettings, settings: WorkerSettings, capability: Capability) -> None:
+        self._database = database
+        self._settings = settings
+        self._compresses = capability.compresses_on_copy
+        self._pool: asyncpg.Pool | None = None
+
+    async def write(self, work: Work) -> None:
+        """Write what is new in `work` and give every part its verdict. Repeating it is harmless.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: nothing is known to be written; see `RETRIED`.
+        """
+        patience = 2 * self._settings.transaction_timeout
+        try:
+            try:
+                async with asyncio.timeout(patience):
+                    await self._transaction(work, careful=False)
+            except _REFUSED as error:
+                log.warning("the database refuses some rows; looking which", action="bisect", error=str(error))
+                async with asyncio.timeout(patience):
+                    await self._transaction(work, careful=True)
+        except TimeoutError:
+            # A server that went silent may never answer the pool's own farewell either.
+            self.close()
+            raise
+
+    async def prune(self, horizon: float) -> int:
+        """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
+        async with (await self._connected()).acquire() as connection:
+            status = await connection.execute(_PRUNE, dt.timedelta(hours=horizon))
+        return int(status.split()[-1])
+
+    def close(self) -> None:
+        """Drop the connections."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    async def _transaction(self, work: Work, *, careful: bool) -> None:
+        async with (await self._connected()).acquire() as connection:
+            for part in work.parts:
+                part.verdict = None
+            async with connection.transaction():
+                fresh = await self._claim(connection, work)
+                refused = self._expired(fresh)
+                parts = [part for unit in fresh for part in unit.parts if part not in refused]
+                if careful:
+                    await self._bisect(connection, work, parts, refused)
+                elif parts:
+                    await self._copy(connection, work.pick(parts))
+                stored = [part for part in parts if part not in refused]
+                if stored:
+                    await self._note(connection, work.pick(stored))
+                await self._bury(connection, refused)
+        for part, verdict in refused.items():
+            part.verdict = verdict
+        for part in stored:
+            part.verdict = _STORED
+
+    async def _claim(self, connection: Any, work: Work) -> list[Unit]:
+        """Put the units into the ledger, sorted so that two workers cannot deadlock; return the new ones."""
+        units = sorted(work.units.values(), key=lambda unit: unit.ledger_id.int)
+        rows = await connection.fetch(
+            _CLAIM,
+            [unit.ledger_id for unit in units],
+            [len(unit.parts) for unit in units],
+            [unit.rows for unit in units],
+            [unit.parts[0].batch.digest for unit in units],
+            [_instant(unit.accepted_at) for unit in units],
+        )
+        new = {row["batch_id"] for row in rows}
+        if len(new) < len(units) or work.repeats:
+            await self._judge_known(connection, work, new)
+        return [unit for unit in units if unit.ledger_id in new]
+
+    async def _judge_known(self, connection: Any, work: Work, new: set[uuid.UUID]) -> None:
+        """Give verdicts to what the ledger knew already: duplicates, keys with another body, dead ones."""
+        known_parts = [part for unit in work.units.values() if unit.ledger_id not in new for part in unit.parts]
+        known_parts += work.repeats
+        rows = await connection.fetch(_KNOWN, [part.ledger_id for part in known_parts])
+        ledger = {row["batch_id"]: row for row in rows}
+        repeated = set()
+        for part in known_parts:
+            row = ledger[part.ledger_id]
+            part.verdict = _known_verdict(part, row)
+            if part.verdict is _DUPLICATE and row["accepted_at"] != _instant(part.batch.accepted_at):
+                repeated.add(part.ledger_id)
+        if repeated:
+            await connection.execute(_REPEATED, sorted(repeated))
+
+    def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
+        """Find batches so old that the ledger may have forgotten that it had them."""
+        horizon = dt.timedelta(hours=self._settings.ledger_horizon)
+        oldest = dt.datetime.now(_UTC) - horizon
+        verdict = Verdict(Outcome.DEAD, "expired", f"accepted longer than the ledger's horizon ({horizon}) ago")
+        return {part: verdict for unit in units for part in unit.parts if _instant(part.batch.accepted_at) < oldest}
+
+    async def _bisect(self, connection: Any, work: Work, parts: Sequence[Part], refused: dict[Part, Verdict]) -> None:
+        """Copy `parts`, halving whatever the database refuses down to single batches."""
+        if not parts:
+            return
+        try:
+            async with connection.transaction():
+                await self._copy(connection, work.pick(parts))
+        except _REFUSED as error:
+            if len(parts) == 1:
+                refused[parts[0]] = Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {error}")
+                return
+            middle = len(parts) // 2
+            await self._bisect(connection, work, parts[:middle], refused)
+            await self._bisect(connection, work, parts[middle:], refused)
+
+    async def _copy(self, connection: Any, columns: Columns) -> None:
+        rows = ordered(columns)
+        await self._choose_path(connection, rows)
+
+        async def blocks() -> Any:
+            for block in binary_copy(rows):
+                yield block
+
+        await connection.copy_to_table(
+            "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
+        )
+
+    async def _choose_path(self, connection: Any, rows: Columns) -> None:
+        """Compress on COPY where a transaction brings enough rows a sensor.
+
+        The rows are sorted, but `..._client_sorted` stays off: it would promise that no other COPY overlaps this
+        one in time, and ORDER BY comes out wrong where one does. Without it, and without a second sort by the
+        server, the chunk is marked unordered and every order comes out right.
+        """
+        if not self._compresses:
+            return
+        least = self._settings.compress_rows_per_sensor
+        chosen = bool(least) and len(rows) >= least * max(1, len(set(rows.index.tolist())))
+        await connection.execute(
+            f"set local timescaledb.enable_direct_compress_copy = {'on' if chosen else 'off'};"
+            "set local timescaledb.enable_direct_compress_copy_sort_batches = off"
+        )
+
+    async def _note(self, connection: Any, columns: Columns) -> None:
+        """Note the hours that aggregates may have read already. Last, so that it sees the newest watermarks."""
+        ranges = hour_ranges(columns.timestamps)
+        starts, ends = ([_instant(edge) for edge in edges] for edges in zip(*ranges, strict=True))
+        status = await connection.execute(_NOTE, starts, ends)
+        noted = int(status.split()[-1])
+        if noted:
+            metrics.late_ranges_noted.add(noted)
+
+    @staticmethod
+    async def _bury(connection: Any, refused: dict[Part, Verdict]) -> None:
+        reasons: dict[uuid.UUID, dict[str, str]] = {}
+        for part, verdict in refused.items():
+            reasons.setdefault(part.ledger_id, {})[str(part.position)] = f"{verdict.code}: {verdict.detail}"
+        for ledger_id, dead in reasons.items():
+            await connection.execute(_DEAD, ledger_id, msgspec.json.encode(dead).decode())
+
+    async def _connected(self) -> asyncpg.Pool:
+        if self._pool is None:
+            limit = int(self._settings.transaction_timeout * 1000)
+            self._pool = await pool(
+                self._database.writer_url.get_secret_value(),
+                self._database,
+                size=2,
+                statement_timeout=limit,
+                lock_timeout=limit,
+                idle_in_transaction_session_timeout=limit,
+                synchronous_commit="on",
+            )
+        return self._pool
+
+
+def _known_verdict(part: Part, row: Any) -> Verdict:
+    if row["digest"] != part.batch.digest:
+        return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
+    dead: dict[str, str] = msgspec.json.decode(row["dead"]) if row["dead"] else {}
+    reason = dead.get(str(part.position))
+    if reason is None:
+        return _DUPLICATE
+    code, _, detail = reason.partition(": ")
+    return Verdict(Outcome.DEAD, code, detail)
+
+
+def _instant(micros: int) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=micros)
