@@ -80,9 +80,7 @@ async def apply(settings: DatabaseSettings, sql: Path = SQL) -> Applied:
         done = ([] if INIT_VERSION in had else ["0001 init"]) + [str(migration) for migration in pending]
         version = max(newest, *had, INIT_VERSION)
         applied = Applied(await capability(connection), version, tuple(done))
-    log.info(
-        "schema applied", action="apply_schema", version=version, did=done, database=str(applied.capability)
-    )
+    log.info("schema applied", action="apply_schema", version=version, did=done, database=str(applied.capability))
     return applied
 
 
