@@ -1,0 +1,67 @@
+"""The query service, put together."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from services import __version__
+from services.platform import errors
+from services.platform.errors import Problem
+from services.platform.health import Health, health_routes
+from services.platform.postgres import wait_for_schema
+from services.platform.settings import Settings
+
+from .asked import Asked
+from .routes import questions
+from .store import Store
+
+__all__ = ["create_app"]
+
+_LOOK_INTERVAL = 10.0
+"""Seconds between looks at the database, so that readiness follows it."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the app; it connects when it starts, and answers 503 until the database has our schema."""
+    health = Health("database")
+    store = Store(settings)
+    seen = asyncio.Event()
+
+    async def look() -> None:
+        while True:
+            await wait_for_schema(settings.database.reader_url.get_secret_value(), settings.database, health)
+            seen.set()
+            await asyncio.sleep(_LOOK_INTERVAL)
+
+    async def ready() -> None:
+        # Once it was there, a question finds out by itself: the pool may still work while a look fails.
+        if not seen.is_set():
+            reason = "; ".join(f"{part}: {why}" for part, why in health.reasons().items())
+            raise Problem("database_unavailable", f"not ready yet: {reason}", {"Retry-After": "5"})
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        looking = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            await store.close()
+
+    app = FastAPI(
+        title="Millrace query",
+        version=__version__,
+        description="Answers questions about readings: ranges, the least value, hour buckets. "
+        "Ranges are half-open, `start <= timestamp < end`; timestamps are RFC 3339 with an offset from UTC.",
+        lifespan=lifespan,
+    )
+    asked = questions(store, settings.query.max_limit, ready)
+    app.add_middleware(Asked, paths={route.path for route in asked.routes if isinstance(route, APIRoute)})
+    errors.install(app)
+    app.include_router(asked)
+    app.include_router(health_routes(health))
+    return app

@@ -1,0 +1,18 @@
+"""`millrace query`."""
+
+from services.platform.serving import serve
+from services.platform.settings import Settings
+
+from .app import create_app
+
+__all__ = ["run"]
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM, then finish the answers under way.
+
+    Raises:
+        StartError: the port is taken.
+    """
+    query = settings.query
+    serve(create_app(settings), query.host, query.port, "MILLRACE_QUERY_PORT", query.statement_timeout)

@@ -1,0 +1,56 @@
+-- The questions. `$1` is always the sensor; every range is half-open.
+
+-- name: readings
+-- Rows in the order of (timestamp, id), behind the place where the page before ended: `$2` is that row's
+-- timestamp and `$4` its id, or the range's start and an id below all. `$5` null is no limit.
+select id, timestamp, value
+from sensor_data
+where sensor_id = $1
+  and timestamp >= $2
+  and timestamp < $3
+  and (timestamp > $2 or id > $4)
+order by timestamp, id
+limit $5
+
+-- name: minimum
+-- The least value of a range, null where there is none.
+select min(value)
+from sensor_data
+where sensor_id = $1
+  and timestamp >= $2
+  and timestamp < $3
+
+-- name: hours
+-- Hour buckets that start in the range. Hours that late rows touched and no refresh has mended come from the rows,
+-- the others from the aggregate. One statement sees one snapshot: a note that it does not see any more was struck
+-- off after the refresh that it asked for. `$2` and `$3` are whole hours.
+with late as materialized (
+  select
+    coalesce(range_agg(tstzrange(range_start, range_end)), '{}')
+      * tstzmultirange(tstzrange($2, $3)) as ranges
+  from late_ranges
+)
+select bucket, avg, min, max, samples
+from measurement_hourly
+where sensor_id = $1
+  and bucket >= $2
+  and bucket < $3
+  and not (select ranges from late) @> bucket
+union all
+select hours.bucket, hours.avg, hours.min, hours.max, hours.samples
+from late
+cross join unnest(late.ranges) as range
+cross join lateral (
+  select
+    time_bucket(interval '1 hour', timestamp) as bucket,
+    avg(value) as avg,
+    min(value) as min,
+    max(value) as max,
+    count(*) as samples
+  from sensor_data
+  where sensor_id = $1
+    and timestamp >= lower(range)
+    and timestamp < upper(range)
+  group by 1
+) as hours
+order by bucket

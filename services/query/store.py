@@ -1,0 +1,167 @@
+"""What the questions ask of the database, by the reader's role: columns out of binary COPY.
+
+An answer is one statement, and so one snapshot. Its columns are pushed into a sink that is awaited: as long as the
+sink waits for a slow client, nothing is read from the database's socket. Whatever fails leaves as a problem.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import numpy as np
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.platform.errors import Problem
+from services.platform.postgres import DATABASE_AWAY, engine
+from services.platform.settings import Settings
+
+from .columns import Hours, Readings
+from .copyout import FLOAT, INTEGER, TIMESTAMP, CopyReader, Records, microseconds
+from .cursor import Place
+from .question import LAST, Question
+from .statements import statements
+
+__all__ = ["Store"]
+
+log = structlog.get_logger(__name__)
+
+_SQL = statements(__package__, "queries.sql")
+_READINGS = {"id": INTEGER, "timestamp": TIMESTAMP, "value": FLOAT}
+_HOURS = {"bucket": TIMESTAMP, "avg": FLOAT, "min": FLOAT, "max": FLOAT, "samples": INTEGER}
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BELOW_ALL_IDS = -(1 << 63)
+_HOUR = timedelta(hours=1)
+_FAILURES = (SQLAlchemyError, asyncpg.PostgresError, *DATABASE_AWAY)
+
+
+class Store:
+    """The questions, on a pool of connections that can only read."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect later, when the first question comes."""
+        self._connect_timeout = settings.database.connect_timeout
+        self._timeout = settings.query.statement_timeout
+        self._engine = engine(
+            settings.database.reader_url.get_secret_value(),
+            settings.database,
+            statement_timeout=int(self._timeout * 1000),
+            default_transaction_read_only="on",
+            # Compiling a plan pays for itself seldom, and costs anew for each chunk.
+            jit="off",
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    async def readings(
+        self,
+        question: Question,
+        after: Place | None,
+        limit: int | None,
+        sink: Callable[[Readings], Awaitable[None]],
+    ) -> None:
+        """Push the readings of a range that lie behind `after` into `sink`, at most `limit`.
+
+        Raises:
+            Problem: database_unavailable, query_timeout.
+        """
+
+        async def push(rows: Records) -> None:
+            await sink(
+                Readings(
+                    rows["id"].astype(np.int64),
+                    microseconds(rows["timestamp"]),
+                    rows["value"].astype(np.float64),
+                )
+            )
+
+        start, above = question.start, _BELOW_ALL_IDS
+        if after:
+            start, above = _UNIX_EPOCH + timedelta(microseconds=after.timestamp), after.id
+        await self._copy("readings", (question.sensor_id, start, question.end, above, limit), _READINGS, push)
+
+    async def minimum(self, question: Question) -> float | None:
+        """Return the least value of a range, None where there is none.
+
+        Raises:
+            Problem: database_unavailable, query_timeout.
+        """
+        async with self._connection() as connection:
+            least: float | None = await connection.fetchval(
+                _SQL["minimum"], question.sensor_id, question.start, question.end
+            )
+        return least
+
+    async def hours(self, question: Question, sink: Callable[[Hours], Awaitable[None]]) -> None:
+        """Push the hour buckets that start in a range into `sink`.
+
+        Raises:
+            Problem: database_unavailable, query_timeout.
+        """
+
+        async def push(rows: Records) -> None:
+            avg, low, high = (rows[name].astype(np.float64) for name in ("avg", "min", "max"))
+            await sink(Hours(microseconds(rows["bucket"]), avg, low, high, rows["samples"].astype(np.int64)))
+
+        span = (_whole_hour(question.start), _whole_hour(question.end))
+        await self._copy("hours", (question.sensor_id, *span), _HOURS, push)
+
+    async def _copy(
+        self,
+        name: str,
+        arguments: tuple[object, ...],
+        columns: dict[str, str],
+        push: Callable[[Records], Awaitable[None]],
+    ) -> None:
+        reader = CopyReader(columns)
+
+        async def output(data: bytes) -> None:
+            rows = reader.feed(data)
+            if len(rows):
+                await push(rows)
+
+        async with self._connection() as connection:
+            await connection.copy_from_query(_SQL[name], *arguments, output=output, format="binary")
+        reader.finish()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        """Lend asyncpg's connection for one question; our own clock ends what the server's cannot.
+
+        A server that waits for a client to take its rows does not look at statement_timeout.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._connect_timeout):
+                    pooled = await stack.enter_async_context(self._engine.connect())
+                    raw = await pooled.get_raw_connection()
+            except _FAILURES as error:
+                raise _unavailable("no connection to the database could be had", error) from error
+            try:
+                async with asyncio.timeout(self._timeout):
+                    yield raw.driver_connection
+            except (TimeoutError, asyncpg.QueryCanceledError) as error:
+                raise Problem(
+                    "query_timeout",
+                    f"the answer was not complete within {self._timeout:g} s; narrow the range, or page by limit",
+                ) from error
+            except _FAILURES as error:
+                raise _unavailable("the database failed during the question", error) from error
+
+
+def _unavailable(what: str, error: Exception) -> Problem:
+    log.warning(what, action="ask", error=f"{type(error).__name__}: {error}")
+    return Problem("database_unavailable", f"{what}; try again", {"Retry-After": "5"})
+
+
+def _whole_hour(instant: datetime) -> datetime:
+    """Return the first whole hour that is not before `instant`: a bucket starts before both or before neither."""
+    hour = instant.replace(minute=0, second=0, microsecond=0)
+    if hour == instant:
+        return hour
+    return hour + _HOUR if hour <= LAST - _HOUR else LAST
