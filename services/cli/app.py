@@ -188,3 +188,29 @@ def send(  # noqa: PLR0917 -- each is an option of the command line
             source = sending.read_from(file, form, batch)
         complete = sending.send(plan, source, None if file else rows, journal)
     raise typer.Exit(0 if complete else 1)
+
+
+@app.command()
+def entries(
+    *,
+    count: Annotated[int, typer.Option(min=1, help="Entries to show, the oldest first.")] = 10,
+    rows: Annotated[int, typer.Option(min=0, help="Rows to show of each.")] = 3,
+    dead: Annotated[bool, typer.Option("--dead", help="Show dead letters.")] = False,
+    pending: Annotated[bool, typer.Option("--pending", help="Show what workers hold, and for how long.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
+) -> None:
+    """Show what stands in the stream, in clear."""
+    import asyncio
+
+    from services.platform.stream import STREAM_ERRORS
+
+    from .listing import Which, show
+
+    if dead and pending:
+        raise typer.BadParameter("--dead and --pending exclude each other")
+    which = Which.DEAD if dead else Which.PENDING if pending else Which.ALL
+    with command() as settings:
+        try:
+            asyncio.run(show(settings.redis, which, count=count, rows=rows, as_json=as_json))
+        except STREAM_ERRORS as error:
+            raise fail(f"the stream's server: {error}") from None
