@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from services.platform.serving import StartError
+
 __all__ = ["SUPPORTED", "Installation", "find_installations"]
 
 SUPPORTED = range(16, 19)
@@ -37,15 +39,22 @@ class Installation:
 
 
 def find_installations(pg_bin: Path | None) -> list[Installation]:
-    """Return the usable installations, best first.
+    """Return the usable installations, best first: a named one before all others.
 
-    The one at `pg_bin` is always first. Then come those with TimescaleDB, and then the others, both in the
+    Then come those with TimescaleDB, and then the others, both in the
     order /usr/local/pgsql/bin, /usr/lib/postgresql/*/bin from the newest, the wheel.
+
+    Raises:
+        StartError: there is none of a supported version at `pg_bin`.
     """
     found = [seen for folder in _folders() if (seen := _look(folder)) and seen.major in SUPPORTED]
     found.sort(key=lambda installation: installation.timescaledb is None)
-    named = _look(pg_bin) if pg_bin else None
-    return [named, *(other for other in found if other.bin != named.bin)] if named else found
+    if pg_bin is None:
+        return found
+    named = _look(pg_bin)
+    if named is None or named.major not in SUPPORTED:
+        raise StartError(f"MILLRACE_PG_BIN: {pg_bin} holds {named or 'no PostgreSQL'}; 16 to 18 are supported")
+    return [named, *(other for other in found if other.bin != named.bin)]
 
 
 def _folders() -> Iterator[Path]:

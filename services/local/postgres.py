@@ -1,6 +1,5 @@
 """The embedded PostgreSQL: an ordinary, durable server of our own, with TimescaleDB where it is installed."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from services.platform.serving import StartError
 
 from .installations import Installation
 from .process import Account, adorned, end_strays, ordinary_account, reachable
+from .server import Server
 
 __all__ = ["PostgresServer"]
 
@@ -20,7 +20,6 @@ OPTIONS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
-    "max_connections": "100",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
@@ -30,13 +29,14 @@ OPTIONS: Mapping[str, str] = {
     "timezone": "UTC",
 }
 TIMESCALEDB_OPTIONS: Mapping[str, str] = {
-    "shared_preload_libraries": "timescaledb",
     "timescaledb.telemetry_level": "off",
     "timescaledb.max_background_workers": "8",
 }
+PRELOAD = "shared_preload_libraries = 'timescaledb'"
+"""Stands in the configuration of a data folder that was made with TimescaleDB, and so tells those apart."""
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """A PostgreSQL of our own in `folder`, on 127.0.0.1 and `port`.
 
     As root it runs as an ordinary user, which may then pass closed folders above its programs and data.
@@ -63,8 +63,7 @@ class PostgresServer:
         self.port = port
         self.installation = installation
         self.superuser_url = self.url("postgres", password, "postgres")
-        self.log = self.folder.with_name("postgresql.log")
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__("PostgreSQL", self.folder.with_name("postgresql.log"), signal.SIGINT)
         self._password = password
         ours = {**OPTIONS, **(TIMESCALEDB_OPTIONS if installation.timescaledb else {}), **(options or {})}
         self._options = [f"--{name}={value}" for name, value in ours.items()]
@@ -77,48 +76,50 @@ class PostgresServer:
         """Start the server and wait until it answers, having recovered from whatever ended it before.
 
         Raises:
-            StartError: the data folder belongs to another major version, or the server ended at once.
+            StartError: the data folder does not fit the programs, or the server ended at once.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         account = self._account()
         await end_strays(self.folder, "postgres")
         if not (self.folder / "PG_VERSION").exists():
             self._make(account)
-        self._check_version()
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: ASYNC220, S603
-                adorned(
-                    [
-                        self.installation.bin / "postgres",
-                        "-D",
-                        self.folder,
-                        "-p",
-                        str(self.port),
-                        *self._options,
-                    ],
-                    account,
-                    signal.SIGINT,
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,
-            )
-        await self._ready()
+        if problem := self.misfit():
+            raise StartError(problem)
+        postgres = self.installation.bin / "postgres"
+        await self._launch([postgres, "-D", self.folder, "-p", str(self.port), *self._options], account)
 
-    async def stop(self) -> None:
-        """Stop the server as fast as is safe: sessions are ended, memory is written."""
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            await asyncio.to_thread(self.process.wait)
+    async def is_ready(self) -> bool:
+        """Tell whether it takes connections; postmaster.pid says so, and pg_ctl itself reads it there."""
+        try:
+            lines = (self.folder / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        ours = self.process is not None and lines[:1] == [str(self.process.pid)]
+        return ours and len(lines) > 7 and lines[7].strip() == "ready"
+
+    def misfit(self) -> str | None:
+        """Return why the programs do not fit the data folder, None where they do or there is none yet.
+
+        It may be of another major version, or made with TimescaleDB where these have none, or without.
+        """
+        if not (self.folder / "PG_VERSION").exists():
+            return None
+        major = int((self.folder / "PG_VERSION").read_text())
+        extended = PRELOAD in (self.folder / "postgresql.conf").read_text()
+        if (major, extended) == (self.installation.major, self.installation.timescaledb is not None):
+            return None
+        made = f"PostgreSQL {major} {'with' if extended else 'without'} TimescaleDB"
+        return (
+            f"{self.folder} was made by {made}, but the programs found are {self.installation}; "
+            "name those that fit (MILLRACE_PG_BIN) or another folder (MILLRACE_LOCAL_DATA_DIR)"
+        )
 
     def _account(self) -> Account | None:
         account = ordinary_account()
         if account is None:
             return None
-        open_ways = all(reachable(path, account) for path in (self.folder, self.installation.bin / "postgres"))
-        return replace(account, override=not open_ways)
+        ways = (self.folder, self.installation.bin / "postgres")
+        return replace(account, override=not all(reachable(path, account) for path in ways))
 
     def _make(self, account: Account | None) -> None:
         self.folder.mkdir(exist_ok=True, mode=0o700)
@@ -138,33 +139,11 @@ class PostgresServer:
                 "--no-locale",
                 "--no-instructions",
             ]
-            made = subprocess.run(  # noqa: S603
+            made = subprocess.run(  # noqa: S603 -- our own command
                 adorned(command, account), capture_output=True, text=True, cwd="/", check=False
             )
         if made.returncode:
             raise StartError(f"PostgreSQL's data folder cannot be made: {made.stderr.strip()}")
-
-    def _check_version(self) -> None:
-        major = int((self.folder / "PG_VERSION").read_text())
-        if major != self.installation.major:
-            raise StartError(
-                f"{self.folder} was made by PostgreSQL {major}, but the programs found are "
-                f"{self.installation}; name those of version {major} (MILLRACE_PG_BIN) or another folder "
-                "(MILLRACE_LOCAL_DATA_DIR)"
-            )
-
-    async def _ready(self) -> None:
-        # The last line of postmaster.pid is what pg_ctl itself waits for.
-        while self.process and self.process.poll() is None:
-            if self._told().get(0) == str(self.process.pid) and self._told().get(7) == "ready":
-                return
-            await asyncio.sleep(0.05)
-        words = self.log.read_text(errors="replace").strip().splitlines()[-3:]
-        raise StartError(f"PostgreSQL does not start: {' / '.join(words)}; all of it: {self.log}")
-
-    def _told(self) -> dict[int, str]:
-        try:
-            lines = (self.folder / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            return {}
-        return dict(enumerate(line.strip() for line in lines))
+        if self.installation.timescaledb:
+            with (self.folder / "postgresql.conf").open("a") as configuration:
+                configuration.write(f"\n{PRELOAD}\n")

@@ -4,15 +4,25 @@ import asyncio
 import inspect
 import socket
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 __all__ = ["eventually", "free_port"]
 
 T = TypeVar("T")
 
 
-async def eventually(predicate: Callable[[], T | Awaitable[T]], timeout: float = 15.0, interval: float = 0.05) -> T:
+@overload
+async def eventually(
+    predicate: Callable[[], Coroutine[Any, Any, T]], timeout: float = ..., interval: float = ...
+) -> T: ...
+
+
+@overload
+async def eventually(predicate: Callable[[], T], timeout: float = ..., interval: float = ...) -> T: ...
+
+
+async def eventually(predicate: Callable[[], Any], timeout: float = 15.0, interval: float = 0.05) -> Any:
     """Return the first true answer of `predicate`, plain or async, asked every `interval` seconds.
 
     Raises:
@@ -21,7 +31,7 @@ async def eventually(predicate: Callable[[], T | Awaitable[T]], timeout: float =
     deadline = time.monotonic() + timeout
     while True:
         answer = predicate()
-        found: T = await answer if inspect.isawaitable(answer) else answer
+        found = await answer if inspect.isawaitable(answer) else answer
         if found:
             return found
         assert time.monotonic() < deadline, f"not within {timeout:g} s; the last answer was {found!r}"

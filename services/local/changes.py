@@ -1,0 +1,55 @@
+"""`millrace up --reload`: a changed file restarts the services that hold it."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+from watchfiles import awatch
+
+import services
+from services.platform.serving import StartError
+
+from .stack import Stack
+
+__all__ = ["affected", "follow_changes"]
+
+log = structlog.get_logger(__name__)
+
+ROOT = Path(services.__file__).parents[1]
+COMMANDS = {"ingest": "ingest", "worker": "worker", "query": "query", "operator": "repair"}
+
+
+async def follow_changes(stack: Stack) -> None:
+    """Watch services/ and sql/ for ever, restart what a change touches and apply changed SQL."""
+    async for changes in awatch(ROOT / "services", ROOT / "sql", step=20):
+        paths = [Path(path).relative_to(ROOT) for _, path in changes]
+        if any(path.parts[0] == "sql" for path in paths):
+            await _apply(stack)
+        commands = affected(paths)
+        began = time.monotonic()
+        for service in stack.plan.services:
+            if service.command in commands:
+                await stack.restart(service)
+        if commands:
+            took = time.monotonic() - began
+            log.info("restarted", action="reload", services=sorted(commands), seconds=round(took, 2))
+
+
+def affected(paths: Iterable[Path]) -> set[str]:
+    """Return the commands whose services a change of `paths`, relative to the root, touches.
+
+    What stands below all services (contract, platform, cli) touches each of them; the supervisor itself
+    (local) is not restarted.
+    """
+    parts = {path.parts[1] for path in paths if path.parts[0] == "services" and path.suffix != ".pyc"}
+    if parts - COMMANDS.keys() - {"local"}:
+        return set(COMMANDS.values())
+    return {COMMANDS[part] for part in parts if part in COMMANDS}
+
+
+async def _apply(stack: Stack) -> None:
+    try:
+        await stack.apply_schema()
+    except StartError as error:
+        log.error(str(error), action="reload")

@@ -1,0 +1,54 @@
+"""What is checked before anything starts: one stack a data folder, and every port free."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from services.platform.serving import StartError
+
+__all__ = ["check_ports", "sole_user"]
+
+
+@contextlib.contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Hold the lock of a data folder; the kernel gives it back however this process ends.
+
+    Raises:
+        StartError: another process holds it.
+    """
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise StartError(
+                f"process {lock.read().strip()} already runs a stack in {folder}; stop it (Ctrl-C there), "
+                "or choose another folder: MILLRACE_LOCAL_DATA_DIR"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def check_ports(wanted: Mapping[str, tuple[str, int]]) -> None:
+    """Make sure that each setting's (host, port) can be listened on.
+
+    Raises:
+        StartError: one cannot, or two settings name the same; the message names the setting.
+    """
+    takers: dict[int, str] = {}
+    for setting, (host, port) in wanted.items():
+        if (other := takers.setdefault(port, setting)) != setting:
+            raise StartError(f"port {port} is wanted twice: by {other} and {setting}; change one of them")
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise StartError(
+                    f"port {port} on {host} cannot be had ({error.strerror}); choose another: {setting}"
+                ) from error

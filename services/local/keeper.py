@@ -1,0 +1,47 @@
+"""Keeping parts alive: what ends unasked is started again, ever later while it keeps ending."""
+
+import asyncio
+import time
+from typing import Protocol
+
+import structlog
+
+from services.platform.serving import StartError
+
+__all__ = ["Part", "keep"]
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+STEADY_AFTER = 30.0
+
+
+class Part(Protocol):
+    """What is kept: a service, or a server."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    async def start(self) -> None:
+        """Start it."""
+
+    async def ended(self) -> int:
+        """Wait for its end and return the exit code."""
+
+
+async def keep(part: Part) -> None:
+    """Start `part` again whenever it ends; who wants it to end cancels this first."""
+    pause = FIRST_PAUSE
+    began = time.monotonic()
+    while True:
+        code = await part.ended()
+        pause = FIRST_PAUSE if time.monotonic() - began > STEADY_AFTER else min(pause * 2, LONGEST_PAUSE)
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        log.error("ended unasked, starts again", action="restart", part=part.name, by=how, pause=pause)
+        await asyncio.sleep(pause)
+        began = time.monotonic()
+        try:
+            await part.start()
+        except StartError as error:
+            log.error(str(error), action="restart")

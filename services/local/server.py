@@ -1,0 +1,62 @@
+"""What both embedded servers have in common: one process, its log file, its start and its end."""
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.platform.serving import StartError
+
+from .process import Account, adorned
+
+__all__ = ["Server"]
+
+
+class Server:
+    """A server of our own, which does not outlive us.
+
+    Attributes:
+        name: for people.
+        log: the file with what it writes since its last start.
+        process: None before the first start.
+    """
+
+    def __init__(self, name: str, log: Path, polite: signal.Signals) -> None:
+        """Describe the server; `polite` is the signal that makes it end with everything on disk."""
+        self.name = name
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+        self._polite = polite
+
+    async def ended(self) -> int:
+        """Wait for the end and return the exit code."""
+        while self.process is None or (code := self.process.poll()) is None:  # noqa: ASYNC110 -- no event tells
+            await asyncio.sleep(0.1)
+        return code
+
+    async def stop(self) -> None:
+        """Stop the server, with all it holds on disk."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(self._polite)
+            await self.ended()
+
+    async def is_ready(self) -> bool:
+        """Tell whether it answers."""
+        raise NotImplementedError
+
+    async def _launch(self, command: Sequence[str | Path], account: Account | None = None) -> None:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(  # noqa: ASYNC220, S603 -- it only forks; waiting is done elsewhere
+                adorned(command, account, self._polite),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+        while not await self.is_ready():
+            if self.process.poll() is not None:
+                words = self.log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise StartError(f"{self.name} does not start: {' / '.join(words)}; all it said: {self.log}")
+            await asyncio.sleep(0.05)

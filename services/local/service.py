@@ -1,0 +1,88 @@
+"""A service as a child process, its log lines passed on with its name before them."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Mapping
+
+from .process import adorned
+
+__all__ = ["ServiceProcess"]
+
+LONGEST_LINE = 1024 * 1024
+WIDTH = len("worker-10")
+
+
+class ServiceProcess:
+    """`millrace <command>` with an environment of its own; `url` is where its health is asked."""
+
+    def __init__(self, name: str, command: str, environment: Mapping[str, str], url: str, grace: float) -> None:
+        """Describe the process; nothing starts.
+
+        Args:
+            name: shown before its lines.
+            command: of `millrace`.
+            environment: the whole of it.
+            url: of its HTTP port.
+            grace: seconds it may take to end what it has in hand.
+        """
+        self.name = name
+        self.command = command
+        self.url = url
+        self._environment = environment
+        self._grace = grace
+        self._process: asyncio.subprocess.Process | None = None
+        self._lines: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the process; it is killed when this one dies, for what it had in hand is redone."""
+        self._process = await asyncio.create_subprocess_exec(
+            *adorned([sys.executable, "-m", "services.cli", self.command], death=signal.SIGKILL),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=self._environment,
+            limit=LONGEST_LINE,
+            start_new_session=True,
+        )
+        self._lines = asyncio.create_task(self._pass_on(self._process))
+
+    async def ended(self) -> int:
+        """Wait for the end and return the exit code."""
+        assert self._process  # noqa: S101 -- it was started
+        assert self._lines  # noqa: S101
+        await asyncio.wait([self._lines])
+        return await self._process.wait()
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Ask the process to end, and kill it when it has not within `grace` seconds."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self.ended(), self._grace if grace is None else grace)
+            except TimeoutError:
+                self.kill()
+                await self.ended()
+
+    def kill(self) -> None:
+        """Kill the process, if it runs."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout  # noqa: S101 -- it is a pipe
+        # JSON lines name their service themselves, and must stay JSON.
+        prefix = f"\x1b[2m{self.name:>{WIDTH}} |\x1b[0m ".encode() if sys.stderr.isatty() else b""
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:
+                line = b"(a line too long to show)\n"
+            if not line:
+                return
+            sys.stderr.buffer.write(prefix + line)
+            sys.stderr.buffer.flush()

@@ -1,0 +1,115 @@
+"""The stack as one thing: started from the ground up, kept alive, stopped from the top down."""
+
+import asyncio
+import contextlib
+import time
+
+import httpx
+import structlog
+
+from services.operator.schema import Applied, SchemaError, apply, bootstrap
+from services.platform.serving import StartError
+
+from .guards import check_ports
+from .keeper import Part, keep
+from .plan import Plan
+from .process import end_strays
+from .service import ServiceProcess
+
+__all__ = ["Stack"]
+
+log = structlog.get_logger(__name__)
+
+READY_WITHIN = 60.0
+RESTART_GRACE = 1.0
+
+
+class Stack:
+    """The servers and services of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> Applied:
+        """Start everything and wait until all of it is ready; return what was done to the database.
+
+        Raises:
+            StartError: something cannot start, or is not ready within a minute; the message says why.
+        """
+        plan = self.plan
+        await asyncio.gather(
+            end_strays(plan.valkey.folder, "valkey-server"), end_strays(plan.postgres.folder, "postgres")
+        )
+        check_ports(plan.ports)
+        await asyncio.gather(plan.valkey.start(), plan.postgres.start())
+        applied = await self.apply_schema()
+        for service in plan.services:
+            await service.start()
+        for part in plan.parts:
+            self._keep(part)
+        await self._wait_ready()
+        return applied
+
+    async def apply_schema(self) -> Applied:
+        """Bring the database to the schema in sql/.
+
+        Raises:
+            StartError: it refuses.
+        """
+        database = self.plan.settings.database
+        try:
+            await bootstrap(self.plan.postgres.superuser_url, database)
+            return await apply(database)
+        except SchemaError as error:
+            raise StartError(str(error)) from error
+
+    async def restart(self, service: ServiceProcess) -> None:
+        """Stop and start one service; what it had in hand is redone."""
+        await self._forget(service)
+        await service.stop(RESTART_GRACE)
+        await service.start()
+        self._keep(service)
+
+    async def stop(self) -> None:
+        """Stop everything: no new readings, workers drained, then questions, then the servers."""
+        plan = self.plan
+        for part in plan.parts:
+            await self._forget(part)
+        for commands in ({"ingest"}, {"worker"}, {"query", "repair"}):
+            await asyncio.gather(*(each.stop() for each in plan.services if each.command in commands))
+        await asyncio.gather(plan.valkey.stop(), plan.postgres.stop())
+
+    def hurry(self) -> None:
+        """Kill the services where they stand; their unfinished work is redone at the next start."""
+        for service in self.plan.services:
+            service.kill()
+
+    def _keep(self, part: Part) -> None:
+        self._keepers[part.name] = asyncio.create_task(keep(part))
+
+    async def _forget(self, part: Part) -> None:
+        keeper = self._keepers.pop(part.name, None)
+        if keeper:
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+
+    async def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN
+        async with httpx.AsyncClient(timeout=5.0) as client:
+            for service in self.plan.services:
+                while problem := await _problem(client, service):
+                    if time.monotonic() > deadline:
+                        raise StartError(f"{service.name} is not ready after {READY_WITHIN:g} s: {problem}")
+                    await asyncio.sleep(0.05)
+
+
+async def _problem(client: httpx.AsyncClient, service: ServiceProcess) -> str | None:
+    try:
+        answer = await client.get(f"{service.url}/readyz")
+    except httpx.TransportError:
+        return "it does not answer; its log above says why"
+    if answer.status_code == 200:
+        return None
+    return "; ".join(f"{part}: {why}" for part, why in answer.json()["reasons"].items())
