@@ -44,7 +44,7 @@ class Page:
     def take(self, readings: Readings) -> Readings:
         """Return those of the next readings that fit."""
         part = readings.head(len(readings) if self._room is None else self._room)
-        self.more = len(part) < len(readings)
+        self.more = self.more or len(part) < len(readings)
         if self._room is not None:
             self._room -= len(part)
         if len(part):

@@ -23,7 +23,8 @@ where sensor_id = $1
 -- name: hours
 -- Hour buckets that start in the range. Hours that late rows touched and no refresh has mended come from the rows,
 -- the others from the aggregate. One statement sees one snapshot: a note that it does not see any more was struck
--- off after the refresh that it asked for. `$2` and `$3` are whole hours.
+-- off after the refresh that it asked for. `$2` and `$3` are whole hours; that they stand once more in the last part
+-- lets the planner leave out chunks, which it does not know of a join's ranges.
 with late as materialized (
   select
     coalesce(range_agg(tstzrange(range_start, range_end)), '{}')
@@ -49,6 +50,8 @@ cross join lateral (
     count(*) as samples
   from sensor_data
   where sensor_id = $1
+    and timestamp >= $2
+    and timestamp < $3
     and timestamp >= lower(range)
     and timestamp < upper(range)
   group by 1

@@ -1,0 +1,75 @@
+"""The query service inside a test's own event loop, and rows for it to find."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+
+from services.platform.settings import QuerySettings, Settings
+from services.query.app import create_app
+
+from .databases import TestDatabase
+from .patience import eventually, free_port
+
+__all__ = ["EPOCH", "asking", "insert", "owner", "query_settings", "some_sensor"]
+
+EPOCH = datetime(2025, 10, 22, 21, tzinfo=UTC)
+
+
+def query_settings(database: TestDatabase, **query: Any) -> Settings:
+    """Return the settings of a query service on `database`, on a free port."""
+    section = QuerySettings(host="127.0.0.1", port=free_port(), **query)
+    return Settings(database=database.settings, query=section)
+
+
+@contextlib.asynccontextmanager
+async def asking(settings: Settings, *, ready: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the app in this process and yield a client of it, once it is `ready`."""
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://query") as client,
+    ):
+
+        async def is_ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        if ready:
+            await eventually(is_ready)
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def owner(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a connection of the role that owns the tables."""
+    connection = await asyncpg.connect(database.settings.owner_url.get_secret_value())
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def some_sensor() -> str:
+    """Return an id that no other test or example uses."""
+    return f"sensor-{uuid.uuid4().hex}"
+
+
+async def insert(
+    connection: asyncpg.Connection, sensor_id: str, rows: Iterable[tuple[timedelta, float]], *, late: bool = False
+) -> None:
+    """Insert rows at offsets from `EPOCH`; `late` rows with notes of their hours, as the worker writes them."""
+    readings = [(EPOCH + offset, sensor_id, value) for offset, value in rows]
+    hours = {at.replace(minute=0, second=0, microsecond=0) for at, _, _ in readings} if late else set()
+    async with connection.transaction():
+        await connection.executemany(
+            "insert into sensor_data (timestamp, sensor_id, value) values ($1, $2, $3)", readings
+        )
+        await connection.executemany(
+            "insert into late_ranges (range_start, range_end) values ($1, $2)",
+            [(hour, hour + timedelta(hours=1)) for hour in sorted(hours)],
+        )
