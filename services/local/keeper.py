@@ -36,11 +36,12 @@ async def keep(part: Part) -> None:
     began = time.monotonic()
     while True:
         code = await part.ended()
-        pause = FIRST_PAUSE if time.monotonic() - began > STEADY_AFTER else min(pause * 2, LONGEST_PAUSE)
+        if time.monotonic() - began > STEADY_AFTER:
+            pause = FIRST_PAUSE
         how = f"exit code {code}" if code >= 0 else f"signal {-code}"
         log.error("ended unasked, starts again", action="restart", part=part.name, by=how, pause=pause)
         await asyncio.sleep(pause)
-        began = time.monotonic()
+        pause, began = min(pause * 2, LONGEST_PAUSE), time.monotonic()
         try:
             await part.start()
         except StartError as error:

@@ -1,0 +1,59 @@
+# The ways in. `make help` lists them; everything runs from .venv, which is made from requirements.lock alone.
+
+BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.PHONY: help venv up dev demo check test docs lock upgrade
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: .venv/made-from.lock ## Make .venv, if requirements.lock changed
+
+# The copy of the lock is made last: an interrupted installation starts anew, a touched lock does not.
+.venv/made-from.lock: requirements.lock pyproject.toml
+	@cmp -s requirements.lock $@ && touch $@ || $(MAKE) --no-print-directory install
+
+.PHONY: install
+install:
+	@python=$$(for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done); \
+	  test "$$python" || { echo 'Python 3.11 or later is needed, and none was found' >&2; exit 1; }; \
+	  echo "Making .venv with $$($$python --version)" && rm -rf .venv && $$python -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e .
+	@cp requirements.lock .venv/made-from.lock
+
+up: venv ## Run everything on this machine; Ctrl-C stops it
+	@$(BIN)/millrace up
+
+dev: venv ## The same, and a changed service restarts by itself
+	@$(BIN)/millrace up --reload
+
+demo: venv ## Send the demo's readings to what runs, and check the answers
+	@$(BIN)/millrace demo
+
+check: venv ## Style, types, import rules, module sizes, lock and docs
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo
+	@find services tests benchmarks -name '*.py' -exec wc -l {} + | \
+	  awk '$$2 != "total" && $$1 > 300 { print $$2 ": " $$1 " lines, 300 are the limit"; found = 1 } END { exit found }'
+	@$(BIN)/millrace config --markdown | diff docs/settings.md - || { echo 'docs/settings.md: run make docs' >&2; exit 1; }
+	@$(BIN)/uv pip install --quiet --offline --dry-run --strict -r pyproject.toml --all-extras || \
+	  { echo 'requirements.lock does not hold what pyproject.toml asks for: run make lock' >&2; exit 1; }
+
+test: venv ## All tests, with real servers, and their coverage
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+
+docs: venv ## Write the generated pages of docs/
+	$(BIN)/millrace config --markdown > docs/settings.md
+
+lock: venv ## Write requirements.lock, keeping the versions that fit
+	$(COMPILE) --output-file requirements.lock
+
+upgrade: venv ## Write requirements.lock with the newest versions
+	$(COMPILE) --upgrade --output-file requirements.lock
