@@ -29,11 +29,16 @@ def create_app(settings: Settings) -> FastAPI:
     """Return the app; it connects when it starts, and answers 503 until the stream's server is there."""
     names = StreamNames(settings.redis.stream)
     stream = Stream(redis_client(settings.redis), names)
-    listener = Listener(redis_client(settings.redis, patience=60.0), names)
+    ear = redis_client(settings.redis, patience=60.0)
+    listener = Listener(ear, names)
     health = Health("stream")
     admission = Admission(stream, settings.redis, settings.ingest, health)
     writer = StreamWriter(listener, settings.ingest.entry_rows, settings.redis.timeout)
     receipts = Receipts(settings.database)
+
+    async def lane() -> None:
+        async with redis_client(settings.redis, single=True) as client:
+            await writer.run(Stream(client, names))
 
     async def lanes() -> None:
         """Start the writers that the server's durability calls for, as soon as it is known."""
@@ -41,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         count = _DISK_LANES if writer.durability is Durability.WAITAOF else 1
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                group.create_task(writer.run(Stream(redis_client(settings.redis, single=True), names)))
+                group.create_task(lane())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
             await asyncio.gather(*tasks, return_exceptions=True)
             await receipts.close()
             await stream.client.aclose()
+            await ear.aclose()
 
     app = FastAPI(
         title="Millrace ingest",

@@ -1,4 +1,5 @@
 import io
+import itertools
 import struct
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_hour_ranges_cover_every_row_disjointly_and_are_few(micros: list[int], m
     ranges = hour_ranges(np.array(micros, np.int64), most)
     assert len(ranges) <= most
     assert all(start % HOUR == 0 == end % HOUR and start < end for start, end in ranges)
-    assert all(before[1] < after[0] for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(ranges))
     assert all(any(start <= m < end for start, end in ranges) for m in micros)
     assert {start for start, _ in ranges} <= {m // HOUR * HOUR for m in micros}
 

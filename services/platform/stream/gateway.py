@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -141,21 +140,17 @@ class Stream:
 
     async def settle(self, settlement: Settlement) -> int:
         """Acknowledge and delete the settled entries in one step; return how many were still there."""
-        packed = {
-            "entries": [
-                [d.entry_id, d.rows, d.size, [_letter_fields(d, letter) for letter in letters]]
-                for d, letters in settlement.entries
-            ],
-            "ledger_ids": [ledger_id.bytes for ledger_id in settlement.ledger_ids],
-            "told": pack_news(settlement.news) if settlement.news else b"",
-        }
+        arguments: list[bytes | str | int] = [GROUP, self.names.settled]
+        arguments += [pack_news(settlement.news) if settlement.news else b"", len(settlement.ledger_ids)]
+        arguments += [ledger_id.bytes for ledger_id in settlement.ledger_ids]
+        arguments.append(len(settlement.entries))
+        for delivery, letters in settlement.entries:
+            arguments += [delivery.entry_id, delivery.rows, delivery.size, len(letters)]
+            for letter in letters:
+                flat = _letter_fields(delivery, letter)
+                arguments += [len(flat), *flat]
         names = self.names
-        return int(
-            await self._settle(
-                [names.stream, names.backlog, names.queued, names.dead],
-                [GROUP, names.settled, msgspec.msgpack.encode(packed)],
-            )
-        )
+        return int(await self._settle([names.stream, names.backlog, names.queued, names.dead], arguments))
 
     async def backlog(self) -> Backlog:
         """Count what waits."""

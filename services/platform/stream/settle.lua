@@ -1,22 +1,35 @@
 #!lua flags=allow-oom
 -- Acknowledge and delete entries, keep their dead letters, take their counts and marks away, tell who waits.
--- KEYS: stream, backlog, queued, dead. ARGV: group, channel, packed settlement.
+-- KEYS: stream, backlog, queued, dead. ARGV: group, channel, news, then counted lists: ledger ids; entries, each
+-- id, rows, bytes and a counted list of dead letters, each a counted list of fields.
 -- A dead letter is written only by the call that deletes its entry, so that a repeat adds none.
-local work = cmsgpack.unpack(ARGV[3])
+local at = 3
+local function take()
+  at = at + 1
+  return ARGV[at]
+end
+for _ = 1, tonumber(take()) do
+  redis.call('HDEL', KEYS[3], take())
+end
 local rows, bytes, deleted = 0, 0, 0
-for _, entry in ipairs(work.entries) do
-  redis.call('XACK', KEYS[1], ARGV[1], entry[1])
-  if redis.call('XDEL', KEYS[1], entry[1]) == 1 then
+for _ = 1, tonumber(take()) do
+  local id, entry_rows, entry_bytes = take(), take(), take()
+  redis.call('XACK', KEYS[1], ARGV[1], id)
+  local present = redis.call('XDEL', KEYS[1], id) == 1
+  if present then
     deleted = deleted + 1
-    rows = rows + entry[2]
-    bytes = bytes + entry[3]
-    for _, letter in ipairs(entry[4]) do
+    rows = rows + entry_rows
+    bytes = bytes + entry_bytes
+  end
+  for _ = 1, tonumber(take()) do
+    local letter = {}
+    for field = 1, tonumber(take()) do
+      letter[field] = take()
+    end
+    if present then
       redis.call('XADD', KEYS[4], '*', unpack(letter))
     end
   end
-end
-for _, id in ipairs(work.ledger_ids) do
-  redis.call('HDEL', KEYS[3], id)
 end
 if redis.call('XLEN', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[2], KEYS[3])
@@ -24,7 +37,7 @@ else
   redis.call('HINCRBY', KEYS[2], 'rows', -rows)
   redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
 end
-if work.told ~= '' then
-  redis.call('PUBLISH', ARGV[2], work.told)
+if ARGV[3] ~= '' then
+  redis.call('PUBLISH', ARGV[2], ARGV[3])
 end
 return deleted

@@ -1,0 +1,302 @@
+import asyncio
+import gzip
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import zstandard
+from redis.asyncio import Redis
+
+from services.contract import StreamNames, decode
+from services.ingest.app import create_app
+from services.platform.settings import Settings
+from services.platform.stream import Outcome, Stream, redis_client
+from services.platform.stream.news import pack_news
+from tests.support import eventually
+from tests.support.readings import sql
+
+READING = {"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}
+BODY = json.dumps([READING]).encode()
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+async def stream(settings: Settings) -> AsyncIterator[Stream]:
+    found = Stream(redis_client(settings.redis), StreamNames(settings.redis.stream))
+    yield found
+    await found.client.aclose()
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The app in this process, ready."""
+    small = settings.ingest.model_copy(
+        update={
+            "max_body_bytes": 10_000, "max_decoded_bytes": 20_000, "max_rows": 100, "stored_timeout": 0.3,
+            "body_timeout": 0.3,
+        }
+    )  # fmt: skip
+    app = create_app(settings.model_copy(update={"ingest": small}))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest") as found,
+    ):
+
+        async def ready() -> bool:
+            return (await found.get("/readyz")).status_code == 200
+
+        await eventually(ready)
+        yield found
+
+
+async def entries(stream: Stream) -> list[Any]:
+    return [decode(fields) for _, fields in await stream.client.xrange(stream.names.stream)]
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    body: dict[str, Any] = response.json()
+    assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:millrace:problem:{code}")
+    return body
+
+
+async def test_a_batch_is_one_entry_and_its_answer_names_it(client: httpx.AsyncClient, stream: Stream) -> None:
+    response = await client.post("/ingest", json=[READING, READING])
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer == {"batch_id": answer["batch_id"], "accepted": 2, "rejected": []}
+    [entry] = await entries(stream)
+    assert [str(batch.batch_id) for batch in entry.batches] == [answer["batch_id"]]
+    assert len(entry.columns) == 2
+
+
+@pytest.mark.parametrize(("ack", "status"), [("queued", 202), ("durable", 200), ("stored", 202)])
+async def test_ack_levels_without_a_worker(client: httpx.AsyncClient, ack: str, status: int) -> None:
+    response = await client.post(f"/ingest?ack={ack}", json=[READING])
+    assert response.status_code == status
+    batch_id = response.json()["batch_id"]
+    assert (await client.get(f"/batches/{batch_id}")).json() == {"batch_id": batch_id, "status": "queued"}
+
+
+async def test_concurrent_small_requests_share_entries(client: httpx.AsyncClient, stream: Stream) -> None:
+    responses = await asyncio.gather(*(client.post("/ingest", json=READING) for _ in range(64)))
+    assert {response.status_code for response in responses} == {200}
+    found = await entries(stream)
+    assert len(found) < 32
+    ids = {str(batch.batch_id) for entry in found for batch in entry.batches}
+    assert ids == {response.json()["batch_id"] for response in responses}
+    for batch_id in list(ids)[:5]:
+        assert (await client.get(f"/batches/{batch_id}")).json()["status"] == "queued"
+
+
+async def test_partial_takes_the_good_readings_and_lists_the_bad(client: httpx.AsyncClient, stream: Stream) -> None:
+    batch = [READING, {**READING, "value": "x"}, {**READING, "timestamp": "2025-10-22T21:00:00"}]
+    body = assert_problem(await client.post("/ingest", json=batch), 422, "invalid_readings")
+    assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, "value"), (2, "timestamp")]
+    assert await entries(stream) == []
+    answer = (await client.post("/ingest?partial=true", json=batch)).json()
+    assert answer["accepted"] == 1
+    assert [item["code"] for item in answer["rejected"]] == ["wrong_type", "naive"]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "body", "status", "code"),
+    [
+        ("", {"Content-Type": "text/plain"}, BODY, 415, "unsupported_media_type"),
+        ("", {"Content-Encoding": "br"}, BODY, 415, "unsupported_encoding"),
+        ("", {"Content-Encoding": "gzip, gzip"}, BODY, 415, "unsupported_encoding"),
+        ("", {"Content-Encoding": "gzip"}, BODY, 422, "malformed_body"),
+        ("", {"Content-Encoding": "gzip"}, gzip.compress(BODY)[:-9], 422, "malformed_body"),
+        ("", {"Content-Encoding": "zstd"}, b"nonsense", 422, "malformed_body"),
+        ("", {}, b" " * 10_001, 413, "body_too_large"),
+        ("", {"Content-Encoding": "gzip"}, gzip.compress(b" " * 20_001), 413, "body_too_large"),
+        ("", {"Content-Encoding": "gzip"}, gzip.compress(b" " * 15_000) * 2, 413, "body_too_large"),
+        ("", {"Content-Encoding": "zstd"}, zstandard.compress(b" " * 5_000_000), 413, "body_too_large"),
+        ("", {}, b"[" + b",".join([b"{}"] * 101) + b"]", 413, "too_many_rows"),
+        ("", {}, b"", 422, "malformed_body"),
+        ("?ack=maybe", {}, BODY, 422, "invalid_parameter"),
+        ("?partial=perhaps", {}, BODY, 422, "invalid_parameter"),
+        ("?akc=stored", {}, BODY, 422, "invalid_parameter"),
+        ("?ack=stored&ack=queued", {}, BODY, 422, "invalid_parameter"),
+        ("", {"Idempotency-Key": ""}, BODY, 422, "invalid_parameter"),
+        ("", {"Idempotency-Key": "x" * 256}, BODY, 422, "invalid_parameter"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_is_named_and_nothing_enters_the_stream(
+    client: httpx.AsyncClient, stream: Stream, query: str, headers: dict[str, str], body: bytes, status: int, code: str
+) -> None:
+    response = await client.post(f"/ingest{query}", content=body, headers={**JSON, **headers})
+    assert_problem(response, status, code)
+    assert await entries(stream) == []
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(BODY)),
+        ("gzip", gzip.compress(BODY[:10]) + gzip.compress(BODY[10:])),
+        ("zstd", zstandard.compress(BODY)),
+        ("zstd", zstandard.compress(BODY[:10]) + zstandard.compress(BODY[10:])),
+        ("identity", BODY),
+    ],
+)
+async def test_encodings_are_taken(client: httpx.AsyncClient, encoding: str, body: bytes) -> None:
+    response = await client.post("/ingest", content=body, headers={**JSON, "Content-Encoding": encoding})
+    assert response.json()["accepted"] == 1
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(client: httpx.AsyncClient) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"["
+        await asyncio.sleep(30)
+
+    assert_problem(await client.post("/ingest", content=slow(), headers=JSON), 408, "body_timeout")
+
+
+async def test_a_chunked_body_is_counted_while_it_arrives(client: httpx.AsyncClient) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1000
+            yield b" " * 1000
+
+    assert_problem(await client.post("/ingest", content=endless(), headers=JSON), 413, "body_too_large")
+    assert sent <= 12_000
+
+
+async def test_a_key_with_the_same_readings_may_repeat_and_with_others_not(
+    client: httpx.AsyncClient, stream: Stream
+) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+    first = await client.post("/ingest", json=[READING], headers=headers)
+    spelt = json.dumps([READING], indent=3).encode()
+    again = await client.post("/ingest", content=spelt, headers={**JSON, **headers})
+    assert again.json() == first.json()
+    other = await client.post("/ingest", json=[{**READING, "value": 1}], headers=headers)
+    assert_problem(other, 422, "key_reused")
+    assert {batch.batch_id for entry in await entries(stream) for batch in entry.batches} == {
+        uuid.UUID(first.json()["batch_id"])
+    }
+
+
+async def test_a_clash_of_keys_fails_alone_and_its_neighbours_are_taken(client: httpx.AsyncClient) -> None:
+    async def post(number: int) -> int:
+        headers = {"Idempotency-Key": "k-1"} if number < 2 else {}
+        response = await client.post("/ingest", json=[{**READING, "value": number}], headers=headers)
+        return response.status_code
+
+    statuses = await asyncio.gather(*(post(number) for number in range(20)))
+    assert sorted(statuses[:2]) == [200, 422]
+    assert set(statuses[2:]) == {200}
+
+
+async def test_a_key_that_the_ledger_has_is_answered_without_the_stream(
+    client: httpx.AsyncClient, stream: Stream, settings: Settings
+) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+    batch_id = uuid.UUID((await client.post("/ingest", json=[READING], headers=headers)).json()["batch_id"])
+    [(_, fields)] = await stream.client.xrange(stream.names.stream)
+    digest = decode(fields).batches[0].digest
+    await stream.client.delete(stream.names.stream, stream.names.queued)
+    query = "insert into ingest_ledger(batch_id, batches, rows, digest, accepted_at) values ($1, 1, 1, $2, now())"
+    await sql(settings.database, query, batch_id, digest)
+    again = await client.post("/ingest?ack=stored", json=[READING], headers=headers)
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+    assert again.json()["batch_id"] == str(batch_id)
+    assert await entries(stream) == []
+    other = await client.post("/ingest", json=[{**READING, "value": 2}], headers=headers)
+    assert_problem(other, 422, "key_reused")
+    for column, status in (("repeats = 1", "duplicate"), ('dead = \'{"0": "refused: why"}\'', "dead")):
+        await sql(settings.database, f"update ingest_ledger set {column}")
+        assert (await client.get(f"/batches/{batch_id}")).json()["status"] == status
+
+
+async def test_stored_is_answered_by_the_news_of_the_commit(client: httpx.AsyncClient, stream: Stream) -> None:
+    async def settle(outcome: Outcome) -> None:
+        [(_, fields)] = await eventually(lambda: stream.client.xrange(stream.names.stream))
+        batch_id = decode(fields).batches[0].batch_id
+        await stream.client.delete(stream.names.stream)
+        await stream.client.publish(stream.names.settled, pack_news([(batch_id, outcome, "why")]))
+
+    response, _ = await asyncio.gather(client.post("/ingest?ack=stored", json=[READING]), settle(Outcome.STORED))
+    assert response.status_code == 200
+    response, _ = await asyncio.gather(client.post("/ingest?ack=stored", json=[READING]), settle(Outcome.DEAD))
+    assert "why" in assert_problem(response, 422, "batch_dead")["detail"]
+
+
+async def test_unknown_batches_are_unknown(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.get(f"/batches/{uuid.uuid4()}"), 404, "unknown_batch")
+    assert_problem(await client.get("/batches/nonsense"), 422, "invalid_parameter")
+    known = uuid.UUID((await client.post("/ingest", json=[READING])).json()["batch_id"])
+    beyond = uuid.UUID(int=known.int + 7)
+    assert_problem(await client.get(f"/batches/{beyond}"), 404, "unknown_batch")
+
+
+async def test_other_paths_and_methods_are_problems_too(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.get("/nowhere"), 404, "not_found")
+    response = await client.get("/ingest")
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
+
+
+async def test_a_full_backlog_is_429_with_retry_after_until_it_has_drained(settings: Settings, stream: Stream) -> None:
+    tight = settings.ingest.model_copy(update={"backlog_entries": 3})
+    app = create_app(settings.model_copy(update={"ingest": tight}))
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://i") as client:
+
+        async def status(wanted: int) -> bool:
+            response = await client.post("/ingest", json=[READING])
+            if response.status_code == 429:
+                assert_problem(response, 429, "backlog_full")
+                assert 1 <= int(response.headers["retry-after"]) <= 72
+            return response.status_code == wanted
+
+        await eventually(lambda: status(429))
+        assert await stream.client.xlen(stream.names.stream) >= 3
+        await stream.client.delete(stream.names.stream)
+        await eventually(lambda: status(200))
+
+
+async def test_a_server_that_may_evict_the_stream_is_refused(settings: Settings, client: httpx.AsyncClient) -> None:
+    control = Redis.from_url(settings.redis.url.get_secret_value())
+    app = create_app(settings)
+    await control.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        transport = httpx.ASGITransport(app)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://i") as new:
+
+            async def reason() -> str:
+                return str((await new.get("/readyz")).json()["reasons"].get("stream", ""))
+
+            async def refused() -> bool:
+                return "noeviction" in await reason()
+
+            await eventually(refused)
+            assert_problem(await new.post("/ingest", json=[READING]), 503, "stream_unavailable")
+    finally:
+        await control.config_set("maxmemory-policy", "noeviction")
+        await control.aclose()
+    assert (await client.post("/ingest", json=[READING])).status_code == 200
+
+
+async def test_durable_asks_a_server_that_fsyncs_each_second(settings: Settings, stream: Stream) -> None:
+    await stream.client.config_set("appendfsync", "everysec")
+    try:
+        app = create_app(settings)
+        transport = httpx.ASGITransport(app)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://i") as new:
+
+            async def taken() -> bool:
+                return (await new.post("/ingest", json=[READING])).status_code == 200
+
+            await eventually(taken)
+            calls = await stream.client.info("commandstats")
+            assert calls["cmdstat_waitaof"]["calls"] >= 2
+    finally:
+        await stream.client.config_set("appendfsync", "always")

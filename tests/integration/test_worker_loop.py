@@ -1,0 +1,228 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from services.contract import GROUP, StreamNames, encode, keyed_id
+from services.platform.health import Health
+from services.platform.postgres import wait_for_schema
+from services.platform.settings import Settings, WorkerSettings
+from services.platform.stream import DeadLetter, Settlement, Stream, redis_client
+from services.platform.stream.news import unpack_news
+from services.worker.janitor import keep_house
+from services.worker.loop import Loop
+from services.worker.store import Store
+from tests.support import eventually
+from tests.support.readings import add_entry, entry_of, rows_in, sql
+
+NOW = 1_790_000_000_000_000
+Start = Callable[..., Awaitable[Health]]
+
+
+@pytest.fixture
+async def stream(settings: Settings) -> AsyncIterator[Stream]:
+    found = Stream(redis_client(settings.redis), StreamNames(settings.redis.stream))
+    yield found
+    await found.client.aclose()
+
+
+@pytest.fixture
+async def start(settings: Settings) -> AsyncIterator[Start]:
+    """Start a worker's loop in this process, with quick settings; all are stopped behind the test."""
+    stop = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def started(name: str = "w1", **changed: object) -> Health:
+        quick = {"name": name, "block": 0.05, "reclaim_idle": 0.3, "reclaim_interval": 0.1, **changed}
+        worker = WorkerSettings.model_validate({**settings.worker.model_dump(), **quick})
+        health = Health("contract", "database", "stream")
+        url = settings.database.writer_url.get_secret_value()
+        capability = await wait_for_schema(url, settings.database, health)
+        health.has("contract")
+        store = Store(settings.database, worker, capability)
+        own = Stream(redis_client(settings.redis, patience=1.0), StreamNames(settings.redis.stream))
+        tasks.append(asyncio.create_task(Loop(own, store, worker, health, stop).run()))
+        return health
+
+    yield started
+    stop.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*tasks)
+
+
+async def empty(stream: Stream) -> bool:
+    return (await stream.backlog()).entries == 0
+
+
+async def test_entries_become_rows_and_leave_nothing_behind(settings: Settings, stream: Stream, start: Start) -> None:
+    await start()
+    for number in range(20):
+        await add_entry(stream, entry_of([(f"s{number}", NOW, 1.0)], [(f"t{number}", NOW, 2.0)]))
+    await eventually(lambda: empty(stream))
+    assert len(await rows_in(settings.database)) == 40
+    left = await stream.client.keys(f"*{settings.redis.stream}*")
+    assert left == [settings.redis.stream.encode()]
+    pending = await stream.client.xpending(settings.redis.stream, GROUP)
+    assert pending["pending"] == 0
+
+
+async def test_counts_of_the_backlog_follow_every_entry(stream: Stream) -> None:
+    await stream.ensure_group()
+    entries = [entry_of([("a", NOW, 1.0)] * count) for count in (1, 10, 100)]
+    for entry in entries:
+        await add_entry(stream, entry)
+    backlog = await stream.backlog()
+    assert (backlog.entries, backlog.rows) == (3, 111)
+    assert backlog.bytes == sum(len(encode(entry)[b"e"]) for entry in entries)
+
+
+async def test_entries_of_a_dead_consumer_are_taken_over(settings: Settings, stream: Stream, start: Start) -> None:
+    await stream.ensure_group()
+    for number in range(5):
+        await add_entry(stream, entry_of([(f"s{number}", NOW, 1.0)]))
+    assert len(await stream.read_new("dead", 5, 0.1)) == 5
+    await start()
+    await eventually(lambda: empty(stream))
+    assert len(await rows_in(settings.database)) == 5
+
+
+async def test_a_restarted_consumer_takes_up_its_own_entries_at_once(
+    settings: Settings, stream: Stream, start: Start
+) -> None:
+    await stream.ensure_group()
+    await add_entry(stream, entry_of([("a", NOW, 1.0)]))
+    await stream.read_new("w1", 5, 0.1)
+    await start("w1", reclaim_idle=3600.0)
+    await eventually(lambda: empty(stream))
+    assert len(await rows_in(settings.database)) == 1
+
+
+async def test_a_damaged_entry_is_a_dead_letter_and_its_neighbours_are_stored(
+    settings: Settings, stream: Stream, start: Start
+) -> None:
+    await stream.ensure_group()
+    await add_entry(stream, entry_of([("a", NOW, 1.0)]))
+    for fields in ({"v": "1", "n": "3", "e": b"\x00garbage"}, {"hello": "world"}, {"v": "x"}):
+        await stream.client.xadd(settings.redis.stream, fields)
+    await add_entry(stream, entry_of([("b", NOW, 1.0)]))
+    await start()
+    await eventually(lambda: empty(stream))
+    assert len(await rows_in(settings.database)) == 2
+    letters = await stream.client.xrange(stream.names.dead)
+    assert [fields[b"reason"] for _, fields in letters] == [b"damaged"] * 3
+    assert letters[0][1][b"e"] == b"\x00garbage"
+    assert letters[1][1][b"hello"] == b"world"
+
+
+async def test_a_newer_entry_stays_pending_and_the_worker_says_so(
+    settings: Settings, stream: Stream, start: Start
+) -> None:
+    await stream.ensure_group()
+    await stream.client.xadd(settings.redis.stream, {"v": "2", "n": "1", "e": b"from the future"})
+    await add_entry(stream, entry_of([("b", NOW, 1.0)]))
+    health = await start()
+    await eventually(lambda: rows_in(settings.database))
+    assert "newer" in await eventually(lambda: health.reasons().get("contract"))
+    assert (await stream.client.xpending(settings.redis.stream, GROUP))["pending"] == 1
+    assert await stream.client.xlen(stream.names.dead) == 0
+
+
+async def test_refused_batches_are_kept_once_with_reason_and_origin(
+    settings: Settings, stream: Stream, start: Start
+) -> None:
+    await sql(settings.database, "alter table sensor_data add constraint c check (value <> 13)")
+    await stream.ensure_group()
+    entry = entry_of([("good", NOW, 1.0)], [("bad", NOW, 13.0)])
+    await add_entry(stream, entry)
+    await start()
+    await eventually(lambda: empty(stream))
+    [(_, letter)] = await stream.client.xrange(stream.names.dead)
+    assert letter[b"reason"] == b"refused"
+    assert letter[b"batch_id"].decode() == str(entry.batches[1].batch_id)
+    assert b"23514" in letter[b"detail"]
+    assert len(await rows_in(settings.database)) == 1
+
+
+async def test_a_stream_that_is_lost_is_made_again(settings: Settings, stream: Stream, start: Start) -> None:
+    await start()
+    await add_entry(stream, entry_of([("a", NOW, 1.0)]))
+    await eventually(lambda: rows_in(settings.database))
+    names = stream.names
+    await stream.client.delete(names.stream, names.backlog, names.queued)
+    await add_entry(stream, entry_of([("b", NOW, 1.0)]))
+
+    async def both() -> bool:
+        return len(await rows_in(settings.database)) == 2
+
+    await eventually(both)
+    await stream.client.xgroup_destroy(names.stream, GROUP)
+    await add_entry(stream, entry_of([("c", NOW, 1.0)]))
+    await eventually(lambda: empty(stream))
+    assert len(await rows_in(settings.database)) == 3
+
+
+async def test_several_workers_share_the_stream_and_store_each_batch_once(
+    settings: Settings, stream: Stream, start: Start
+) -> None:
+    for number in range(4):
+        await start(f"w{number}", reclaim_idle=0.05)
+    wanted = []
+    for number in range(100):
+        rows = [(f"s{number % 7}", NOW + number, float(number))]
+        wanted += rows
+        entry = entry_of(rows, keys=[keyed_id("", str(number))])
+        await add_entry(stream, entry)
+        if number % 3 == 0:
+            await add_entry(stream, entry)
+    await eventually(lambda: empty(stream))
+    assert await rows_in(settings.database) == sorted(wanted)
+
+
+async def test_who_waits_hears_what_became_of_a_batch(stream: Stream, start: Start) -> None:
+    await start()
+    async with stream.client.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe(stream.names.settled)
+        await channel.get_message(timeout=1.0)
+        entry = entry_of([("a", NOW, 1.0)], notify=True)
+        await add_entry(stream, entry)
+        message = await eventually(lambda: channel.get_message(timeout=1.0))
+    assert [(news[0], news[1]) for news in unpack_news(message["data"])] == [(entry.batches[0].batch_id, "stored")]
+
+
+async def test_settling_twice_changes_nothing(stream: Stream) -> None:
+    await stream.ensure_group()
+    await add_entry(stream, entry_of([("a", NOW, 1.0)] * 5))
+    await add_entry(stream, entry_of([("b", NOW, 1.0)] * 7))
+
+    [delivery] = await stream.read_new("w9", 1, 0.1)
+    letter = DeadLetter("refused", "why", delivery.fields or {})
+    for wanted in (1, 0):
+        assert await stream.settle(Settlement(entries=[(delivery, [letter])])) == wanted
+    backlog = await stream.backlog()
+    assert (backlog.entries, backlog.rows) == (1, 7)
+    assert await stream.client.xlen(stream.names.dead) == 1
+
+
+async def test_the_janitor_removes_only_consumers_that_hold_nothing(settings: Settings, stream: Stream) -> None:
+    await stream.ensure_group()
+    await add_entry(stream, entry_of([("a", NOW, 1.0)]))
+    assert len(await stream.read_new("holds", 1, 0.1)) == 1
+    assert await stream.read_new("idle", 1, 0.01) == []
+    worker = settings.worker.model_copy(update={"janitor_interval": 0.05, "consumer_idle": 0.1})
+    url = settings.database.writer_url.get_secret_value()
+    capability = await wait_for_schema(url, settings.database, Health())
+    store = Store(settings.database, worker, capability)
+    house = asyncio.create_task(keep_house(stream, store, worker))
+
+    async def names() -> set[bytes]:
+        return {consumer["name"] for consumer in await stream.client.xinfo_consumers(stream.names.stream, GROUP)}
+
+    async def gone() -> bool:
+        return await names() == {b"holds"}
+
+    await eventually(gone)
+    house.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await house
+    store.close()
