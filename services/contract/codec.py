@@ -68,7 +68,7 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
         ],
         sensors=columns.sensor_ids,
         index=_pack(columns.index.astype(np.int64), base=0, steps=()),
-        time=_pack(columns.timestamps, base=int(columns.timestamps.min(initial=0)), steps=_STEPS),
+        time=_pack(columns.timestamps, base=int(columns.timestamps.min()), steps=_STEPS),
         value=columns.values.astype("<f8", copy=False).tobytes(),
     )
     return {
@@ -104,7 +104,7 @@ def decode(fields: dict[bytes, bytes]) -> Entry:
 def _entry(payload: _Payload) -> Entry:
     columns = Columns(
         payload.sensors,
-        _unpack(payload.index).astype(np.uint32),
+        _index(payload.index),
         _unpack(payload.time),
         np.frombuffer(payload.value, "<f8"),
     )
@@ -114,6 +114,13 @@ def _entry(payload: _Payload) -> Entry:
     ]
     _check(columns, batches)
     return Entry(None if payload.group is None else uuid.UUID(bytes=payload.group), batches, columns)
+
+
+def _index(packed: _Packed) -> NDArray[np.uint32]:
+    index = _unpack(packed)
+    if (index >> 32).any():
+        raise ValueError("an index is negative or needs more than 32 bits")
+    return index.astype(np.uint32)
 
 
 def _check(columns: Columns, batches: list[Batch]) -> None:
