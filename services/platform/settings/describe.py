@@ -11,7 +11,7 @@ from .tree import Settings, variables
 
 __all__ = ["Described", "describe", "markdown"]
 
-_USER_PASSWORD = re.compile(r"(://[^:@/?]*:).*@", re.DOTALL)
+_USER_PASSWORD = re.compile(r"(://[^:]*:).*@", re.DOTALL)
 _QUERY_PASSWORD = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
 _HOST_MADE = {"worker.name": "host name and process id"}
 

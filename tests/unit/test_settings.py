@@ -1,0 +1,137 @@
+"""The settings tree: the environment wins, misspelt names are refused, secrets are never shown."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
+
+from services.platform.settings import (
+    DatabaseSettings,
+    RedisSettings,
+    Settings,
+    SettingsError,
+    describe,
+    load,
+    markdown,
+)
+from services.platform.settings.tree import PREFIX, variables
+
+SECRET = "hunter2hunter2"
+VARIABLES = [variable for variable, _, _ in variables()]
+
+
+def test_the_environment_wins_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_INGEST_MAX_ROWS", "7")
+    monkeypatch.setenv("MILLRACE_PG_BIN", "/somewhere")
+    settings = load()
+    assert settings.ingest.max_rows == 7
+    assert settings.ingest.port == 8000
+    assert settings.pg_bin == Path("/somewhere")
+
+
+@pytest.mark.parametrize("name", ["MILLRACE_INGEST_PROT", "MILLRACE_INGEST", "MILLRACE_", "millrace_ingest_prot"])
+def test_an_unknown_name_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError, match=f"unknown setting {name};"):
+        load()
+
+
+def test_every_unknown_name_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_B", "1")
+    monkeypatch.setenv("MILLRACE_A", "1")
+    with pytest.raises(SettingsError, match="MILLRACE_A, MILLRACE_B"):
+        load()
+
+
+def test_other_programs_names_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILL_RACE", "1")
+    load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MILLRACE_INGEST_PORT", SECRET),
+        ("MILLRACE_INGEST_PORT", "65536"),
+        ("MILLRACE_WORKER_BATCH_ROWS", "0"),
+        ("MILLRACE_TELEMETRY_SAMPLE_RATIO", "1.1"),
+        ("MILLRACE_LOG_LEVEL", SECRET),
+    ],
+)
+def test_a_wrong_value_is_named_but_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name) as raised:
+        load()
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    default = {item.variable: item for item in describe(Settings())}[variable]
+    value = {"False": "true", "auto": "json", "info": "debug"}.get(default.default)
+    if value is None:
+        numbers = {"MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5"}
+        try:
+            value = numbers.get(variable) or str(type(_number(default.default))(_number(default.default) + 1))
+        except ValueError:
+            value = "redis://elsewhere/0" if variable.endswith("_URL") else "/elsewhere"
+    monkeypatch.setenv(variable, value)
+    found = {item.variable: item for item in describe(load())}[variable]
+    assert found.value not in {default.value, ""}
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)
+
+
+def test_every_setting_says_what_it_means() -> None:
+    for item in describe(Settings()):
+        assert item.variable.startswith(PREFIX)
+        assert item.meaning.endswith("."), item.variable
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{SECRET}@h:1/0",
+        f"redis://user:{SECRET}@h:1/0",
+        f"rediss://user:{SECRET}%40@h",
+        f"redis://h:1/0?password={SECRET}",
+        f"unix:///run/redis.sock?db=0&password={SECRET}",
+        f"redis://user:{SECRET}/with:odd@signs?@h",
+        f"{SECRET}",
+    ],
+)
+def test_a_secret_is_never_shown(url: str) -> None:
+    settings = Settings(redis=RedisSettings(url=SecretStr(url)), database=DatabaseSettings(writer_url=SecretStr(url)))
+    told = "".join(str(item) for item in describe(settings)) + repr(settings) + settings.model_dump_json()
+    assert SECRET not in told
+
+
+@given(st.text(min_size=1), st.text(st.characters(codec="ascii")))
+def test_no_password_is_shown_whatever_its_signs(password: str, user: str) -> None:
+    password = f"<{password}>"
+    settings = Settings(redis=RedisSettings(url=SecretStr(f"redis://{user}:{password}@h:1/0")))
+    shown = next(item.value for item in describe(settings) if item.variable == "MILLRACE_REDIS_URL")
+    assert password not in shown
+
+
+def test_what_is_no_secret_of_a_url_is_shown() -> None:
+    settings = Settings(redis=RedisSettings(url=SecretStr(f"redis://user:{SECRET}@h:1/0?db=3")))
+    shown = next(item.value for item in describe(settings) if item.variable == "MILLRACE_REDIS_URL")
+    assert shown == "redis://user:***@h:1/0?db=3"
+
+
+def test_the_page_names_every_variable_and_nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_INGEST_PORT", "9999")
+    page = markdown()
+    assert [variable for variable in VARIABLES if f"| `{variable}` |" not in page] == []
+    assert "9999" not in page
+    assert str(Settings().worker.name) not in page
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        setattr(Settings().ingest, "port", 1)  # noqa: B010 -- the type checker knows it, too
