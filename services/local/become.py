@@ -13,7 +13,8 @@ import sys
 
 __all__ = ["main"]
 
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+PR_SET_PDEATHSIG, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
+SECBIT_NO_SETUID_FIXUP = 4
 CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -25,8 +26,10 @@ def main(arguments: list[str]) -> None:
     """
     parent, death, uid, gid, capability = (int(argument) for argument in arguments[:5])
     libc = ctypes.CDLL(None, use_errno=True)
+    if capability >= 0:
+        # Without it setuid(2) drops every capability, and access(2) takes none into account.
+        _done(libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     if uid >= 0:
-        libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups([gid])
         os.setgid(gid)
         os.setuid(uid)
@@ -43,8 +46,13 @@ def _keep(libc: ctypes.CDLL, capability: int) -> None:
     low, high = (1 << capability) & 0xFFFFFFFF, (1 << capability) >> 32
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)(low, low, low, high, high, high)
-    if libc.capset(header, sets) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0):
-        raise OSError(ctypes.get_errno(), "a capability cannot be kept")
+    _done(libc.capset(header, sets))
+    _done(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0))
+
+
+def _done(result: int) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), f"capabilities: {os.strerror(ctypes.get_errno())}")
 
 
 if __name__ == "__main__":

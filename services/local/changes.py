@@ -28,12 +28,14 @@ async def follow_changes(stack: Stack) -> None:
             await _apply(stack)
         commands = affected(paths)
         began = time.monotonic()
-        for service in stack.plan.services:
-            if service.command in commands:
-                await stack.restart(service)
-        if commands:
-            took = time.monotonic() - began
-            log.info("restarted", action="reload", services=sorted(commands), seconds=round(took, 2))
+        touched = [service for service in stack.plan.services if service.command in commands]
+        try:
+            await stack.restart(touched)
+        except StartError as error:
+            log.error(str(error), action="reload")
+            continue
+        for service in touched:
+            log.info("restarted", action="reload", part=service.name, seconds=round(time.monotonic() - began, 2))
 
 
 def affected(paths: Iterable[Path]) -> set[str]:

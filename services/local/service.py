@@ -48,6 +48,11 @@ class ServiceProcess:
         )
         self._lines = asyncio.create_task(self._pass_on(self._process))
 
+    @property
+    def running(self) -> bool:
+        """Tell whether the process was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def ended(self) -> int:
         """Wait for the end and return the exit code."""
         assert self._process  # noqa: S101 -- it was started

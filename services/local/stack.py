@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 
 import httpx
-import structlog
 
 from services.operator.schema import Applied, SchemaError, apply, bootstrap
 from services.platform.serving import StartError
@@ -17,8 +17,6 @@ from .process import end_strays
 from .service import ServiceProcess
 
 __all__ = ["Stack"]
-
-log = structlog.get_logger(__name__)
 
 READY_WITHIN = 60.0
 RESTART_GRACE = 1.0
@@ -46,9 +44,9 @@ class Stack:
         applied = await self.apply_schema()
         for service in plan.services:
             await service.start()
+        await _wait_ready(plan.services)
         for part in plan.parts:
             self._keep(part)
-        await self._wait_ready()
         return applied
 
     async def apply_schema(self) -> Applied:
@@ -64,12 +62,20 @@ class Stack:
         except SchemaError as error:
             raise StartError(str(error)) from error
 
-    async def restart(self, service: ServiceProcess) -> None:
-        """Stop and start one service; what it had in hand is redone."""
-        await self._forget(service)
-        await service.stop(RESTART_GRACE)
-        await service.start()
-        self._keep(service)
+    async def restart(self, services: Sequence[ServiceProcess]) -> None:
+        """Stop and start some services and wait until they are ready; what they had in hand is redone.
+
+        Raises:
+            StartError: one is not ready.
+        """
+        await asyncio.gather(*(self._forget(service) for service in services))
+        await asyncio.gather(*(service.stop(RESTART_GRACE) for service in services))
+        await asyncio.gather(*(service.start() for service in services))
+        try:
+            await _wait_ready(services)
+        finally:
+            for service in services:
+                self._keep(service)
 
     async def stop(self) -> None:
         """Stop everything: no new readings, workers drained, then questions, then the servers."""
@@ -95,21 +101,24 @@ class Stack:
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
 
-    async def _wait_ready(self) -> None:
-        deadline = time.monotonic() + READY_WITHIN
-        async with httpx.AsyncClient(timeout=5.0) as client:
-            for service in self.plan.services:
-                while problem := await _problem(client, service):
-                    if time.monotonic() > deadline:
-                        raise StartError(f"{service.name} is not ready after {READY_WITHIN:g} s: {problem}")
-                    await asyncio.sleep(0.05)
+
+async def _wait_ready(services: Sequence[ServiceProcess]) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    async with httpx.AsyncClient(timeout=5.0) as client:
+        for service in services:
+            while problem := await _problem(client, service):
+                if not service.running:
+                    raise StartError(f"{service.name} ended at once; its lines above say why")
+                if time.monotonic() > deadline:
+                    raise StartError(f"{service.name} is not ready after {READY_WITHIN:g} s: {problem}")
+                await asyncio.sleep(0.05)
 
 
 async def _problem(client: httpx.AsyncClient, service: ServiceProcess) -> str | None:
     try:
         answer = await client.get(f"{service.url}/readyz")
     except httpx.TransportError:
-        return "it does not answer; its log above says why"
+        return "it does not answer; its lines above say why"
     if answer.status_code == 200:
         return None
     return "; ".join(f"{part}: {why}" for part, why in answer.json()["reasons"].items())
