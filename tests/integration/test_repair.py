@@ -1,36 +1,20 @@
 """The repair loop on real databases: what it refreshes, what it strikes off, and when."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 
 from services.operator.repair import Repaired, repair_once
 from services.platform.health import Health
 from services.platform.postgres import capability
-from services.platform.settings import Settings
 
-from ..support import Service, TestDatabase, eventually
+from ..support import TestDatabase, eventually
+from ..support.late import HOUR, LATE, connected, hourly, insert, insert_late, notes
 
-HOUR = timedelta(hours=1)
-LATE = datetime(2025, 10, 22, 21, tzinfo=UTC)
-
-# As queries ask: noted hours from the rows, the others from the aggregate, in one statement.
-HOURLY = """
-with late as materialized (
-  select coalesce(range_agg(tstzrange(range_start, range_end)), '{}') as ranges from late_ranges
-)
-select bucket, samples from measurement_hourly where sensor_id = $1 and not (select ranges from late) @> bucket
-union all
-select time_bucket(interval '1 hour', timestamp), count(*) from sensor_data
-where sensor_id = $1 and (select ranges from late) @> timestamp group by 1
-order by 1
-"""
 WATERMARK = """
 select _timescaledb_functions.to_timestamp(watermark)
 from _timescaledb_catalog.continuous_aggs_watermark
@@ -40,46 +24,12 @@ where user_view_name = $1
 REFRESH = "call refresh_continuous_aggregate('{}', {}, {})"
 
 
-@asynccontextmanager
-async def connected(database: TestDatabase, role: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(getattr(database.settings, f"{role}_url").get_secret_value())
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
 @pytest.fixture
 async def quiet(timescaledb: TestDatabase) -> TestDatabase:
     """TimescaleDB without its refresh policy, so that a test alone decides what is materialised."""
     async with connected(timescaledb, "owner") as owner:
         await owner.execute("select remove_continuous_aggregate_policy('measurement_hourly')")
     return timescaledb
-
-
-async def insert(connection: Any, *times: datetime, sensor: str = "a") -> None:
-    records = [(time, sensor, 1.0) for time in times]
-    await connection.copy_records_to_table("sensor_data", records=records, columns=["timestamp", "sensor_id", "value"])
-
-
-async def insert_late(writer: Any, *times: datetime) -> None:
-    """Insert readings as the worker does: with a note for each hour, in one transaction."""
-    async with writer.transaction():
-        await insert(writer, *times)
-        hours = sorted({time.replace(minute=0, second=0, microsecond=0) for time in times})
-        for hour in hours:
-            await writer.execute("insert into late_ranges (range_start, range_end) values ($1, $2)", hour, hour + HOUR)
-
-
-async def hourly(database: TestDatabase) -> dict[datetime, int]:
-    async with connected(database, "reader") as reader:
-        return dict(await reader.fetch(HOURLY, "a"))
-
-
-async def notes(database: TestDatabase) -> int:
-    async with connected(database, "reader") as reader:
-        count: int = await reader.fetchval("select count(*) from late_ranges")
-        return count
 
 
 async def repair(database: TestDatabase) -> Repaired:
@@ -270,37 +220,3 @@ async def test_without_aggregates_notes_are_struck_off_as_they_are(database: Tes
 
 async def _all_repaired(database: TestDatabase) -> bool:
     return (await repair(database)).waiting == 0
-
-
-async def test_the_process_repairs_survives_a_restart_of_the_database_and_ends_politely(
-    settings: Settings, database: TestDatabase, service: Callable[[str, Settings], Service]
-) -> None:
-    quick = settings.model_copy(update={"repair": settings.repair.model_copy(update={"interval": 0.1})})
-    process = service("repair", quick)
-    process.start()
-    await process.ready()
-    async with connected(database, "writer") as writer:
-        await insert_late(writer, LATE)
-    await eventually(lambda: _struck_off(database))
-    await database.server.stop()
-    await eventually(lambda: _is_not_ready(process))
-    await database.server.start()
-    async with connected(database, "writer") as writer:
-        await insert_late(writer, LATE)
-    await eventually(lambda: _struck_off(database))
-    await process.ready()
-    async with httpx.AsyncClient() as client:
-        metrics = (await client.get(f"{process.url}/metrics")).text
-    assert "millrace_late_ranges_waiting" in metrics
-    if database.mode == "timescaledb":
-        assert "millrace_repair_refresh_seconds_count" in metrics
-    assert process.terminate() == 0
-    assert "Traceback" not in process.log_text()
-
-
-async def _struck_off(database: TestDatabase) -> bool:
-    return await notes(database) == 0
-
-
-async def _is_not_ready(process: Service) -> bool:
-    return not await process.is_ready()

@@ -15,7 +15,7 @@ SERVER_SIGNATURE = "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
 
 def test_the_server_key_signs_the_example_of_the_rfc(monkeypatch: pytest.MonkeyPatch) -> None:
     salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
-    monkeypatch.setattr(scram.os, "urandom", lambda _: salt)
+    monkeypatch.setattr("os.urandom", lambda _: salt)
     verifier = scram.scram_verifier("pencil")
     assert verifier.startswith("SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$")
     server_key = base64.b64decode(verifier.rpartition(":")[2])
