@@ -4,8 +4,6 @@ import os
 import shlex
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-
 from services.platform.postgres import Capability
 
 from .demo import commands
@@ -53,17 +51,16 @@ def welcome(plan: Plan, capability: Capability) -> str:
 def write_shell_file(plan: Plan) -> None:
     """Write what a shell sources to reach the servers with psql, redis-cli and millrace; only we can read it."""
     database = plan.settings.database
-    owner = make_url(database.owner_url.get_secret_value())
     values = {
         "MILLRACE_REDIS_URL": plan.settings.redis.url.get_secret_value(),
         "MILLRACE_DATABASE_OWNER_URL": database.owner_url.get_secret_value(),
         "MILLRACE_DATABASE_WRITER_URL": database.writer_url.get_secret_value(),
         "MILLRACE_DATABASE_READER_URL": database.reader_url.get_secret_value(),
-        "PGHOST": owner.host,
-        "PGPORT": owner.port,
-        "PGDATABASE": owner.database,
-        "PGUSER": owner.username,
-        "PGPASSWORD": owner.password,
+        "PGHOST": "127.0.0.1",
+        "PGPORT": plan.postgres.port,
+        "PGDATABASE": "sensors",
+        "PGUSER": "millrace_owner",
+        "PGPASSWORD": plan.credentials.owner,
         "REDISCLI_AUTH": plan.credentials.redis,
     }
     file = plan.folder / SHELL_FILE
