@@ -7,13 +7,11 @@ import asyncpg
 import structlog
 import uvloop
 
-from services.platform import logs
 from services.platform.health import Health
 from services.platform.metrics import observe
 from services.platform.postgres import DATABASE_AWAY, connection_options, wait_for_schema
 from services.platform.serving import health_app, serving, stop_signal
 from services.platform.settings import Settings
-from services.platform.telemetry import telemetry
 
 from .repair import Repaired, repair_once
 
@@ -35,9 +33,7 @@ def run_repair(settings: Settings) -> None:
     Raises:
         StartError: the health port is taken.
     """
-    logs.configure(settings.log, "repair")
-    with telemetry(settings.telemetry, "repair"):
-        uvloop.run(_RepairLoop(settings).run())
+    uvloop.run(_RepairLoop(settings).run())
 
 
 class _RepairLoop:
