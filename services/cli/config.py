@@ -6,9 +6,11 @@ import sys
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from services.platform.settings import Settings, describe
+from services.platform.settings.describe import Described
 
 __all__ = ["show"]
 
@@ -19,11 +21,19 @@ def show(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         typer.echo(orjson.dumps([dataclasses.asdict(row) for row in rows], option=orjson.OPT_INDENT_2))
     elif sys.stdout.isatty():
-        table = Table("setting", "value", "default", "unit", "meaning", row_styles=("", "dim"))
+        table = Table(
+            Column("setting", no_wrap=True), Column("value", overflow="fold"), "meaning", row_styles=("", "dim")
+        )
         for row in rows:
-            value = row.value if row.value == row.default else f"[bold]{row.value}[/bold]"
-            table.add_row(row.variable, value, row.default, row.unit, row.meaning)
+            table.add_row(row.variable, _value(row), row.meaning)
         Console().print(table)
     else:
         for row in rows:
             typer.echo(f"{row.variable}\t{row.value}\t{row.default}\t{row.unit}\t{row.meaning}")
+
+
+def _value(row: Described) -> Text:
+    """Return the value in force with its unit; one that was changed stands out, with the default below."""
+    if row.value == row.default:
+        return Text(f"{row.value} {row.unit}".strip())
+    return Text.assemble((f"{row.value} {row.unit}".strip(), "bold"), f"\ndefault: {row.default or 'none'}")

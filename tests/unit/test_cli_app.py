@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from services import __version__
 from services.cli.app import app
+from services.cli.config import show
+from services.platform.settings import load
 from tests.support import free_port
 
 runner = CliRunner()
@@ -55,6 +57,16 @@ def test_config_shows_the_value_in_force_beside_the_default(monkeypatch: pytest.
     monkeypatch.setenv("MILLRACE_INGEST_PORT", "9999")
     lines = [line.split("\t") for line in runner.invoke(app, ["config"]).stdout.splitlines()]
     assert ["MILLRACE_INGEST_PORT", "9999", "8000", "", "Port to listen on."] in lines
+
+
+def test_config_on_a_terminal_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MILLRACE_INGEST_PORT", "9999")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show(load(), as_json=False)
+    told = capsys.readouterr().out
+    assert "MILLRACE_REDIS_TIMEOUT" in told
+    assert "default: 8000" in told
 
 
 def test_config_as_json_has_every_setting() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -19,7 +21,7 @@ from services.cli.journal import Journal
 from services.cli.readings import Batch, Fleet, make
 from services.cli.send import Plan, Sender
 from services.cli.tally import Tally
-from tests.support import free_port
+from tests.support import eventually, free_port
 
 FLEET = Fleet(10, datetime(2026, 1, 1, tzinfo=UTC), 1.0)
 Answers = Callable[[int], bytes | None]
@@ -208,6 +210,21 @@ async def test_a_source_that_breaks_off_fails_after_all_before_it_was_sent() -> 
         with pytest.raises(ReadError, match="line 31"), Journal(None) as journal:
             await Sender(plan, broken(), tally, journal).run()
     assert tally.accepted == 30
+
+
+async def test_an_interrupted_sender_says_so_and_shows_its_figures() -> None:
+    async with serving(lambda _: GOOD) as (server, plan):
+        sending = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.cli", "send", "--rows", "100000000", "--url", plan.url.geturl()),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await eventually(lambda: len(server.requests) > 10)
+        sending.send_signal(signal.SIGINT)
+        told, complained = await sending.communicate()
+    assert sending.returncode == 130
+    assert b"rows accepted" in told
+    assert complained.startswith(b"millrace: stopped;")
 
 
 async def test_the_journal_says_which_rows_a_batch_has(tmp_path: Path) -> None:
