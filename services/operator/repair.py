@@ -52,12 +52,13 @@ WINDOW = """
 --
 -- TimescaleDB refreshes the whole buckets inside a window, so the range is padded: by a bucket behind, by two in
 -- front, for then there is always a whole one. The padding costs nothing, as only changed buckets are computed.
--- An open bucket is left to the policy: refreshing it would push the watermark past rows that are still coming.
+-- An open bucket is left to the policy: refreshing it would push the watermark past rows that are still coming. It
+-- counts as open for a minute more, as for the policy, so that transactions that noted nothing are over.
 -- A window beyond the watermark begins at it, for the refresh moves it past all between. Where nothing is
 -- materialised yet (a watermark before all dates), that is everything.
 select
   case when known then least($2::timestamptz - 2 * width, watermark) end as start,
-  least($3::timestamptz + width, greatest(now(), watermark)) as stop
+  least($3::timestamptz + width, greatest(now() - interval '1 minute', watermark)) as stop
 from (
   select
     b.bucket_width::interval as width,

@@ -20,7 +20,7 @@ from services.platform.postgres import DATABASE_AWAY, Capability, capability, co
 from services.platform.settings import DatabaseSettings
 
 from .scram import scram_verifier
-from .scripts import INIT_VERSION, SQL, Migration, included, migrations
+from .scripts import INIT_VERSION, SQL, Migration, SchemaError, included, migrations
 
 __all__ = ["OWNER", "READER", "WRITER", "Applied", "SchemaError", "apply", "bootstrap"]
 
@@ -36,10 +36,6 @@ LOCK_TIMEOUT = "60s"
 
 LOCK = 0x6D696C6C72616365
 """Key of the advisory lock: "millrace"."""
-
-
-class SchemaError(Exception):
-    """The schema cannot be applied; the message names the file and what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +59,8 @@ async def apply(settings: DatabaseSettings, sql: Path = SQL) -> Applied:
     A database that is newer than `sql` is left as it is.
 
     Raises:
-        ScriptError: a file breaks the rules of `sql/README.md`.
-        SchemaError: the database is away or refuses, or a released migration was changed.
+        SchemaError: the database is away or refuses, a released migration was changed, or a file breaks the
+            rules of `sql/README.md`.
     """
     known = migrations(sql / "migrations")
     async with _connected(settings.owner_url, settings) as connection:

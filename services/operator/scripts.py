@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["INIT_VERSION", "SQL", "Migration", "ScriptError", "included", "migrations"]
+__all__ = ["INIT_VERSION", "SQL", "Migration", "SchemaError", "ScriptError", "included", "migrations"]
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 """The folder of the SQL files beside the `services` folder."""
@@ -18,7 +18,11 @@ _NO_TRANSACTION = "-- no transaction"
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
-class ScriptError(ValueError):
+class SchemaError(Exception):
+    """The schema cannot be applied; the message names the file and what is wrong."""
+
+
+class ScriptError(SchemaError):
     """A file in `sql/` breaks the rules of its README."""
 
 

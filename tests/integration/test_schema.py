@@ -87,6 +87,15 @@ async def test_of_many_applies_at_once_one_does_it(empty_database: TestDatabase)
     assert sorted("0001 init" in applied.migrations for applied in done) == [False] * 4 + [True]
 
 
+async def test_applies_to_several_databases_of_one_server_do_not_trip_over_its_roles(
+    database: TestDatabase, empty_database: TestDatabase
+) -> None:
+    await asyncio.gather(
+        *(apply(chosen.settings) for chosen in (database, empty_database) * 5),
+        *(bootstrap(chosen.superuser_url, chosen.settings) for chosen in (database, empty_database) * 5),
+    )
+
+
 async def test_apply_says_what_the_database_can_do(database: TestDatabase) -> None:
     applied = await apply(database.settings)
     assert applied.capability.edition == ("full" if database.mode == "timescaledb" else "none")
