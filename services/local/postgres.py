@@ -81,6 +81,8 @@ class PostgresServer(Server):
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         account = self._account()
         await end_strays(self.folder, "postgres")
+        # No server works here now. PostgreSQL itself would take a zombie, or whoever got the old id, for one.
+        (self.folder / "postmaster.pid").unlink(missing_ok=True)
         if not (self.folder / "PG_VERSION").exists():
             self._make(account)
         if problem := self.misfit():

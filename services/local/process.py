@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.platform.serving import StartError
+
 __all__ = ["Account", "adorned", "end_strays", "ordinary_account", "reachable", "wait_until_gone"]
 
 CAP_DAC_OVERRIDE = 1
@@ -61,18 +63,20 @@ def adorned(
     return [sys.executable, "-I", "-S", str(BECOME), *map(str, numbers), *map(str, command)]
 
 
-async def end_strays(folder: Path, program: str) -> list[int]:
-    """End processes of `program` that work in `folder`, left by a stack that was killed; return their ids.
+async def end_strays(folder: Path, program: str) -> None:
+    """End processes of `program` that work in `folder`, left by a stack that was killed.
 
-    They were told to stop when their parent died, so most are about to; what stands after 10 s is killed. The
-    first of a server's processes is the one that a signal asks politely: its children follow it.
+    They were told to stop when their parent died, so most are about to; what stands after 10 s is killed.
+
+    Raises:
+        StartError: one does not even end by that.
     """
     strays = _working_in(folder, program)
     _signal(strays, signal.SIGTERM)
     if not await wait_until_gone(strays, 10.0):
         _signal(strays, signal.SIGKILL)
-        await wait_until_gone(strays, 5.0)
-    return strays
+        if not await wait_until_gone(strays, 10.0):
+            raise StartError(f"{program} of an earlier start still works in {folder} and cannot be ended: {strays}")
 
 
 async def wait_until_gone(pids: Iterable[int], timeout: float) -> bool:
