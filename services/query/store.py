@@ -5,8 +5,8 @@ sink waits for a slow client, nothing is read from the database's socket. Whatev
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.platform.errors import Problem
-from services.platform.postgres import DATABASE_AWAY, engine
+from services.platform.postgres import DATABASE_AWAY, connection_options, engine
 from services.platform.settings import Settings
 
 from .columns import Hours, Readings
@@ -24,6 +24,7 @@ from .copyout import FLOAT, INTEGER, TIMESTAMP, CopyReader, Records, microsecond
 from .cursor import Place
 from .question import LAST, Question
 from .statements import statements
+from .store_copy import copy_out
 
 __all__ = ["Store"]
 
@@ -43,11 +44,12 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         """Connect later, when the first question comes."""
-        self._connect_timeout = settings.database.connect_timeout
+        self._settings = settings.database
+        self._url = settings.database.reader_url.get_secret_value()
         self._timeout = settings.query.statement_timeout
         self._engine = engine(
-            settings.database.reader_url.get_secret_value(),
-            settings.database,
+            self._url,
+            self._settings,
             statement_timeout=int(self._timeout * 1000),
             default_transaction_read_only="on",
             # Compiling a plan pays for itself seldom, and costs anew for each chunk.
@@ -126,18 +128,28 @@ class Store:
                 await push(rows)
 
         async with self._connection() as connection:
-            await connection.copy_from_query(_SQL[name], *arguments, output=output, format="binary")
+            await copy_out(connection, _SQL[name], arguments, output, self._end)
         reader.finish()
 
-    @asynccontextmanager
+    async def _end(self, backend: int) -> None:
+        """End the statement of one of our own backends."""
+        with contextlib.suppress(*_FAILURES):
+            async with asyncio.timeout(self._settings.connect_timeout):
+                connection = await asyncpg.connect(self._url, **connection_options(self._settings))
+                try:
+                    await connection.execute("select pg_cancel_backend($1)", backend)
+                finally:
+                    connection.terminate()
+
+    @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
         """Lend asyncpg's connection for one question; our own clock ends what the server's cannot.
 
         A server that waits for a client to take its rows does not look at statement_timeout.
         """
-        async with AsyncExitStack() as stack:
+        async with contextlib.AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(self._connect_timeout):
+                async with asyncio.timeout(self._settings.connect_timeout):
                     pooled = await stack.enter_async_context(self._engine.connect())
                     raw = await pooled.get_raw_connection()
             except _FAILURES as error:

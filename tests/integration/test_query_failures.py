@@ -1,0 +1,153 @@
+"""What a client meets while the database is away, busy, silent or not ready: a problem, and soon."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+
+from services.operator.schema import apply
+from services.platform.settings import Settings
+from services.query.store import Store
+from tests.support import TestDatabase, eventually, free_port
+from tests.support.proxy import proxied
+from tests.support.query import asking, owner, query_settings
+
+RANGE = "sensor_id=sensor-1&start=2025-10-22T21:00:00Z&end=2025-10-22T22:00:00Z"
+QUESTIONS = [f"/get_range?{RANGE}", f"/min?{RANGE}", f"/hourly?{RANGE}"]
+
+
+def elsewhere(settings: Settings, **database: Any) -> Settings:
+    """Return the settings with other values for the database."""
+    return settings.model_copy(update={"database": settings.database.model_copy(update=database)})
+
+
+def moved(settings: Settings, port: int, **database: Any) -> Settings:
+    """Return the settings with the reader's server at another port of this machine."""
+    url = make_url(settings.database.reader_url.get_secret_value())
+    there = url.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+    return elsewhere(settings, reader_url=SecretStr(there), **database)
+
+
+async def refused(client: httpx.AsyncClient, url: str, code: str, *words: str) -> None:
+    response = await client.get(url)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (503, code), problem
+    assert response.headers["content-type"] == "application/problem+json"
+    assert all(word in problem["detail"] for word in words), problem
+    assert code == "query_timeout" or int(response.headers["retry-after"]) > 0
+
+
+async def test_questions_wait_for_the_schema_and_say_so(empty_database: TestDatabase) -> None:
+    async with asking(query_settings(empty_database), ready=False) as client:
+        for url in QUESTIONS:
+            await refused(client, url, "database_unavailable", "not ready")
+
+        async def reasons() -> bool:
+            response = await client.get("/readyz")
+            assert response.status_code == 503
+            # Where this is the server's first database, the reader's role is absent, too.
+            reason = response.json()["reasons"]["database"]
+            return "no schema" in reason or "millrace_reader" in reason
+
+        await eventually(reasons)
+        assert (await client.get("/healthz")).status_code == 200
+        await apply(empty_database.settings)
+
+        async def ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await eventually(ready)
+        for url in QUESTIONS:
+            assert (await client.get(url)).status_code == 200
+
+
+async def test_a_server_that_is_not_there_is_named_by_readiness(database: TestDatabase) -> None:
+    async with asking(moved(query_settings(database), free_port()), ready=False) as client:
+
+        async def reasons() -> bool:
+            return "cannot be reached" in (await client.get("/readyz")).json()["reasons"]["database"]
+
+        await eventually(reasons)
+        for url in QUESTIONS:
+            await refused(client, url, "database_unavailable", "cannot be reached")
+
+
+async def test_a_database_that_goes_away_and_comes_back(database: TestDatabase) -> None:
+    async with asking(query_settings(database)) as client:
+        maintenance = await asyncpg.connect(database.server.superuser_url)
+        try:
+            assert (await client.get(QUESTIONS[1])).status_code == 200
+            await maintenance.execute(f"alter database {database.name} allow_connections false")
+            await maintenance.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1", database.name
+            )
+            for url in QUESTIONS:
+                await refused(client, url, "database_unavailable", "try again")
+            await maintenance.execute(f"alter database {database.name} allow_connections true")
+        finally:
+            await maintenance.close()
+        for url in QUESTIONS:
+            assert (await client.get(url)).status_code == 200
+
+
+async def test_a_silent_network_costs_no_more_than_the_timeouts(database: TestDatabase) -> None:
+    url = make_url(database.settings.reader_url.get_secret_value())
+    assert url.host
+    async with proxied(url.host, url.port or 5432) as proxy:
+        settings = moved(query_settings(database, statement_timeout=1), proxy.port, connect_timeout=0.5)
+        async with asking(settings) as client:
+            assert (await client.get(QUESTIONS[1])).status_code == 200
+            proxy.open.clear()
+            for question in QUESTIONS:
+                async with asyncio.timeout(5):
+                    await refused(client, question, "database_unavailable")
+            proxy.open.set()
+
+            async def answered() -> bool:
+                return (await client.get(QUESTIONS[1])).status_code == 200
+
+            await eventually(answered)
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=["get_range", "min", "hourly"])
+async def test_a_long_statement_ends_at_its_timeout(database: TestDatabase, question: str) -> None:
+    async with asking(query_settings(database, statement_timeout=0.3)) as client, owner(database) as connection:
+        async with connection.transaction():
+            await connection.execute("lock table sensor_data, late_ranges in access exclusive mode")
+            await refused(client, question, "query_timeout", "0.3 s")
+        assert (await client.get(question)).status_code == 200
+
+
+async def test_a_busy_pool_refuses_within_its_timeout(database: TestDatabase) -> None:
+    settings = elsewhere(query_settings(database, statement_timeout=20), pool_size=1, connect_timeout=0.5)
+    async with asking(settings) as client, owner(database) as connection:
+        async with connection.transaction():
+            await connection.execute("lock table sensor_data in access exclusive mode")
+            first = asyncio.create_task(client.get(QUESTIONS[1]))
+            await eventually(lambda: waiting(connection))
+            async with asyncio.timeout(5):
+                await refused(client, QUESTIONS[1], "database_unavailable", "no connection")
+        assert (await first).status_code == 200
+
+
+async def waiting(connection: asyncpg.Connection) -> bool:
+    """Tell whether a question waits for a lock."""
+    found: bool = await connection.fetchval(
+        "select exists (select from pg_locks where not granted and pid <> pg_backend_pid())"
+    )
+    return found
+
+
+async def test_connections_can_only_read_and_have_a_clock(database: TestDatabase) -> None:
+    store = Store(query_settings(database, statement_timeout=7))
+    try:
+        async with store._connection() as connection:
+            assert await connection.fetchval("select current_user") == "millrace_reader"
+            assert await connection.fetchval("show transaction_read_only") == "on"
+            assert await connection.fetchval("show statement_timeout") == "7s"
+    finally:
+        await store.close()

@@ -1,0 +1,161 @@
+"""A million rows through a real process: flat in memory, at the client's pace, and never a well-formed lie."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+import asyncpg
+import httpx
+import orjson
+import psutil
+import pytest
+
+from services.platform.settings import Settings
+from tests.support import Service, TestDatabase, eventually
+from tests.support.query import EPOCH, owner, query_settings
+
+MILLION = 1_000_000
+ROWS = 300_000
+"""More than all buffers between the database and a client hold."""
+
+MIB = 1024 * 1024
+
+Start = Callable[[str, Settings], Service]
+
+
+@pytest.fixture
+async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """The superuser's connection, who sees what every backend does."""
+    await fill(database, ROWS)
+    watching = await asyncpg.connect(database.superuser_url)
+    try:
+        yield watching
+    finally:
+        await watching.close()
+
+
+async def fill(database: TestDatabase, rows: int) -> None:
+    """Insert a row a second."""
+    async with owner(database) as connected:
+        await connected.execute(
+            "insert into sensor_data (timestamp, sensor_id, value) "
+            f"select '{EPOCH}'::timestamptz + number * interval '1 second', 'big', number / 4.0 "
+            f"from generate_series(1, {rows}) as number"
+        )
+
+
+def whole(service: Service) -> str:
+    end = (EPOCH + timedelta(days=365)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{service.url}/get_range?sensor_id=big&start=2025-10-22T21:00:00Z&end={end}"
+
+
+async def backends(connection: asyncpg.Connection, where: str) -> list[int]:
+    """Return the process ids of the reader's backends for which a condition holds."""
+    rows = await connection.fetch(
+        "select pid from pg_stat_activity "
+        f"where datname = current_database() and usename = 'millrace_reader' and {where}"
+    )
+    return [row["pid"] for row in rows]
+
+
+STREAMING = "state = 'active' and query like 'COPY%'"
+STALLED = f"{STREAMING} and wait_event = 'ClientWrite'"
+
+
+async def test_a_million_rows_come_out_in_order_and_memory_stays_flat(database: TestDatabase, service: Start) -> None:
+    await fill(database, MILLION)
+    async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
+        assert query.process
+        process = psutil.Process(query.process.pid)
+        await client.get(whole(query).replace("get_range", "min"))
+        before = process.memory_info().rss
+        most = 0
+        body = bytearray()
+        async with client.stream("GET", whole(query)) as response:
+            async for part in response.aiter_raw():
+                body += part
+                most = max(most, process.memory_info().rss)
+    rows = orjson.loads(bytes(body))["data"]
+    assert [row["value"] for row in rows] == [number / 4 for number in range(1, MILLION + 1)]
+    assert [row["timestamp"] for row in rows] == sorted(row["timestamp"] for row in rows)
+    assert most - before < 50 * MIB
+
+
+async def test_a_client_that_does_not_read_holds_the_rows_in_the_database(
+    database: TestDatabase, connection: asyncpg.Connection, service: Start
+) -> None:
+    async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
+        assert query.process
+        process = psutil.Process(query.process.pid)
+        before = process.memory_info().rss
+        async with client.stream("GET", whole(query)) as response:
+            await eventually(lambda: backends(connection, STALLED))
+            assert process.memory_info().rss - before < 50 * MIB
+            body = await response.aread()
+    assert len(orjson.loads(body)["data"]) == ROWS
+
+
+async def test_a_client_that_never_reads_loses_its_turn(
+    database: TestDatabase, connection: asyncpg.Connection, service: Start
+) -> None:
+    settings = query_settings(database, statement_timeout=1.5)
+    async with service("query", settings) as query, httpx.AsyncClient(timeout=60) as client:
+        async with client.stream("GET", whole(query)) as response:
+            assert response.status_code == 200
+            await eventually(lambda: backends(connection, STALLED))
+            await eventually(lambda: none(connection, STREAMING))
+            with pytest.raises(httpx.RemoteProtocolError):
+                await response.aread()
+        assert "query_timeout" in query.log_text()
+
+
+async def test_a_failure_on_the_way_breaks_the_answer_off(
+    database: TestDatabase, connection: asyncpg.Connection, service: Start
+) -> None:
+    async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
+        async with client.stream("GET", whole(query)) as response:
+            assert response.status_code == 200
+            [backend] = await eventually(lambda: backends(connection, STALLED))
+            await connection.execute("select pg_terminate_backend($1)", backend)
+            with pytest.raises(httpx.RemoteProtocolError):
+                await response.aread()
+        least = await client.get(whole(query).replace("get_range", "min"))
+        assert least.json() == {"min_value": 0.25}
+        assert "Traceback" not in query.log_text()
+        assert "an answer broke off" in query.log_text()
+
+
+async def test_a_client_that_leaves_ends_the_statement_and_the_connection_lives_on(
+    database: TestDatabase, connection: asyncpg.Connection, service: Start
+) -> None:
+    settings = query_settings(database)
+    settings = settings.model_copy(update={"database": settings.database.model_copy(update={"pool_size": 1})})
+    async with service("query", settings) as query, httpx.AsyncClient(timeout=60) as client:
+        async with client.stream("GET", whole(query)) as response:
+            assert response.status_code == 200
+            [backend] = await eventually(lambda: backends(connection, STALLED))
+        await eventually(lambda: backends(connection, f"state = 'idle' and pid = {backend}"))
+        least = await client.get(whole(query).replace("get_range", "min"))
+        assert least.json() == {"min_value": 0.25}
+        assert backend in await backends(connection, "state = 'idle'"), "it was the same connection"
+        assert "Traceback" not in query.log_text()
+
+
+@pytest.mark.parametrize("path", ["get_range", "min", "hourly"])
+async def test_a_client_that_leaves_before_the_answer_ends_the_statement(
+    database: TestDatabase, connection: asyncpg.Connection, service: Start, path: str
+) -> None:
+    async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
+        async with owner(database) as locking, locking.transaction():
+            await locking.execute("lock table sensor_data in access exclusive mode")
+            asked = asyncio.create_task(client.get(whole(query).replace("get_range", path)))
+            await eventually(lambda: backends(connection, "wait_event_type = 'Lock'"))
+            asked.cancel()
+            await eventually(lambda: none(connection, "wait_event_type = 'Lock'"))
+        assert (await client.get(whole(query).replace("get_range", "min"))).json() == {"min_value": 0.25}
+        assert "Traceback" not in query.log_text()
+
+
+async def none(connection: asyncpg.Connection, where: str) -> bool:
+    """Tell whether there is no such backend."""
+    return not await backends(connection, where)
