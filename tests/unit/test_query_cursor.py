@@ -1,7 +1,7 @@
 """Cursors and pages."""
 
-from datetime import UTC, datetime, timedelta
 import re
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_a_page_ends_at_its_limit_and_knows_whether_more_follow(parts: list[int]
     taken: list[int] = []
     for size in parts:
         ids, offered = np.array(offered[:size], np.int64), offered[size:]
-        taken += page.take(Readings(ids, ids * 10, ids * 0.5)).ids.tolist()
+        taken += page.take(Readings(ids, ids * 10, ids.astype(np.float64))).ids.tolist()
     assert taken == rows[:limit]
     assert page.more == (limit is not None and len(rows) > limit)
     assert page.last == (Place(taken[-1] * 10, taken[-1]) if taken else None)

@@ -1,8 +1,10 @@
 """The JSON encoder against the standard library's."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -23,7 +25,7 @@ def text(micros: int) -> str:
     return instant.isoformat().replace("+00:00", "Z")
 
 
-def parted(rows: list[tuple[float, ...]], cuts: list[int]) -> list[list[np.ndarray]]:
+def parted(rows: Sequence[tuple[float, ...]], cuts: list[int]) -> list[list[Any]]:
     """Return the rows' columns, cut into parts that are not empty."""
     edges = sorted({0, len(rows), *(cut % len(rows) for cut in cuts)}) if rows else []
     return [[np.array(column) for column in zip(*rows[a:b], strict=True)] for a, b in pairwise(edges)]
