@@ -10,6 +10,7 @@ from services import __version__
 from services.contract import StreamNames
 from services.platform import errors
 from services.platform.health import Health, health_routes
+from services.platform.serving import vital
 from services.platform.settings import Settings
 from services.platform.stream import Durability, Listener, Stream, redis_client
 
@@ -50,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(work()) for work in (admission.run, listener.run, lanes)]
+        tasks = [vital(work()) for work in (admission.run, listener.run, lanes)]
         try:
             yield
         finally:

@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
+import structlog
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 
 from services import __version__
@@ -14,7 +17,10 @@ from services import __version__
 from . import errors
 from .health import Health, health_routes
 
-__all__ = ["StartError", "health_app", "serve", "serving", "stop_signal"]
+__all__ = ["StartError", "health_app", "serve", "serving", "stop_signal", "vital"]
+
+
+log = structlog.get_logger(__name__)
 
 
 class StartError(Exception):
@@ -35,27 +41,49 @@ def serve(app: FastAPI, host: str, port: int, setting: str, grace: float) -> Non
     Raises:
         StartError: the port is taken; `setting` names the variable that chooses it.
     """
-    config = _config(app, grace)
-    with _bound(host, port, setting) as listener:
-        uvicorn.Server(config).run(sockets=[listener])
+    uvloop.run(_serve(app, host, port, setting, grace))
+
+
+async def _serve(app: FastAPI, host: str, port: int, setting: str, grace: float) -> None:
+    async with serving(app, host, port, setting, grace):
+        await stop_signal().wait()
 
 
 @contextlib.asynccontextmanager
-async def serving(app: FastAPI, host: str, port: int, setting: str) -> AsyncIterator[None]:
-    """Serve `app` beside the work of the caller's own loop, who keeps the signals.
+async def serving(app: FastAPI, host: str, port: int, setting: str, grace: float = 1.0) -> AsyncIterator[None]:
+    """Serve `app` inside the block, beside the caller's own work; behind it, what is under way has `grace` seconds.
+
+    Signals are the caller's: uvicorn would end the process by them before its telemetry is flushed.
 
     Raises:
         StartError: the port is taken; `setting` names the variable that chooses it.
     """
-    server = uvicorn.Server(_config(app, 1.0))
+    server = uvicorn.Server(_config(app, grace))
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     with _bound(host, port, setting) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            if task.done():
+                raise StartError("the HTTP port could not be served; the log says why")
+            await asyncio.sleep(0.01)
         try:
             yield
         finally:
             server.should_exit = True
             await task
+
+
+def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run work that the process must not live without: where it fails, the process ends and is started anew."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("vital work failed; ending the process", action="end", exc_info=error)
+            signal.raise_signal(signal.SIGTERM)
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
+    return task
 
 
 def stop_signal() -> asyncio.Event:

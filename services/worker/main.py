@@ -9,7 +9,7 @@ import uvloop
 from services.contract import StreamNames
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
-from services.platform.serving import health_app, serving, stop_signal
+from services.platform.serving import health_app, serving, stop_signal, vital
 from services.platform.settings import Settings
 from services.platform.stream import Stream, redis_client
 
@@ -59,7 +59,7 @@ async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None
     names = StreamNames(settings.redis.stream)
     stream = Stream(redis_client(settings.redis, patience=settings.worker.block), names)
     store = Store(settings.database, settings.worker, capability)
-    house = asyncio.create_task(keep_house(stream, store, settings.worker))
+    house = vital(keep_house(stream, store, settings.worker))
     try:
         await Loop(stream, store, settings.worker, health, stop).run()
     finally:

@@ -83,7 +83,7 @@ class IngestSettings(Section):
     )
     entry_rows: PositiveInt = setting(50_000, "Rows after which a shared stream entry is full.", "rows")
     stored_timeout: PositiveFloat = setting(
-        10.0, "How long `ack=stored` waits for the commit before it answers 202.", "s"
+        5.0, "How long `ack=stored` waits for the commit before it answers 202.", "s"
     )
     backlog_bytes: PositiveInt = setting(
         512 * MIB, "Backlog at which ingest answers 429. Keep it well below the server's maxmemory.", "bytes"
@@ -114,7 +114,12 @@ class WorkerSettings(Section):
         "s",
     )
     reclaim_interval: PositiveFloat = setting(5.0, "Time between looks for entries to take over.", "s")
-    transaction_timeout: PositiveFloat = setting(20.0, "Longest transaction, and longest wait inside one.", "s")
+    transaction_timeout: PositiveFloat = setting(
+        20.0,
+        "Longest transaction, and longest wait inside one; notes of late rows rely on its being below a minute.",
+        "s",
+        le=50,
+    )
     drain_timeout: PositiveFloat = setting(20.0, "How long SIGTERM waits for the batch in hand.", "s")
     ledger_horizon: PositiveFloat = setting(
         72.0, "How long the ledger remembers a batch; an older entry becomes a dead letter.", "hours"
