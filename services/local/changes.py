@@ -1,5 +1,7 @@
 """`millrace up --reload`: a changed file restarts the services that hold it."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +24,8 @@ COMMANDS = {"ingest": "ingest", "worker": "worker", "query": "query", "operator"
 
 async def follow_changes(stack: Stack) -> None:
     """Watch services/ and sql/ for ever, restart what a change touches and apply changed SQL."""
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    await _warm_up(stack)
     async for changes in awatch(ROOT / "services", ROOT / "sql", step=20):
         paths = [Path(path).relative_to(ROOT) for _, path in changes]
         if any(path.parts[0] == "sql" for path in paths):
@@ -34,6 +38,7 @@ async def follow_changes(stack: Stack) -> None:
         except StartError as error:
             log.error(str(error), action="reload")
             continue
+        await _warm_up(stack)
         for service in touched:
             log.info("restarted", action="reload", part=service.name, seconds=round(time.monotonic() - began, 2))
 
@@ -48,6 +53,10 @@ def affected(paths: Iterable[Path]) -> set[str]:
     if parts - COMMANDS.keys() - {"local"}:
         return set(COMMANDS.values())
     return {COMMANDS[part] for part in parts if part in COMMANDS}
+
+
+async def _warm_up(stack: Stack) -> None:
+    await asyncio.gather(*(service.warm_up() for service in stack.plan.services))
 
 
 async def _apply(stack: Stack) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from .process import adorned
 
@@ -12,6 +13,7 @@ __all__ = ["ServiceProcess"]
 
 LONGEST_LINE = 1024 * 1024
 WIDTH = len("worker-10")
+WARM = Path(__file__).with_name("warm.py")
 
 
 class ServiceProcess:
@@ -33,20 +35,34 @@ class ServiceProcess:
         self._environment = environment
         self._grace = grace
         self._process: asyncio.subprocess.Process | None = None
+        self._warm: asyncio.subprocess.Process | None = None
         self._lines: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the process; it is killed when this one dies, for what it had in hand is redone."""
-        self._process = await asyncio.create_subprocess_exec(
-            *adorned([sys.executable, "-m", "services.cli", self.command], death=signal.SIGKILL),
-            stdin=asyncio.subprocess.DEVNULL,
+        if self._warm is not None and self._warm.returncode is None and self._warm.stdin:
+            self._warm.stdin.write(b"\n")
+            self._warm.stdin.close()
+            self._process, self._warm = self._warm, None
+        else:
+            self._process = await self._spawn("-m", "services.cli", self.command)
+        self._lines = asyncio.create_task(self._pass_on(self._process))
+
+    async def warm_up(self) -> None:
+        """Prepare the next start: an interpreter that has imported all but our own code."""
+        if self._warm is None:
+            self._warm = await self._spawn("-P", str(WARM), self.command, stdin=asyncio.subprocess.PIPE)
+
+    async def _spawn(self, *arguments: str, stdin: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *adorned([sys.executable, *arguments], death=signal.SIGKILL),
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=self._environment,
             limit=LONGEST_LINE,
             start_new_session=True,
         )
-        self._lines = asyncio.create_task(self._pass_on(self._process))
 
     @property
     def running(self) -> bool:
@@ -74,9 +90,13 @@ class ServiceProcess:
 
     def kill(self) -> None:
         """Kill the process, if it runs."""
-        if self._process:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        _kill(self._process)
+
+    async def cool_down(self) -> None:
+        """End what `warm_up` prepared."""
+        _kill(self._warm)
+        if self._warm:
+            await self._warm.wait()
 
     async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout  # noqa: S101 -- it is a pipe
@@ -91,3 +111,9 @@ class ServiceProcess:
                 return
             sys.stderr.buffer.write(prefix + line)
             sys.stderr.buffer.flush()
+
+
+def _kill(process: asyncio.subprocess.Process | None) -> None:
+    if process and process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()

@@ -82,6 +82,7 @@ class Stack:
         plan = self.plan
         for part in plan.parts:
             await self._forget(part)
+        await asyncio.gather(*(service.cool_down() for service in plan.services))
         for commands in ({"ingest"}, {"worker"}, {"query", "repair"}):
             await asyncio.gather(*(each.stop() for each in plan.services if each.command in commands))
         await asyncio.gather(plan.valkey.stop(), plan.postgres.stop())
