@@ -48,25 +48,31 @@ def said_by(command: str, settings: Settings) -> subprocess.CompletedProcess[str
 class RunningStack:
     """A running `millrace up`; behind the `async with` block it has stopped."""
 
-    def __init__(self, settings: Settings, log: Path, *options: str) -> None:
+    def __init__(self, settings: Settings, log: Path, *options: str, root: Path = ROOT) -> None:
         """Describe the process; nothing starts.
 
         Args:
             settings: handed to it as its environment.
             log: file that takes what it writes, emptied at each start.
             options: of `millrace up`.
+            root: folder of the code it runs.
         """
         self.settings = settings
         self.log = log
         self._options = options
+        self._root = root
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         """Start it and wait until it says that it runs."""
         command = adorned([sys.executable, "-m", "services.cli", "up", *self._options], death=signal.SIGKILL)
+        variables = environment(self.settings)
+        if self._root != ROOT:
+            # Lines of a copy are not counted.
+            variables = {name: value for name, value in variables.items() if not name.startswith("COVERAGE")}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 -- it only forks
-                command, cwd=ROOT, env=environment(self.settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=self._root, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         await eventually(self._runs, 90.0)
 
