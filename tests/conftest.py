@@ -25,10 +25,11 @@ ABSENT = {
 }
 
 
-def pytest_report_header() -> list[str]:
-    """Say which databases are used."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which databases were used; a header would not be seen with -q."""
     found = installations()
-    return [f"database mode {mode}: {found.get(mode) or ABSENT[mode]}" for mode in MODES]
+    for mode in MODES:
+        terminalreporter.write_line(f"database mode {mode}: {found.get(mode) or ABSENT[mode]}")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The session's servers: one Valkey and a PostgreSQL a mode, each started when it is first asked for."""
 
 import asyncio
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ OPTIONS: Mapping[str, str] = {
 }
 
 
+@functools.cache
 def installations() -> dict[str, Installation]:
     """Return the installation that serves each mode that can be had here."""
     bin_folder = os.environ.get("MILLRACE_PG_BIN")
