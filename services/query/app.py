@@ -38,8 +38,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     async def ready() -> None:
         # Once it was there, a question finds out by itself: the pool may still work while a look fails.
-        if not seen.is_set():
-            reason = "; ".join(f"{part}: {why}" for part, why in health.reasons().items())
+        reasons = health.reasons()
+        if reasons and not seen.is_set():
+            reason = "; ".join(f"{part}: {why}" for part, why in reasons.items())
             raise Problem("database_unavailable", f"not ready yet: {reason}", {"Retry-After": "5"})
 
     @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from tests.support import Service, TestDatabase, eventually
 from tests.support.query import EPOCH, owner, query_settings
 
 MILLION = 1_000_000
-ROWS = 300_000
+ROWS = 600_000
 """More than all buffers between the database and a client hold."""
 
 MIB = 1024 * 1024
