@@ -14,13 +14,17 @@ from .entry import Batch, Columns, Entry
 from .errors import DamagedEntryError, NewerVersionError
 from .names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
-__all__ = ["MAX_SENSOR_ID", "TIMESTAMP_LIMITS", "VERSION", "decode", "encode"]
+__all__ = ["MAX_SENSOR_ID", "MAX_VALUE", "TIMESTAMP_LIMITS", "VERSION", "decode", "encode"]
 
 VERSION = 1
 """The contract version that this release writes, and the newest that it reads."""
 
 MAX_SENSOR_ID = 128
 """Longest sensor id, in characters."""
+
+MAX_VALUE = 1e100
+"""Largest magnitude of a value. SQL's avg and stddev square: one value near the end of float64 would fail them,
+and with them the refresh of an hour bucket for all sensors."""
 
 TIMESTAMP_LIMITS = (-62_135_596_800_000_000, 253_370_764_799_999_999)
 """Microseconds of 0001-01-01 and of the last instant of 9998, UTC: hour buckets around them still have names."""
@@ -139,8 +143,8 @@ def _check(columns: Columns, batches: list[Batch]) -> None:
     lengths = set(map(len, columns.sensor_ids))
     if min(lengths) == 0 or max(lengths) > MAX_SENSOR_ID or "\0" in "".join(columns.sensor_ids):
         raise ValueError("a sensor id is empty, too long or holds NUL")
-    if not np.isfinite(columns.values).all():
-        raise ValueError("a value is not finite")
+    if not (np.abs(columns.values) <= MAX_VALUE).all():
+        raise ValueError(f"a value is not finite or beyond {MAX_VALUE:g}")
     if columns.timestamps.min() < low or columns.timestamps.max() > high:
         raise ValueError("a timestamp lies outside the years 1 to 9998")
 

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from services.contract import group_of, position_of
+from services.contract.codec import MAX_VALUE
 from services.platform.errors import Problem, problem_responses
 from services.platform.stream import STREAM_ERRORS, Outcome, Stream
 
@@ -180,7 +181,7 @@ _READING = {
     "properties": {
         "sensor_id": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^\\u0000]*$"},
         "timestamp": {"type": "string", "format": "date-time", "description": "RFC 3339, with an offset."},
-        "value": {"type": "number"},
+        "value": {"type": "number", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
     },
 }
 _EXAMPLE = [{"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}]

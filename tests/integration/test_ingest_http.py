@@ -1,66 +1,17 @@
 import asyncio
 import gzip
-import json
-import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
 import zstandard
 from redis.asyncio import Redis
 
-from services.contract import StreamNames, decode
 from services.ingest.app import create_app
 from services.platform.settings import Settings
-from services.platform.stream import Outcome, Stream, redis_client
-from services.platform.stream.news import pack_news
+from services.platform.stream import Stream
 from tests.support import eventually
-from tests.support.readings import sql
-
-READING = {"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}
-BODY = json.dumps([READING]).encode()
-JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-async def stream(settings: Settings) -> AsyncIterator[Stream]:
-    found = Stream(redis_client(settings.redis), StreamNames(settings.redis.stream))
-    yield found
-    await found.client.aclose()
-
-
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """The app in this process, ready."""
-    small = settings.ingest.model_copy(
-        update={
-            "max_body_bytes": 10_000, "max_decoded_bytes": 20_000, "max_rows": 100, "stored_timeout": 0.3,
-            "body_timeout": 0.3,
-        }
-    )  # fmt: skip
-    app = create_app(settings.model_copy(update={"ingest": small}))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest") as found,
-    ):
-
-        async def ready() -> bool:
-            return (await found.get("/readyz")).status_code == 200
-
-        await eventually(ready)
-        yield found
-
-
-async def entries(stream: Stream) -> list[Any]:
-    return [decode(fields) for _, fields in await stream.client.xrange(stream.names.stream)]
-
-
-def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
-    body: dict[str, Any] = response.json()
-    assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:millrace:problem:{code}")
-    return body
+from tests.support.ingest import BODY, JSON, READING, assert_problem, entries
 
 
 async def test_a_batch_is_one_entry_and_its_answer_names_it(client: httpx.AsyncClient, stream: Stream) -> None:
@@ -167,74 +118,6 @@ async def test_a_chunked_body_is_counted_while_it_arrives(client: httpx.AsyncCli
 
     assert_problem(await client.post("/ingest", content=endless(), headers=JSON), 413, "body_too_large")
     assert sent <= 12_000
-
-
-async def test_a_key_with_the_same_readings_may_repeat_and_with_others_not(
-    client: httpx.AsyncClient, stream: Stream
-) -> None:
-    headers = {"Idempotency-Key": "k-1"}
-    first = await client.post("/ingest", json=[READING], headers=headers)
-    spelt = json.dumps([READING], indent=3).encode()
-    again = await client.post("/ingest", content=spelt, headers={**JSON, **headers})
-    assert again.json() == first.json()
-    other = await client.post("/ingest", json=[{**READING, "value": 1}], headers=headers)
-    assert_problem(other, 422, "key_reused")
-    assert {batch.batch_id for entry in await entries(stream) for batch in entry.batches} == {
-        uuid.UUID(first.json()["batch_id"])
-    }
-
-
-async def test_a_clash_of_keys_fails_alone_and_its_neighbours_are_taken(client: httpx.AsyncClient) -> None:
-    async def post(number: int) -> int:
-        headers = {"Idempotency-Key": "k-1"} if number < 2 else {}
-        response = await client.post("/ingest", json=[{**READING, "value": number}], headers=headers)
-        return response.status_code
-
-    statuses = await asyncio.gather(*(post(number) for number in range(20)))
-    assert sorted(statuses[:2]) == [200, 422]
-    assert set(statuses[2:]) == {200}
-
-
-async def test_a_key_that_the_ledger_has_is_answered_without_the_stream(
-    client: httpx.AsyncClient, stream: Stream, settings: Settings
-) -> None:
-    headers = {"Idempotency-Key": "k-1"}
-    batch_id = uuid.UUID((await client.post("/ingest", json=[READING], headers=headers)).json()["batch_id"])
-    [(_, fields)] = await stream.client.xrange(stream.names.stream)
-    digest = decode(fields).batches[0].digest
-    await stream.client.delete(stream.names.stream, stream.names.queued)
-    query = "insert into ingest_ledger(batch_id, batches, rows, digest, accepted_at) values ($1, 1, 1, $2, now())"
-    await sql(settings.database, query, batch_id, digest)
-    again = await client.post("/ingest?ack=stored", json=[READING], headers=headers)
-    assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
-    assert again.json()["batch_id"] == str(batch_id)
-    assert await entries(stream) == []
-    other = await client.post("/ingest", json=[{**READING, "value": 2}], headers=headers)
-    assert_problem(other, 422, "key_reused")
-    for column, status in (("repeats = 1", "duplicate"), ('dead = \'{"0": "refused: why"}\'', "dead")):
-        await sql(settings.database, f"update ingest_ledger set {column}")
-        assert (await client.get(f"/batches/{batch_id}")).json()["status"] == status
-
-
-async def test_stored_is_answered_by_the_news_of_the_commit(client: httpx.AsyncClient, stream: Stream) -> None:
-    async def settle(outcome: Outcome) -> None:
-        [(_, fields)] = await eventually(lambda: stream.client.xrange(stream.names.stream))
-        batch_id = decode(fields).batches[0].batch_id
-        await stream.client.delete(stream.names.stream)
-        await stream.client.publish(stream.names.settled, pack_news([(batch_id, outcome, "why")]))
-
-    response, _ = await asyncio.gather(client.post("/ingest?ack=stored", json=[READING]), settle(Outcome.STORED))
-    assert response.status_code == 200
-    response, _ = await asyncio.gather(client.post("/ingest?ack=stored", json=[READING]), settle(Outcome.DEAD))
-    assert "why" in assert_problem(response, 422, "batch_dead")["detail"]
-
-
-async def test_unknown_batches_are_unknown(client: httpx.AsyncClient) -> None:
-    assert_problem(await client.get(f"/batches/{uuid.uuid4()}"), 404, "unknown_batch")
-    assert_problem(await client.get("/batches/nonsense"), 422, "invalid_parameter")
-    known = uuid.UUID((await client.post("/ingest", json=[READING])).json()["batch_id"])
-    beyond = uuid.UUID(int=known.int + 7)
-    assert_problem(await client.get(f"/batches/{beyond}"), 404, "unknown_batch")
 
 
 async def test_other_paths_and_methods_are_problems_too(client: httpx.AsyncClient) -> None:

@@ -23,12 +23,23 @@ async def test_the_openapi_document_is_true(
     seed = random.randrange(1 << 32)
     async with service("worker", settings), service(command, settings) as process:
         run = await asyncio.to_thread(
-            subprocess.run,
-            [SCHEMATHESIS, "run", f"{process.url}/openapi.json", "--checks", "all", "--seed", str(seed), "--no-color"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=180,
+            lambda: subprocess.run(
+                [
+                    SCHEMATHESIS,
+                    "run",
+                    f"{process.url}/openapi.json",
+                    "--checks",
+                    "all",
+                    "--seed",
+                    str(seed),
+                    "--no-color",
+                ],
+                check=False,
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=180,
+            )
         )
     assert run.returncode == 0, run.stdout
     assert "Traceback" not in process.log_text()

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -14,17 +15,10 @@ from services.worker.janitor import keep_house
 from services.worker.loop import Loop
 from services.worker.store import Store
 from tests.support import eventually
-from tests.support.readings import add_entry, entry_of, rows_in, sql
+from tests.support.readings import add_entry, entry_of, raw_entries, rows_in, sql
 
 NOW = 1_790_000_000_000_000
 Start = Callable[..., Awaitable[Health]]
-
-
-@pytest.fixture
-async def stream(settings: Settings) -> AsyncIterator[Stream]:
-    found = Stream(redis_client(settings.redis), StreamNames(settings.redis.stream))
-    yield found
-    await found.client.aclose()
 
 
 @pytest.fixture
@@ -103,13 +97,14 @@ async def test_a_damaged_entry_is_a_dead_letter_and_its_neighbours_are_stored(
 ) -> None:
     await stream.ensure_group()
     await add_entry(stream, entry_of([("a", NOW, 1.0)]))
-    for fields in ({"v": "1", "n": "3", "e": b"\x00garbage"}, {"hello": "world"}, {"v": "x"}):
+    damaged: list[Any] = [{"v": "1", "n": "3", "e": b"\x00garbage"}, {"hello": "world"}, {"v": "x"}]
+    for fields in damaged:
         await stream.client.xadd(settings.redis.stream, fields)
     await add_entry(stream, entry_of([("b", NOW, 1.0)]))
     await start()
     await eventually(lambda: empty(stream))
     assert len(await rows_in(settings.database)) == 2
-    letters = await stream.client.xrange(stream.names.dead)
+    letters = await raw_entries(stream, stream.names.dead)
     assert [fields[b"reason"] for _, fields in letters] == [b"damaged"] * 3
     assert letters[0][1][b"e"] == b"\x00garbage"
     assert letters[1][1][b"hello"] == b"world"
@@ -123,7 +118,7 @@ async def test_a_newer_entry_stays_pending_and_the_worker_says_so(
     await add_entry(stream, entry_of([("b", NOW, 1.0)]))
     health = await start()
     await eventually(lambda: rows_in(settings.database))
-    assert "newer" in await eventually(lambda: health.reasons().get("contract"))
+    assert "newer" in await eventually(lambda: health.reasons().get("contract", ""))
     assert (await stream.client.xpending(settings.redis.stream, GROUP))["pending"] == 1
     assert await stream.client.xlen(stream.names.dead) == 0
 
@@ -137,7 +132,7 @@ async def test_refused_batches_are_kept_once_with_reason_and_origin(
     await add_entry(stream, entry)
     await start()
     await eventually(lambda: empty(stream))
-    [(_, letter)] = await stream.client.xrange(stream.names.dead)
+    [(_, letter)] = await raw_entries(stream, stream.names.dead)
     assert letter[b"reason"] == b"refused"
     assert letter[b"batch_id"].decode() == str(entry.batches[1].batch_id)
     assert b"23514" in letter[b"detail"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from services.contract import Columns, Entry, decode, encode, keyed_id
+from services.contract.codec import MAX_VALUE
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
 from services.platform.settings import Settings, WorkerSettings
@@ -178,6 +179,14 @@ async def test_compressed_copies_that_overlap_in_time_come_out_in_order(timescal
     times = [row[0] for row in await sql(database, "select timestamp from sensor_data order by timestamp")]
     assert len(times) == 3000
     assert times == sorted(times)
+
+
+async def test_no_value_that_is_taken_breaks_an_average(settings: Settings) -> None:
+    store = await store_for(settings)
+    await store.write(work_of(entry_of([("a", NOW, MAX_VALUE), ("a", NOW, -MAX_VALUE), ("a", NOW, 1.0)])))
+    store.close()
+    [hour] = await sql(settings.database, "select samples, min, max, avg from measurement_hourly")
+    assert tuple(hour)[:3] == (3, -MAX_VALUE, MAX_VALUE)
 
 
 async def test_prune_deletes_what_is_past_the_horizon_only(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from services.contract import Batch, Columns, Entry, encode, member_id, new_grou
 from services.platform.settings import DatabaseSettings
 from services.platform.stream import Stream
 
-__all__ = ["add_entry", "columns", "entry_of", "rows_in", "sql"]
+__all__ = ["add_entry", "columns", "entry_of", "raw_entries", "rows_in", "sql"]
 
 Row = tuple[str, int, float]
 """A reading: sensor id, microseconds since 1970, value."""
@@ -49,6 +49,12 @@ async def add_entry(stream: Stream, entry: Entry) -> None:
         keyed = ledger_id == batch.batch_id
         marks[ledger_id] = (batch.digest or b"") if keyed else b"%d" % (int(marks.get(ledger_id, b"0")) + 1)
     assert not await stream.add(encode(entry), marks)
+
+
+async def raw_entries(stream: Stream, name: str | None = None) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Return the entries of the stream, or of another one such as its dead letters."""
+    found: Any = await stream.client.xrange(name or stream.names.stream)
+    return list(found)
 
 
 async def sql(database: DatabaseSettings, query: str, *arguments: Any) -> list[Any]:

@@ -23,7 +23,7 @@ from services.contract import (
     member_id,
     new_group,
 )
-from services.contract.codec import MAX_SENSOR_ID, TIMESTAMP_LIMITS
+from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE, TIMESTAMP_LIMITS
 
 LOW, HIGH = TIMESTAMP_LIMITS
 instants = st.integers(LOW, HIGH) | st.sampled_from([LOW, HIGH, 0, -1]) | st.integers(0, 4_000).map((1_000_000).__mul__)
@@ -37,7 +37,7 @@ def columns(draw: st.DrawFn) -> Columns:
     ids = draw(st.lists(sensor_ids, min_size=1, max_size=5, unique=True))
     rows = draw(
         st.lists(
-            st.tuples(st.integers(0, len(ids) - 1), instants, st.floats(allow_nan=False, allow_infinity=False)),
+            st.tuples(st.integers(0, len(ids) - 1), instants, st.floats(-MAX_VALUE, MAX_VALUE)),
             min_size=1,
             max_size=20,
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Columns
-from services.contract.codec import MAX_SENSOR_ID
+from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
 
@@ -88,7 +88,7 @@ def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list
 
 
 def _good(columns: Columns, limits: Limits) -> NDArray[np.bool_]:
-    good = np.isfinite(columns.values)
+    good = np.abs(columns.values) <= MAX_VALUE
     good &= (columns.timestamps >= limits.oldest) & (columns.timestamps <= limits.newest)
     bad_ids = [code for code, sensor_id in enumerate(columns.sensor_ids) if _id_fault(sensor_id)]
     if bad_ids:
@@ -114,6 +114,8 @@ def _named(rows: Rows, columns: Columns, bad: NDArray[np.bool_], limits: Limits)
             faults.append(Fault(position, "sensor_id", *fault))
         elif not np.isfinite(columns.values[row]):
             faults.append(Fault(position, "value", "not_finite", "value is not a finite number"))
+        elif abs(columns.values[row]) > MAX_VALUE:
+            faults.append(Fault(position, "value", "too_large", f"value lies beyond ±{MAX_VALUE:g}"))
         else:
             code, message = _time_fault(rows.timestamps[row], int(columns.timestamps[row]), limits)
             faults.append(Fault(position, "timestamp", code, message))
