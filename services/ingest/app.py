@@ -10,9 +10,9 @@ from services import __version__
 from services.contract import StreamNames
 from services.platform import errors
 from services.platform.health import Health, health_routes
-from services.platform.serving import vital
 from services.platform.settings import Settings
 from services.platform.stream import Durability, Listener, Stream, redis_client
+from services.platform.tasks import end, vital
 
 from .accept import Acceptance
 from .admission import Admission
@@ -36,6 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
     admission = Admission(stream, settings.redis, settings.ingest, health)
     writer = StreamWriter(listener, settings.ingest.entry_rows, settings.redis.timeout)
     receipts = Receipts(settings.database)
+    tasks: list[asyncio.Task[None]] = []
 
     async def lane() -> None:
         async with redis_client(settings.redis, single=True) as client:
@@ -45,20 +46,17 @@ def create_app(settings: Settings) -> FastAPI:
         """Start the writers that the server's durability calls for, as soon as it is known."""
         writer.durability = await admission.durability()
         count = _DISK_LANES if writer.durability is Durability.WAITAOF else 1
-        async with asyncio.TaskGroup() as group:
-            for _ in range(count):
-                group.create_task(lane())
+        tasks.extend(vital(lane()) for _ in range(count))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [vital(work()) for work in (admission.run, listener.run, lanes)]
+        await receipts.open()
+        tasks.extend(vital(work()) for work in (admission.run, listener.run, lanes))
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await receipts.close()
+            await end(tasks)
+            receipts.close()
             await stream.client.aclose()
             await ear.aclose()
 

@@ -52,25 +52,24 @@ class Receipts:
         Raises:
             ReceiptsUnavailableError: the database is away or was a moment ago.
         """
-        if time.monotonic() < self._down_until:
+        if self._pool is None or time.monotonic() < self._down_until:
             raise ReceiptsUnavailableError("the database was away a moment ago")
         try:
-            rows = await (await self._connected()).fetch(_QUERY, list({batch_id, group_of(batch_id)}), timeout=_TIMEOUT)
+            rows = await self._pool.fetch(_QUERY, list({batch_id, group_of(batch_id)}), timeout=_TIMEOUT)
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
             self._down_until = time.monotonic() + _PAUSE
             raise ReceiptsUnavailableError(f"{type(error).__name__}: {error}") from error
         return _receipt(batch_id, {row["batch_id"]: row for row in rows})
 
-    async def close(self) -> None:
-        """Close the connections."""
+    async def open(self) -> None:
+        """Make the pool; it connects when it is first asked, so the database may be away."""
+        url = self._settings.reader_url.get_secret_value()
+        self._pool = await pool(url, self._settings, statement_timeout=int(_TIMEOUT * 1000))
+
+    def close(self) -> None:
+        """Drop the connections."""
         if self._pool is not None:
             self._pool.terminate()
-
-    async def _connected(self) -> asyncpg.Pool:
-        if self._pool is None:
-            url = self._settings.reader_url.get_secret_value()
-            self._pool = await pool(url, self._settings, statement_timeout=int(_TIMEOUT * 1000))
-        return self._pool
 
 
 def _receipt(batch_id: uuid.UUID, rows: dict[uuid.UUID, Any]) -> Receipt | None:

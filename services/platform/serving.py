@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
 
-import structlog
 import uvicorn
 import uvloop
 from fastapi import FastAPI
@@ -17,10 +15,7 @@ from services import __version__
 from . import errors
 from .health import Health, health_routes
 
-__all__ = ["StartError", "health_app", "serve", "serving", "stop_signal", "vital"]
-
-
-log = structlog.get_logger(__name__)
+__all__ = ["StartError", "health_app", "serve", "serving", "stop_signal"]
 
 
 class StartError(Exception):
@@ -71,19 +66,6 @@ async def serving(app: FastAPI, host: str, port: int, setting: str, grace: float
         finally:
             server.should_exit = True
             await task
-
-
-def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run work that the process must not live without: where it fails, the process ends and is started anew."""
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.critical("vital work failed; ending the process", action="end", exc_info=error)
-            signal.raise_signal(signal.SIGTERM)
-
-    task = asyncio.create_task(work)
-    task.add_done_callback(ended)
-    return task
 
 
 def stop_signal() -> asyncio.Event:

@@ -23,6 +23,7 @@ from services.platform.stream import (
     Settlement,
     Stream,
 )
+from services.platform.tasks import end
 from services.platform.telemetry import carried, tracer
 
 from .store import RETRIED, Store
@@ -88,8 +89,7 @@ class Loop:
                 await self._take_over()
             await self._process(await reading)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await end([reading])
 
     async def _own_pending(self) -> None:
         """Write what this consumer was given before, by a name kept over a restart or before a lost connection."""

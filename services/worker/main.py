@@ -1,7 +1,6 @@
 """`millrace worker`."""
 
 import asyncio
-import contextlib
 
 import structlog
 import uvloop
@@ -9,9 +8,10 @@ import uvloop
 from services.contract import StreamNames
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
-from services.platform.serving import health_app, serving, stop_signal, vital
+from services.platform.serving import health_app, serving, stop_signal
 from services.platform.settings import Settings
 from services.platform.stream import Stream, redis_client
+from services.platform.tasks import end, vital
 
 from .janitor import keep_house
 from .loop import Loop
@@ -39,9 +39,10 @@ async def _run(settings: Settings) -> None:
         work = asyncio.create_task(_work(settings, health, stop))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(work, worker.drain_timeout)
-        stopping.cancel()
+        done, late = await asyncio.wait([work], timeout=worker.drain_timeout if stop.is_set() else 0)
+        await end([stopping, *late])
+        for task in done:
+            task.result()
 
 
 async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None:
@@ -49,10 +50,10 @@ async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None
     waiting = asyncio.create_task(wait_for_schema(url, settings.database, health))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
     if not waiting.done():
-        waiting.cancel()
+        await end([waiting])
         return
+    await end([stopping])
     capability = waiting.result()
     health.has("contract")
     log.info("found the database", action="start", database=str(capability), consumer=settings.worker.name)
@@ -63,6 +64,6 @@ async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None
     try:
         await Loop(stream, store, settings.worker, health, stop).run()
     finally:
-        house.cancel()
+        await end([house])
         store.close()
         await stream.client.aclose()

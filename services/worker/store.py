@@ -68,6 +68,7 @@ class Store:
         self._settings = settings
         self._compresses = capability.compresses_on_copy
         self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
 
     async def write(self, work: Work) -> None:
         """Write what is new in `work` and give every part its verdict. Repeating it is harmless.
@@ -221,18 +222,19 @@ class Store:
             await connection.execute(_DEAD, ledger_id, msgspec.json.encode(dead).decode())
 
     async def _connected(self) -> asyncpg.Pool:
-        if self._pool is None:
-            limit = int(self._settings.transaction_timeout * 1000)
-            self._pool = await pool(
-                self._database.writer_url.get_secret_value(),
-                self._database,
-                size=2,
-                statement_timeout=limit,
-                lock_timeout=limit,
-                idle_in_transaction_session_timeout=limit,
-                synchronous_commit="on",
-            )
-        return self._pool
+        limit = int(self._settings.transaction_timeout * 1000)
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await pool(
+                    self._database.writer_url.get_secret_value(),
+                    self._database,
+                    size=2,
+                    statement_timeout=limit,
+                    lock_timeout=limit,
+                    idle_in_transaction_session_timeout=limit,
+                    synchronous_commit="on",
+                )
+            return self._pool
 
 
 def _known_verdict(part: Part, row: Any) -> Verdict:

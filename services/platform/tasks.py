@@ -1,0 +1,43 @@
+"""Background tasks: those that a process must not live without, and ending them for certain."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import structlog
+
+__all__ = ["end", "vital"]
+
+log = structlog.get_logger(__name__)
+
+_AGAIN = 0.2
+
+
+def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run work that the process must not live without: where it fails, the process ends and is started anew."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("vital work failed; ending the process", action="end", exc_info=error)
+            signal.raise_signal(signal.SIGTERM)
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
+    return task
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended; their results and errors are dropped.
+
+    Before Python 3.12 `asyncio.wait_for` swallows a cancellation that meets the end of what it waits for
+    (python/cpython#86296), and redis-py sends each command through it: one call to `cancel` may have no effect.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        done, left = await asyncio.wait(left, timeout=_AGAIN)
+        for task in done:
+            if not task.cancelled():
+                task.exception()
