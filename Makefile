@@ -47,7 +47,7 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 	  { echo 'requirements.lock does not hold what pyproject.toml asks for: run make lock' >&2; exit 1; }
 
 test: venv ## All tests, with real servers, and their coverage
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 docs: venv ## Write the generated pages of docs/
 	$(BIN)/millrace config --markdown > docs/settings.md
