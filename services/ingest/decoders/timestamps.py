@@ -12,8 +12,27 @@ INVALID = np.iinfo(np.int64).min
 
 _SHORTEST, _LONGEST = len("2025-10-22T21:00:00Z"), len("2025-10-22T21:00:00.123456789+00:00")
 _FRACTION_AT = 19
-_MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-_FIXED = {4: "-", 7: "-", 13: ":", 16: ":"}
+_SIGNS = ((4, b"-"), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":"))
+_DIGITS = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
+
+# One product with the digits gives months since year 0, month, day, second of the day, hour, minute and second.
+_WEIGHTS = np.array(
+    [
+        [12000, 1200, 120, 12, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 10, 1, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 36000, 3600, 600, 60, 10, 1],
+        [0, 0, 0, 0, 0, 0, 0, 0, 10, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 1],
+    ],
+    np.float64,
+)
+
+# Days from 1970-01-01 to the first of each month of the years 1 to 9999, and the first of the month after.
+_MONTHS = np.arange("0001-01", "10000-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
+_MONTH_LENGTHS = np.diff(_MONTHS)
+_FIRST_MONTH = 13
 
 Bytes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
@@ -26,17 +45,22 @@ def parse_timestamps(texts: Sequence[str]) -> Numbers:
     Follows RFC 3339, section 5.6, years 1 to 9999: an offset is required, up to nine digits of a second are read
     and what lies below the microsecond is cut off; a leap second is refused, as PostgreSQL has none.
     """
+    lengths = set(map(len, texts))
+    if len(lengths) == 1:
+        return _parse_length(texts, lengths.pop())
     result = np.full(len(texts), INVALID, np.int64)
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    for length in np.unique(lengths).tolist():
-        if not _SHORTEST <= length <= _LONGEST:
-            continue
-        rows = np.flatnonzero(lengths == length)
-        chosen = texts if len(rows) == len(texts) else [texts[row] for row in rows.tolist()]
-        # Replacing keeps one byte a character, so that one odd text cannot shift its neighbours.
-        joined = "".join(chosen).encode("ascii", "replace")
-        result[rows] = _parse_block(np.frombuffer(joined, np.uint8).reshape(len(chosen), length))
+    for length in lengths:
+        rows = [row for row, text in enumerate(texts) if len(text) == length]
+        result[rows] = _parse_length([texts[row] for row in rows], length)
     return result
+
+
+def _parse_length(texts: Sequence[str], length: int) -> Numbers:
+    if not _SHORTEST <= length <= _LONGEST:
+        return np.full(len(texts), INVALID, np.int64)
+    # Replacing keeps one byte a character, so that one odd text cannot shift its neighbours.
+    joined = "".join(texts).encode("ascii", "replace")
+    return _parse_block(np.frombuffer(joined, np.uint8).reshape(len(texts), length))
 
 
 def _parse_block(block: Bytes) -> Numbers:
@@ -53,53 +77,51 @@ def _parse_kind(block: Bytes, offset_width: int) -> Numbers:
     digits = block.shape[1] - offset_width - _FRACTION_AT - 1
     if digits == 0 or digits > 9 or len(block) == 0:
         return np.full(len(block), INVALID, np.int64)
-    ok = np.isin(block[:, 10], np.frombuffer(b"Tt ", np.uint8))
-    for column, sign in _FIXED.items():
-        ok &= block[:, column] == ord(sign)
-    seconds = _date(block, ok) * 86_400 + _time(block, ok)
-    micros = np.zeros(len(block), np.int64)
+    columns = np.ascontiguousarray(block.T)
+    ok = np.ones(len(block), np.bool_)
+    for place, signs in _SIGNS:
+        ok &= _is_one_of(columns[place], signs)
+    micros = _seconds(columns, ok) * 1_000_000
     if digits > 0:
-        ok &= block[:, _FRACTION_AT] == ord(".")
-        fraction = _number(block, _FRACTION_AT + 1, digits, ok)
-        micros = fraction * 10 ** (6 - digits) if digits <= 6 else fraction // 10 ** (digits - 6)
+        ok &= columns[_FRACTION_AT] == ord(".")
+        fraction = _number(columns[_FRACTION_AT + 1 : _FRACTION_AT + 1 + digits], ok)
+        micros += fraction * 10 ** (6 - digits) if digits <= 6 else fraction // 10 ** (digits - 6)
     if offset_width == 6:
-        seconds -= _offset(block[:, -6:], ok)
-    return np.where(ok, seconds * 1_000_000 + micros, INVALID)
+        micros -= _offset(columns[-6:], ok) * 1_000_000
+    return np.where(ok, micros, INVALID)
 
 
-def _date(block: Bytes, ok: Flags) -> Numbers:
-    """Return days since 1970-01-01 (the civil calendar as Howard Hinnant's days_from_civil counts it)."""
-    year, month, day = _number(block, 0, 4, ok), _number(block, 5, 2, ok), _number(block, 8, 2, ok)
-    ok &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    ok &= day <= _MONTH_DAYS[np.clip(month, 0, 12)] + (leap & (month == 2))
-    year = year - (month <= 2)
-    era_year = year % 400
-    year_day = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    era_day = era_year * 365 + era_year // 4 - era_year // 100 + year_day
-    return (year // 400) * 146_097 + era_day - 719_468
+def _seconds(columns: Bytes, ok: Flags) -> Numbers:
+    """Return seconds since 1970-01-01 of date and time, and take the rows that have none out of `ok`."""
+    digits = columns[_DIGITS] - np.uint8(ord("0"))
+    ok &= (digits <= 9).all(axis=0)
+    months, month, day, second_of_day, hour, minute, second = (_WEIGHTS @ digits).astype(np.int64)
+    months -= _FIRST_MONTH
+    ok &= (months >= 0) & (month >= 1) & (month <= 12) & (hour < 24) & (minute < 60) & (second < 60)
+    months[~ok] = 0
+    ok &= (day >= 1) & (day <= _MONTH_LENGTHS[months])
+    seconds: Numbers = (_MONTHS[months] + day - 1) * 86_400 + second_of_day
+    return seconds
 
 
-def _time(block: Bytes, ok: Flags) -> Numbers:
-    hour, minute, second = _number(block, 11, 2, ok), _number(block, 14, 2, ok), _number(block, 17, 2, ok)
-    ok &= (hour < 24) & (minute < 60) & (second < 60)
-    return hour * 3600 + minute * 60 + second
-
-
-def _offset(block: Bytes, ok: Flags) -> Numbers:
-    sign, colon = block[:, 0], block[:, 3]
-    ok &= ((sign == ord("+")) | (sign == ord("-"))) & (colon == ord(":"))
-    hour, minute = _number(block, 1, 2, ok), _number(block, 4, 2, ok)
+def _offset(columns: Bytes, ok: Flags) -> Numbers:
+    ok &= _is_one_of(columns[0], b"+-") & (columns[3] == ord(":"))
+    hour, minute = _number(columns[1:3], ok), _number(columns[4:6], ok)
     ok &= (hour < 24) & (minute < 60)
     seconds = hour * 3600 + minute * 60
-    return np.where(sign == ord("-"), -seconds, seconds)
+    return np.where(columns[0] == ord("-"), -seconds, seconds)
 
 
-def _number(block: Bytes, start: int, width: int, ok: Flags) -> Numbers:
-    """Read `width` decimal digits of each row, and take the rows that hold another character out of `ok`."""
-    number = np.zeros(len(block), np.int64)
-    for column in range(start, start + width):
-        digit = block[:, column] - np.uint8(ord("0"))
-        ok &= digit <= 9
-        number = number * 10 + digit
-    return number
+def _is_one_of(column: Bytes, signs: bytes) -> Flags:
+    found: Flags = column == signs[0]
+    for sign in signs[1:]:
+        found |= column == sign
+    return found
+
+
+def _number(columns: Bytes, ok: Flags) -> Numbers:
+    """Read the decimal number that stands in `columns`, and take the rows with another character out of `ok`."""
+    digits = columns - np.uint8(ord("0"))
+    ok &= (digits <= 9).all(axis=0)
+    weights = 10.0 ** np.arange(len(digits) - 1, -1, -1)
+    return (weights @ digits).astype(np.int64)
