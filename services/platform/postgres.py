@@ -113,9 +113,17 @@ def connection_options(settings: DatabaseSettings, **server: str | int) -> dict[
 
 
 async def pool(url: str, settings: DatabaseSettings, size: int | None = None, **server: str | int) -> asyncpg.Pool:
-    """Return a pool that connects when it is first used; `size` caps it below the setting."""
+    """Return a pool that connects when it is first used; `size` caps it below the setting.
+
+    Who uses a connection leaves no session state behind, so none is reset: that would be a round trip a use.
+    """
+
+    async def keep(_: asyncpg.Connection) -> None:
+        return
+
     return await asyncpg.create_pool(
         url,
+        reset=keep,
         min_size=0,
         max_size=min(size or settings.pool_size, settings.pool_size),
         **connection_options(settings, **server),
