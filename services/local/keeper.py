@@ -12,7 +12,7 @@ __all__ = ["Part", "keep"]
 
 log = structlog.get_logger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 STEADY_AFTER = 30.0
 
 
