@@ -5,10 +5,10 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal
   --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo check test docs lock upgrade
+.PHONY: help venv up dev demo check test cluster-test docs lock upgrade
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: .venv/made-from.lock ## Make .venv, if requirements.lock changed
 
@@ -48,6 +48,9 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 
 test: venv ## All tests, with real servers, and their coverage
 	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term-missing:skip-covered
+
+cluster-test: venv ## Tests on a real cluster: needs kubectl and KUBECONFIG
+	$(BIN)/pytest tests/cluster
 
 docs: venv ## Write the generated pages of docs/
 	$(BIN)/millrace config --markdown > docs/settings.md
