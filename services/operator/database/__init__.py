@@ -1,0 +1,1 @@
+"""The operator's hands on a database: reading what stands, applying steps, reporting."""
