@@ -8,13 +8,17 @@ import structlog
 
 from services.platform.postgres import DATABASE_AWAY, Capability
 
+from ..planning.aggregate import plan_aggregate
 from ..planning.hypertable import plan_hypertable
 from ..planning.plan import Plan
+from ..planning.quoting import relation
+from ..planning.state import Definition, StandingAggregate
 from ..planning.steps import Step
-from ..resources import HypertableSpec
+from ..resources import ContinuousAggregateSpec, HypertableSpec
 from .inspect import inspect_table
+from .inspect_aggregate import inspect_aggregate
 
-__all__ = ["RECONCILE_LOCK", "ReconcileError", "reconcile_hypertable"]
+__all__ = ["RECONCILE_LOCK", "ReconcileError", "fill_aggregate", "reconcile_aggregate", "reconcile_hypertable"]
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +30,36 @@ PRELUDE = """
 set local lock_timeout = '5s';
 set local intervalstyle = 'postgres';
 set local search_path = public, pg_temp;
+"""
+
+
+# The first bucket counts only where the source covers it whole, or nothing of it is materialised: a refresh takes
+# the whole buckets inside its window, so the window of a fresh aggregate begins one bucket earlier.
+HISTORY = """
+select
+  (
+    select min(c.range_start)
+    from timescaledb_information.chunks c
+    where c.hypertable_schema = v.hypertable_schema and c.hypertable_name = v.hypertable_name
+  ) - case when w.watermark_at < '0001-01-01' then b.bucket_width::interval else '0' end as start,
+  greatest(now() - interval '1 minute', w.watermark_at) as stop
+from timescaledb_information.continuous_aggregates v
+join _timescaledb_catalog.continuous_agg a
+  on a.user_view_schema = v.view_schema and a.user_view_name = v.view_name
+join _timescaledb_catalog.continuous_aggs_bucket_function b using (mat_hypertable_id)
+join (
+  select mat_hypertable_id, _timescaledb_functions.to_timestamp(watermark) as watermark_at
+  from _timescaledb_catalog.continuous_aggs_watermark
+) w using (mat_hypertable_id)
+where v.view_schema = 'public' and v.view_name = $1
+"""
+
+# Oldest first: a batch that commits moves the watermark, and must leave nothing uncomputed behind it.
+FILL = """
+call refresh_continuous_aggregate(
+  $1::text::regclass, $2::timestamptz, $3::timestamptz,
+  force => true, options => '{"refresh_newest_first": false}'
+)
 """
 
 
@@ -50,6 +84,55 @@ async def reconcile_hypertable(connection: asyncpg.Connection, spec: HypertableS
         for step in plan.steps:
             await run(connection, step)
     return plan
+
+
+async def reconcile_aggregate(
+    connection: asyncpg.Connection, spec: ContinuousAggregateSpec, capability: Capability
+) -> Plan:
+    """Bring a continuous aggregate to `spec` and return the plan that was applied.
+
+    Where the plan says so, `fill_aggregate` is due behind it, now or after a restart.
+
+    Args:
+        connection: the owner's, outside a transaction.
+        spec: what is wanted.
+        capability: of the connection's database.
+
+    Raises:
+        ReconcileError: the database refuses, or somebody holds the source for long.
+        DATABASE_AWAY: the connection is lost; the plan was applied whole or not at all.
+    """
+    if capability.edition != "full":
+        return plan_aggregate(spec, StandingAggregate(), Definition(), capability)
+    async with reconciling(connection):
+        plan = plan_aggregate(spec, *await inspect_aggregate(connection, spec), capability)
+        for step in plan.steps:
+            await run(connection, step)
+    return plan
+
+
+async def fill_aggregate(connection: asyncpg.Connection, name: str) -> None:
+    """Compute the closed buckets of an aggregate again, as far back as its source has rows, and take off its mark.
+
+    What was there before the source's first chunk stays as it is. Repeating it is harmless.
+
+    Args:
+        connection: the owner's, outside a transaction, without a statement timeout.
+        name: of an aggregate that was created or got a column.
+
+    Raises:
+        ReconcileError: the database refuses; the mark stays.
+        DATABASE_AWAY: the connection is lost; the mark stays.
+    """
+    try:
+        window = await connection.fetchrow(HISTORY, name)
+        if window and window["start"] and window["start"] < window["stop"]:
+            await connection.execute(FILL, relation(name), window["start"], window["stop"])
+        await connection.execute(f"comment on view {relation(name)} is null")
+    except DATABASE_AWAY:
+        raise
+    except asyncpg.PostgresError as error:
+        raise ReconcileError(f"fill {name}: {error}") from error
 
 
 @asynccontextmanager
@@ -77,7 +160,8 @@ async def run(connection: asyncpg.Connection, step: Step) -> None:
         ReconcileError: the database refuses it.
     """
     try:
-        await connection.execute(step.sql)
+        # Not execute(), which would run a second statement behind the first.
+        await connection.fetch(step.sql)
     except DATABASE_AWAY:
         raise
     except asyncpg.PostgresError as error:

@@ -6,7 +6,7 @@ from services.platform.postgres import Capability
 
 from ..resources import HypertableSpec
 from .plan import Plan, Reason, Refusal
-from .policies import columnstore_steps, retention_steps
+from .policies import columnstore_steps, retention_refusals, retention_steps
 from .state import StandingTable
 from .steps import MakeHypertable, SetChunkInterval, Step
 
@@ -74,7 +74,7 @@ def _refusals(spec: HypertableSpec, standing: StandingTable) -> Iterator[Refusal
             "select create_hypertable(..., migrate_data => true)",
         )
     yield from _columnstore_refusals(spec, columns)
-    yield from _retention_refusals(spec, standing)
+    yield from retention_refusals(spec.retention, standing.readers)
 
 
 def _columnstore_refusals(spec: HypertableSpec, columns: dict[str, str]) -> Iterator[Refusal]:
@@ -85,15 +85,3 @@ def _columnstore_refusals(spec: HypertableSpec, columns: dict[str, str]) -> Iter
             yield Refusal(Reason.INVALID, f"columnstore: {spec.table} has no column {', '.join(unknown)}")
         if spec.time_column in segment_by:
             yield Refusal(Reason.INVALID, f"columnstore: put the time column {spec.time_column} into orderBy")
-
-
-def _retention_refusals(spec: HypertableSpec, standing: StandingTable) -> Iterator[Refusal]:
-    if spec.retention:
-        for reader in standing.readers:
-            if reader.start_offset is None or reader.start_offset.total >= spec.retention.after.total:
-                window = "its whole history" if reader.start_offset is None else f"the last {reader.start_offset}"
-                yield Refusal(
-                    Reason.RETENTION_INSIDE_REFRESH_WINDOW,
-                    f"retention after {spec.retention.after} would empty what {reader.aggregate} holds, for it "
-                    f"refreshes {window}; keep rows for longer, or shorten its refresh.startOffset first",
-                )

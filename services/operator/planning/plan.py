@@ -14,6 +14,7 @@ class Reason(StrEnum):
     IMMUTABLE = "Immutable"
     INVALID = "Invalid"
     NOT_OWNED = "NotOwned"
+    NEEDS_REBUILD = "NeedsRebuild"
     RETENTION_INSIDE_REFRESH_WINDOW = "RetentionInsideRefreshWindow"
     SOURCE_UNKNOWN = "SourceUnknown"
 
@@ -34,8 +35,10 @@ class Plan:
         steps: to run in one transaction.
         refusals: where there is one, there are no steps.
         unsupported: what is wanted and this database cannot do; the steps do the rest.
+        fill: whether the history of an aggregate waits for a refresh behind the steps.
     """
 
     steps: tuple[Step, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     unsupported: tuple[str, ...] = ()
+    fill: bool = False

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..resources import Columnstore, Retention
 from .intervals import Interval
-from .state import Job, StandingColumnstore
+from .plan import Reason, Refusal
+from .state import Job, Reader, StandingColumnstore
 from .steps import AddColumnstorePolicy, AddRetentionPolicy, DeleteJob, ResumeJob, SetColumnstore, Settings, Step
 
-__all__ = ["columnstore_steps", "retention_steps"]
+__all__ = ["columnstore_steps", "retention_refusals", "retention_steps"]
 
 
 def columnstore_steps(
@@ -31,6 +32,20 @@ def retention_steps(name: str, wanted: Retention | None, standing: Sequence[Job]
     """Yield what leaves `name` with the wanted retention policy alone, or with none."""
     after = wanted.after if wanted else None
     yield from _one_policy(standing, after, lambda after: AddRetentionPolicy(name, after))
+
+
+def retention_refusals(wanted: Retention | None, readers: Sequence[Reader]) -> Iterator[Refusal]:
+    """Yield a refusal for each aggregate that would refresh what retention has dropped."""
+    if wanted is None:
+        return
+    for reader in readers:
+        if reader.start_offset is None or reader.start_offset.total >= wanted.after.total:
+            window = "its whole history" if reader.start_offset is None else f"the last {reader.start_offset}"
+            yield Refusal(
+                Reason.RETENTION_INSIDE_REFRESH_WINDOW,
+                f"retention after {wanted.after} would empty what {reader.aggregate} holds, for it refreshes {window}; "
+                "keep rows for longer, or shorten its refresh.startOffset first",
+            )
 
 
 def _one_policy(standing: Sequence[Job], wanted: Interval | None, add: Callable[[Interval], Step]) -> Iterator[Step]:

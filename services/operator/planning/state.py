@@ -1,10 +1,10 @@
 """What stands in a database now, as far as planning looks at it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .intervals import Interval
 
-__all__ = ["Job", "Reader", "StandingColumnstore", "StandingTable"]
+__all__ = ["Definition", "Job", "Reader", "RefreshJob", "StandingAggregate", "StandingColumnstore", "StandingTable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +62,61 @@ class StandingTable:
     chunk_interval: Interval | None = None
     columnstore: StandingColumnstore = StandingColumnstore()
     retention: tuple[Job, ...] = ()
+    readers: tuple[Reader, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshJob:
+    """A refresh policy; an offset of None is open."""
+
+    id: int
+    start_offset: Interval | None
+    end_offset: Interval | None
+    schedule: Interval
+    scheduled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What the database makes of the query that a spec asks for.
+
+    Attributes:
+        source_known: whether its source is there and is a hypertable or a continuous aggregate.
+        source_retention: retention policies of the source.
+        problem: why the database does not take the query.
+        types: of the columns that the query gives, by name.
+    """
+
+    source_known: bool = True
+    source_retention: tuple[Job, ...] = ()
+    problem: str | None = None
+    types: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StandingAggregate:
+    """A continuous aggregate, or none.
+
+    Attributes:
+        columns: their names; None where nothing has this name.
+        is_aggregate: whether it is a continuous aggregate and no table or ordinary view.
+        ours: whether this role may change it.
+        same_query: whether its query is the wanted one, as far as its columns go.
+        real_time: whether reads add what is not materialised yet.
+        unfilled: whether its history still waits for a refresh.
+        columnstore: its policies and whether it is on.
+        retention: its policies.
+        refresh: its policies.
+        readers: refresh policies of aggregates over it.
+    """
+
+    columns: tuple[str, ...] | None = None
+    is_aggregate: bool = True
+    ours: bool = True
+    same_query: bool = True
+    real_time: bool = False
+    unfilled: bool = False
+    columnstore: StandingColumnstore = StandingColumnstore()
+    retention: tuple[Job, ...] = ()
+    refresh: tuple[RefreshJob, ...] = ()
     readers: tuple[Reader, ...] = ()
