@@ -1,0 +1,167 @@
+"""Arrivals and what a worker drains, followed from the stream's totals.
+
+A worker's rate shows only while entries wait: where workers keep up, they drain what arrives, not what they could. So
+the rate of a number of workers (a `Level`) is measured over spans in which entries waited all along and the number of
+ready workers did not change; a worker that is starting takes no part. It is the whole fleet's rate, divided: the
+database is shared, and a rate measured with many workers is too low for few, never too high.
+
+Everything is thrown away after a gap of `FORGET_AFTER` seconds, or when a total falls (the stream's server lost data).
+"""
+
+from dataclasses import dataclass, replace
+
+__all__ = ["BUSY_WAIT", "FORGET_AFTER", "STALLED_AFTER", "Counts", "Level", "Rate", "Rates", "follow"]
+
+SMOOTHING = 30.0
+"""Seconds over which rates are averaged."""
+
+KNOWN_AFTER = 10.0
+"""Seconds of measuring after which a rate is known."""
+
+BUSY_WAIT = 2.0
+"""Rows that wait for longer than this many seconds of draining keep every worker busy."""
+
+STALLED_AFTER = 20.0
+"""Seconds without a settled row, though rows wait, after which nothing drains; a transaction takes no longer."""
+
+WORTH = 0.2
+"""Share of its due that a further worker must bring, or adding it was fruitless."""
+
+FORGET_AFTER = 30.0
+"""Seconds without numbers after which rates are measured anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the stream's server counted, in one step.
+
+    Attributes:
+        at: when, in seconds of the clock that `Measurement.at` has.
+        accepted: rows ever written to the stream; never falls while the server keeps its data.
+        settled: rows ever acknowledged and deleted, dead letters among them.
+        rows: rows that wait, delivered or not.
+        age: of the oldest entry, in seconds.
+    """
+
+    at: float
+    accepted: int
+    settled: int
+    rows: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A mean of rows/s that turns into a moving one: `seconds` is how long it was measured, at most `SMOOTHING`."""
+
+    value: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether it was measured for long enough."""
+        return self.seconds >= KNOWN_AFTER
+
+    def blend(self, rows: int, seconds: float) -> "Rate":
+        """Take in that `rows` passed in the last `seconds`."""
+        total = min(self.seconds + seconds, SMOOTHING)
+        return Rate(self.value + min(1.0, seconds / total) * (rows / seconds - self.value), total)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What `workers` busy workers drained together, first measured at the time `since`."""
+
+    workers: int
+    since: float
+    rate: Rate = Rate()
+
+    @property
+    def each(self) -> float:
+        """Rows/s of one worker."""
+        return self.rate.value / self.workers
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the numbers so far tell.
+
+    Attributes:
+        last: the newest counts.
+        ready: workers that were ready then.
+        arrivals: rows/s that come in.
+        level: the present or latest number of workers at work.
+        before: the one known before it.
+        fruitless: two levels of which the second, with more workers, hardly drained more; until it is otherwise.
+        base: where the span now measured began; `least`: the fewest rows that waited in it.
+        stalled: for how many seconds nothing was settled though rows waited.
+        easy: for how many seconds the same number of workers has kept up with the arrivals.
+    """
+
+    last: Counts | None = None
+    ready: int = 0
+    arrivals: Rate = Rate()
+    level: Level | None = None
+    before: Level | None = None
+    fruitless: tuple[Level, Level] | None = None
+    base: Counts | None = None
+    least: int = 0
+    stalled: float = 0.0
+    easy: float = 0.0
+
+    @property
+    def drain(self) -> Level | None:
+        """The newest level that is known."""
+        return next((level for level in (self.level, self.before) if level and level.rate.known), None)
+
+
+def follow(rates: Rates, counts: Counts, ready: int) -> Rates:
+    """Take in new counts and the number of workers that are ready."""
+    last = rates.last
+    if last is None or _broken(last, counts):
+        return Rates(last=counts, ready=ready, base=counts, least=counts.rows)
+    seconds = counts.at - last.at
+    if seconds <= 0:
+        return rates
+    steady = ready == rates.ready and ready > 0
+    rates = replace(rates, arrivals=rates.arrivals.blend(counts.accepted - last.accepted, seconds))
+    still = min(ready, rates.ready) > 0 and counts.settled == last.settled and min(counts.rows, last.rows) > 0
+    rates = replace(rates, stalled=rates.stalled + seconds if still else 0.0)
+    rates = _draining(rates, last, counts) if steady else replace(rates, easy=0.0, base=counts, least=counts.rows)
+    return replace(rates, last=counts, ready=ready)
+
+
+def _broken(last: Counts, counts: Counts) -> bool:
+    fell = counts.accepted < last.accepted or counts.settled < last.settled
+    return fell or abs(counts.at - last.at) > FORGET_AFTER
+
+
+def _draining(rates: Rates, last: Counts, counts: Counts) -> Rates:
+    """Measure the span since `base`. It goes on while a transaction lets nothing show, or its time would be lost."""
+    base, least = rates.base or last, min(rates.least, counts.rows)
+    if 0 < rates.stalled < STALLED_AFTER:
+        return replace(rates, least=least, easy=0.0)
+    settled, seconds = counts.settled - base.settled, counts.at - base.at
+    busy = least > 0 and least >= BUSY_WAIT * settled / seconds
+    easy = 0.0 if busy else rates.easy + counts.at - last.at
+    fresh = replace(rates, base=counts, least=counts.rows, easy=easy)
+    if settled and busy:
+        fresh = _measured(fresh, rates.ready, settled, seconds, counts.at)
+    return fresh
+
+
+def _measured(rates: Rates, workers: int, settled: int, seconds: float, now: float) -> Rates:
+    level, before = rates.level, rates.before
+    if level is None or level.workers != workers:
+        before = level if level is not None and level.rate.known else before
+        level = Level(workers, now)
+    level = replace(level, rate=level.rate.blend(settled, seconds))
+    rates = replace(rates, level=level, before=before)
+    if before is None or not level.rate.known:
+        return rates
+    return replace(rates, fruitless=(before, level) if _fruitless(before, level) else None)
+
+
+def _fruitless(before: Level, level: Level) -> bool:
+    due = before.rate.value * (level.workers / before.workers - 1)
+    return level.workers > before.workers and level.rate.value - before.rate.value < WORTH * due
