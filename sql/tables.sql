@@ -42,7 +42,7 @@ create table if not exists late_ranges (
   range_start timestamptz not null,
   range_end timestamptz not null,
   noted_at timestamptz not null default now(),
-  constraint late_ranges_order check (range_start < range_end)
+  constraint late_ranges_order check (range_start < range_end and isfinite(range_start) and isfinite(range_end))
 );
 comment on table late_ranges is 'Hour-aligned half-open ranges that queries answer from rows until a refresh.';
 

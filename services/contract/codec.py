@@ -26,8 +26,8 @@ MAX_VALUE = 1e100
 """Largest magnitude of a value. SQL's avg and stddev square: one value near the end of float64 would fail them,
 and with them the refresh of an hour bucket for all sensors."""
 
-TIMESTAMP_LIMITS = (-62_135_596_800_000_000, 253_370_764_799_999_999)
-"""Microseconds of 0001-01-01 and of the last instant of 9998, UTC: hour buckets around them still have names."""
+TIMESTAMP_LIMITS = (-62_135_510_400_000_000, 253_370_764_799_999_999)
+"""Microseconds of 0001-01-02 and of the last instant of 9998, UTC: hour buckets around them still have names."""
 
 _WIDTHS = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _STEPS = (1_000_000, 1_000)

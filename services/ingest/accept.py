@@ -81,6 +81,9 @@ class Acceptance:
             if known is not None:
                 return _answer(wish.batch_id, columns, faults, _STATUS[wanted.ack], repeated=True)
         accepted = await self.writer.put(wish)
+        if wish.digest is not None:
+            # Another body of this key may have been stored and settled between the look above and the write.
+            await self._known(accepted.batch_id, wish.digest)
         metrics.rows_accepted.add(len(columns))
         log.debug("accepted", action="accept", batch_id=str(accepted.batch_id), rows=len(columns))
         status = await self._settled(wanted, accepted)
@@ -104,12 +107,15 @@ class Acceptance:
             return _STATUS[wanted.ack]
         try:
             async with asyncio.timeout(self.settings.stored_timeout):
-                outcome, reason = await accepted.settled
+                news = await accepted.settled
+                outcome, reason = news.outcome, news.reason
         except TimeoutError:
             receipt = await self._late_receipt(accepted.batch_id)
             if receipt is None:
                 return 202
             outcome, reason = receipt.outcome, receipt.reason or ""
+        if outcome is Outcome.DEAD and reason.startswith("key_reused"):
+            raise key_reused()
         if outcome is Outcome.DEAD:
             raise Problem(
                 "batch_dead",

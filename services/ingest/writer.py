@@ -12,13 +12,13 @@ from services.contract import Batch, Columns, Entry, encode, member_id, new_grou
 from services.contract.ids import MAX_GROUP
 from services.platform import metrics
 from services.platform.errors import Problem
-from services.platform.stream import STREAM_ERRORS, Durability, Listener, Outcome, Stream, is_full
+from services.platform.stream import STREAM_ERRORS, Durability, Listener, News, Stream, is_full
 
 __all__ = ["Accepted", "StreamWriter", "Wish"]
 
 log = structlog.get_logger(__name__)
 
-Settled = asyncio.Future[tuple[Outcome, str]]
+Settled = asyncio.Future[News]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,9 @@ class StreamWriter:
     async def _try(self, stream: Stream, wishes: list[Wish]) -> list[Accepted] | None:
         """Write one entry; None, with the clashing wishes failed, where a key stands there with another body."""
         entry, marks = _entry(wishes)
-        settled = [self._listener.expect(batch.batch_id) if batch.notify else None for batch in entry.batches]
+        settled = [
+            self._listener.expect(batch.batch_id, batch.digest) if batch.notify else None for batch in entry.batches
+        ]
         written = False
         try:
             clashes = await stream.add(encode(entry), marks)

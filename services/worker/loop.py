@@ -98,6 +98,8 @@ class Loop:
         while deliveries := await self._stream.read_pending(self._settings.name, after, 64):
             after = deliveries[-1].entry_id
             await self._process(deliveries)
+        if not self._held:
+            self._health.has("contract")
 
     async def _read(self) -> list[Delivery]:
         """Read about a transaction's worth: the more rows entries have, the fewer of them."""

@@ -82,7 +82,7 @@ class Store:
                 async with asyncio.timeout(patience):
                     await self._transaction(work, careful=False)
             except _REFUSED as error:
-                log.warning("the database refuses some rows; looking which", action="bisect", error=str(error))
+                log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
                 async with asyncio.timeout(patience):
                     await self._transaction(work, careful=True)
         except TimeoutError:
@@ -170,7 +170,7 @@ class Store:
                 await self._copy(connection, work.pick(parts))
         except _REFUSED as error:
             if len(parts) == 1:
-                refused[parts[0]] = Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {error}")
+                refused[parts[0]] = Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {_words(error)}")
                 return
             middle = len(parts) // 2
             await self._bisect(connection, work, parts[:middle], refused)
@@ -246,6 +246,11 @@ def _known_verdict(part: Part, row: Any) -> Verdict:
         return _DUPLICATE
     code, _, detail = reason.partition(": ")
     return Verdict(Outcome.DEAD, code, detail)
+
+
+def _words(error: asyncpg.PostgresError) -> str:
+    """Return an error's message without its DETAIL, which shows the row."""
+    return str(getattr(error, "message", None) or type(error).__name__)
 
 
 def _instant(micros: int) -> dt.datetime:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Batch, Columns, Entry, encode, position_of
-from services.platform.stream import DeadLetter, Delivery, Outcome, Settlement
+from services.platform.stream import DeadLetter, Delivery, News, Outcome, Settlement
 
 __all__ = ["Part", "Unit", "Verdict", "Work"]
 
@@ -103,7 +103,8 @@ class Work:
             if verdict.outcome is Outcome.DEAD:
                 letters.setdefault(part.delivery.entry_id, []).append(self._letter(part, verdict))
             if part.batch.notify:
-                settlement.news.append((part.batch.batch_id, verdict.outcome, verdict.detail))
+                reason = f"{verdict.code}: {verdict.detail}" if verdict.code else ""
+                settlement.news.append(News(part.batch.batch_id, part.batch.digest, verdict.outcome, reason))
         settlement.entries = [(d, letters.get(d.entry_id, [])) for d in self.deliveries]
         return settlement
 

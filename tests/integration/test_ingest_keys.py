@@ -6,7 +6,7 @@ import httpx
 
 from services.platform.settings import Settings
 from services.platform.stream import Outcome, Stream
-from services.platform.stream.news import pack_news
+from services.platform.stream.news import News, pack_news
 from tests.support import eventually
 from tests.support.ingest import JSON, READING, assert_problem, entries
 from tests.support.readings import sql
@@ -64,7 +64,7 @@ async def test_stored_is_answered_by_the_news_of_the_commit(client: httpx.AsyncC
         [entry] = await eventually(lambda: entries(stream))
         batch_id = entry.batches[0].batch_id
         await stream.client.delete(stream.names.stream)
-        await stream.client.publish(stream.names.settled, pack_news([(batch_id, outcome, "why")]))
+        await stream.client.publish(stream.names.settled, pack_news([News(batch_id, None, outcome, "refused: why")]))
 
     response, _ = await asyncio.gather(client.post("/ingest?ack=stored", json=[READING]), settle(Outcome.STORED))
     assert response.status_code == 200

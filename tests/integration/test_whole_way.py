@@ -1,5 +1,6 @@
 """The whole way with real processes: request, stream, worker, table, question; its trace and its metrics."""
 
+import asyncio
 import http.server
 import threading
 import uuid
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.platform.settings import Settings
 from tests.support import Service, eventually, free_port
+from tests.support.readings import sql
 
 Make = Callable[[str, Settings], Service]
 DEMO = [
@@ -129,3 +131,30 @@ async def test_services_say_what_they_lack_and_go_on_when_it_is_there(settings: 
         assert refused.headers["retry-after"] == "1"
         assert (await client.get(f"{lost.url}/healthz")).status_code == 200
     assert lost.terminate() == 0
+
+
+@pytest.mark.parametrize("ack", ["durable", "stored"])
+async def test_of_several_bodies_that_race_for_one_key_only_the_stored_one_is_acknowledged(
+    settings: Settings, service: Make, ack: str
+) -> None:
+    async with service("worker", settings), service("ingest", settings) as ingest, httpx.AsyncClient() as client:
+
+        async def post(number: int, key: str) -> tuple[int, int]:
+            reading = {**READINGS[0], "value": number}
+            headers = {"Idempotency-Key": key}
+            answer = await client.post(f"{ingest.url}/ingest?ack={ack}", json=reading, headers=headers)
+            return number, answer.status_code
+
+        for turn in range(15):
+            key = f"{ack}-{turn}"
+            answers = await asyncio.gather(*(post(number % 4, f"{key}") for number in range(24)))
+            acknowledged = {number for number, status in answers if status == 200}
+            assert {status for _, status in answers} <= {200, 422}, answers
+            assert len(acknowledged) == 1, answers
+
+            async def all_settled() -> bool:
+                return await counted(client, ingest, "millrace_backlog_rows") == 0
+
+            await eventually(all_settled)
+        values = [row[0] for row in await sql(settings.database, "select value from sensor_data")]
+        assert len(values) == 15

@@ -9,8 +9,8 @@ from services.contract import GROUP, StreamNames, encode, keyed_id
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
 from services.platform.settings import Settings, WorkerSettings
-from services.platform.stream import DeadLetter, Settlement, Stream, redis_client
-from services.platform.stream.news import unpack_news
+from services.platform.stream import DeadLetter, Outcome, Settlement, Stream, redis_client
+from services.platform.stream.news import News, unpack_news
 from services.worker.janitor import keep_house
 from services.worker.loop import Loop
 from services.worker.store import Store
@@ -123,6 +123,24 @@ async def test_a_newer_entry_stays_pending_and_the_worker_says_so(
     assert await stream.client.xlen(stream.names.dead) == 0
 
 
+async def test_a_worker_is_ready_again_when_what_it_held_is_gone(stream: Stream, start: Start) -> None:
+    await stream.ensure_group()
+    await stream.client.xadd(stream.names.stream, {"v": "2", "n": "1", "e": b"from the future"})
+    health = await start()
+    await eventually(lambda: health.reasons().get("contract"))
+    await stream.client.delete(stream.names.stream)
+    await eventually(lambda: "contract" not in health.reasons())
+
+
+async def test_what_a_foreign_entry_claims_cannot_push_the_counts_below_nothing(stream: Stream, start: Start) -> None:
+    await stream.ensure_group()
+    await stream.client.xadd(stream.names.stream, {"v": "2", "n": "1", "e": b"from the future"})
+    await stream.client.xadd(stream.names.stream, {"v": "1", "n": "100000000", "e": b"lies"})
+    await start()
+    await eventually(lambda: raw_entries(stream, stream.names.dead))
+    assert await stream.client.hget(stream.names.backlog, "rows") == b"0"
+
+
 async def test_refused_batches_are_kept_once_with_reason_and_origin(
     settings: Settings, stream: Stream, start: Start
 ) -> None:
@@ -182,7 +200,7 @@ async def test_who_waits_hears_what_became_of_a_batch(stream: Stream, start: Sta
         entry = entry_of([("a", NOW, 1.0)], notify=True)
         await add_entry(stream, entry)
         message = await eventually(lambda: channel.get_message(timeout=1.0))
-    assert [(news[0], news[1]) for news in unpack_news(message["data"])] == [(entry.batches[0].batch_id, "stored")]
+    assert unpack_news(message["data"]) == [News(entry.batches[0].batch_id, None, Outcome.STORED)]
 
 
 async def test_settling_twice_changes_nothing(stream: Stream) -> None:

@@ -118,6 +118,7 @@ FAULTS = [
     ({**GOOD, "timestamp": "1969-12-31T23:59:59Z"}, "timestamp", "too_old"),
     ({**GOOD, "timestamp": "2100-01-01T00:00:01Z"}, "timestamp", "too_new"),
     ({**GOOD, "unit": "C"}, "unit", "unknown_field"),
+    ({**GOOD, "\ud800x": "C"}, "\\ud800x", "unknown_field"),
     ({"sensor_id": "a", "value": 1}, "timestamp", "missing"),
     (17, None, "not_an_object"),
     (None, None, "not_an_object"),
@@ -158,6 +159,7 @@ def test_what_is_no_array_of_readings_is_malformed(body: bytes) -> None:
 def test_too_many_readings_are_refused_good_or_bad() -> None:
     assert problem([GOOD] * 1001).code == "too_many_rows"
     assert problem([1] * 1001).code == "too_many_rows"
+    assert problem(b"[" + b"[]," * 20_000 + b"[]]").code == "too_many_rows"
 
 
 JSON = st.recursive(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Columns
-from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
+from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE, TIMESTAMP_LIMITS
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
 
@@ -43,10 +43,11 @@ class Limits:
     def now(settings: IngestSettings) -> "Limits":
         """Return the limits in force at this instant."""
         now = time.time_ns() // 1000
+        low, high = TIMESTAMP_LIMITS
         return Limits(
             settings.max_rows,
-            now - int(settings.max_past * 86_400_000_000),
-            now + int(settings.max_future * 60_000_000),
+            max(low, now - int(settings.max_past * 86_400_000_000)),
+            min(high, now + int(settings.max_future * 60_000_000)),
         )
 
 

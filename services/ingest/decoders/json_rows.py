@@ -31,6 +31,9 @@ class Reading(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _decoder = msgspec.json.Decoder(list[Reading] | Reading)
 _sensor_id, _timestamp, _value = attrgetter("sensor_id"), attrgetter("timestamp"), attrgetter("value")
 _FIELDS = Reading.__struct_fields__
+_LOOSE_COMMAS = 16
+"""Commas a reading that may stand in a body that is read loosely: many times what a right one has."""
+
 _NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
 
 
@@ -46,7 +49,7 @@ def decode_json(body: bytes, limits: Limits, *, partial: bool) -> tuple[Columns,
         decoded = _decoder.decode(body)
         readings = decoded if isinstance(decoded, list) else [decoded]
     except (ValueError, RecursionError):
-        items = _loosely(body)
+        items = _loosely(body, limits)
         _check_count(len(items), limits)
         readings, positions, faults = _shaped(items)
     _check_count(len(readings) + len(faults), limits)
@@ -67,8 +70,10 @@ def _check_count(count: int, limits: Limits) -> None:
         raise Problem("too_many_rows", f"{count} readings in one batch; at most {limits.rows} are taken: split it")
 
 
-def _loosely(body: bytes) -> list[Any]:
+def _loosely(body: bytes, limits: Limits) -> list[Any]:
     """Read a body that may hold wrong records and the NaN and Infinity that some encoders write."""
+    if body.count(b",") > _LOOSE_COMMAS * limits.rows:
+        raise Problem("too_many_rows", f"the body holds more items than {limits.rows} readings can have: split it")
     try:
         items = json.loads(body, parse_constant=str)
     except UnicodeDecodeError as error:
@@ -106,7 +111,8 @@ def _fault(index: int, item: Any) -> Fault | None:
             return Fault(index, name, "missing", f"{name} is missing")
     for name in item:
         if name not in _FIELDS:
-            return Fault(index, name[:64], "unknown_field", f"{name[:64]!r} is not a field of a reading")
+            shown = name[:64].encode("ascii", "backslashreplace").decode()
+            return Fault(index, shown, "unknown_field", f"{shown!r} is not a field of a reading")
     for name in ("sensor_id", "timestamp"):
         if not isinstance(item[name], str):
             return Fault(index, name, "wrong_type", f"{name} must be a string")

@@ -2,7 +2,7 @@
 
 from .connection import STREAM_ERRORS, Durability, durability, is_full, redis_client, settings_problem
 from .gateway import Backlog, DeadLetter, Delivery, GroupMissingError, Settlement, Stream
-from .news import Listener, Outcome
+from .news import Listener, News, Outcome
 
 __all__ = [
     "STREAM_ERRORS",
@@ -12,6 +12,7 @@ __all__ = [
     "Durability",
     "GroupMissingError",
     "Listener",
+    "News",
     "Outcome",
     "Settlement",
     "Stream",

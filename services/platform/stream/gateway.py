@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from services.contract import GROUP, StreamNames
 from services.contract.names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
-from .news import Outcome, pack_news
+from .news import News, pack_news
 
 __all__ = ["Backlog", "DeadLetter", "Delivery", "GroupMissingError", "Settlement", "Stream"]
 
@@ -68,7 +68,7 @@ class Settlement:
 
     entries: list[tuple[Delivery, list[DeadLetter]]] = field(default_factory=list)
     ledger_ids: list[uuid.UUID] = field(default_factory=list)
-    news: list[tuple[uuid.UUID, Outcome, str]] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
 
 
 class Stream:

@@ -5,6 +5,7 @@ import contextlib
 import enum
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -27,19 +28,28 @@ class Outcome(enum.StrEnum):
     DEAD = "dead"
 
 
-News = tuple[uuid.UUID, Outcome, str]
-"""A batch, what became of it, and for a dead one the reason."""
+@dataclass(frozen=True, slots=True)
+class News:
+    """What became of a batch: its id, its digest where it has one, the outcome, and for a dead one the reason.
+
+    Id and digest name it together: two bodies may have come with one key, and only one of them was stored.
+    """
+
+    batch_id: uuid.UUID
+    digest: bytes | None
+    outcome: Outcome
+    reason: str = ""
 
 
 def pack_news(news: Sequence[News]) -> bytes:
     """Pack what is published on the settled channel."""
-    return msgspec.msgpack.encode([(batch_id.bytes, outcome, detail) for batch_id, outcome, detail in news])
+    return msgspec.msgpack.encode([(n.batch_id.bytes, n.digest, n.outcome, n.reason) for n in news])
 
 
 def unpack_news(message: bytes) -> list[News]:
     """Read a message of the settled channel."""
-    items = msgspec.msgpack.decode(message, type=list[tuple[bytes, Outcome, str]])
-    return [(uuid.UUID(bytes=batch_id), outcome, detail) for batch_id, outcome, detail in items]
+    items = msgspec.msgpack.decode(message, type=list[tuple[bytes, bytes | None, Outcome, str]])
+    return [News(uuid.UUID(bytes=batch_id), digest, outcome, reason) for batch_id, digest, outcome, reason in items]
 
 
 class Listener:
@@ -49,18 +59,19 @@ class Listener:
         """Listen with `client`, whose replies may take any time."""
         self._client = client
         self._channel = names.settled
-        self._waiting: dict[uuid.UUID, list[asyncio.Future[tuple[Outcome, str]]]] = {}
+        self._waiting: dict[tuple[uuid.UUID, bytes | None], list[asyncio.Future[News]]] = {}
 
-    def expect(self, batch_id: uuid.UUID) -> asyncio.Future[tuple[Outcome, str]]:
+    def expect(self, batch_id: uuid.UUID, digest: bytes | None) -> asyncio.Future[News]:
         """Return what will become of a batch; ask before its entry is written, or the news may be missed."""
-        future: asyncio.Future[tuple[Outcome, str]] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(batch_id, [])
+        name = (batch_id, digest)
+        future: asyncio.Future[News] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(name, [])
         waiting.append(future)
 
         def forget(_: object) -> None:
             waiting.remove(future)
             if not waiting:
-                self._waiting.pop(batch_id, None)
+                self._waiting.pop(name, None)
 
         future.add_done_callback(forget)
         return future
@@ -82,7 +93,7 @@ class Listener:
                 await asyncio.sleep(0.5)
 
     def _tell(self, news: list[News]) -> None:
-        for batch_id, outcome, detail in news:
-            for future in list(self._waiting.get(batch_id, ())):
+        for settled in news:
+            for future in list(self._waiting.get((settled.batch_id, settled.digest), ())):
                 if not future.done():
-                    future.set_result((outcome, detail))
+                    future.set_result(settled)

@@ -34,8 +34,12 @@ end
 if redis.call('XLEN', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[2], KEYS[3])
 else
-  redis.call('HINCRBY', KEYS[2], 'rows', -rows)
-  redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
+  -- An entry that was put in by hand was not counted: what it claims must not push the counts below nothing.
+  for name, taken in pairs({rows = rows, bytes = bytes}) do
+    if redis.call('HINCRBY', KEYS[2], name, -taken) < 0 then
+      redis.call('HSET', KEYS[2], name, 0)
+    end
+  end
 end
 if ARGV[3] ~= '' then
   redis.call('PUBLISH', ARGV[2], ARGV[3])
