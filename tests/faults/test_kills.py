@@ -23,7 +23,7 @@ from tests.support import Service, TestDatabase, eventually, free_port
 from tests.support.oracle import check
 from tests.support.servers import OPTIONS, installations
 
-ROWS = 300_000
+ROWS = 200_000
 Make = Callable[[str, Settings], Service]
 
 

@@ -218,6 +218,8 @@ async def test_an_interrupted_sender_says_so_and_shows_its_figures() -> None:
             *(sys.executable, "-m", "services.cli", "send", "--rows", "100000000", "--url", plan.url.geturl()),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         await eventually(lambda: len(server.requests) > 10)
         sending.send_signal(signal.SIGINT)
