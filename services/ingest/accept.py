@@ -91,10 +91,7 @@ class Acceptance:
 
     async def _known(self, batch_id: uuid.UUID, digest: bytes) -> Receipt | None:
         """Return the receipt of a key that is stored already; the stream takes whatever is not."""
-        try:
-            receipt = await self.receipts.find(batch_id)
-        except ReceiptsUnavailableError:
-            return None
+        receipt = await self._receipt(batch_id)
         if receipt is None:
             return None
         if receipt.digest != digest:
@@ -110,7 +107,8 @@ class Acceptance:
                 news = await accepted.settled
                 outcome, reason = news.outcome, news.reason
         except TimeoutError:
-            receipt = await self._late_receipt(accepted.batch_id)
+            # The news may have been lost with a connection.
+            receipt = await self._receipt(accepted.batch_id)
             if receipt is None:
                 return 202
             outcome, reason = receipt.outcome, receipt.reason or ""
@@ -124,8 +122,8 @@ class Acceptance:
             )
         return 200
 
-    async def _late_receipt(self, batch_id: uuid.UUID) -> Receipt | None:
-        """Look once into the ledger: the news may have been lost with a connection."""
+    async def _receipt(self, batch_id: uuid.UUID) -> Receipt | None:
+        """Look once into the ledger; a database that is away knows nothing, and ingestion goes on."""
         try:
             return await self.receipts.find(batch_id)
         except ReceiptsUnavailableError:

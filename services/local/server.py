@@ -1,5 +1,6 @@
 """What both embedded servers have in common: one process, its log file, its start and its end."""
 
+import abc
 import asyncio
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from .process import Account, adorned
 __all__ = ["Server"]
 
 
-class Server:
+class Server(abc.ABC):
     """A server of our own, which does not outlive us.
 
     Attributes:
@@ -41,9 +42,9 @@ class Server:
             self.process.send_signal(self._polite)
             await self.ended()
 
+    @abc.abstractmethod
     async def is_ready(self) -> bool:
         """Tell whether it answers."""
-        raise NotImplementedError
 
     async def _launch(self, command: Sequence[str | Path], account: Account | None = None) -> None:
         with self.log.open("wb") as log:
