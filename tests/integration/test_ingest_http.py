@@ -94,6 +94,7 @@ async def test_what_is_wrong_is_named_and_nothing_enters_the_stream(
         ("zstd", zstandard.compress(BODY[:10]) + zstandard.compress(BODY[10:])),
         ("identity", BODY),
     ],
+    ids=["gzip", "gzip-members", "zstd", "zstd-frames", "identity"],
 )
 async def test_encodings_are_taken(client: httpx.AsyncClient, encoding: str, body: bytes) -> None:
     response = await client.post("/ingest", content=body, headers={**JSON, "Content-Encoding": encoding})
