@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx
 import pytest
@@ -12,6 +13,9 @@ from services.platform.settings import Settings
 from services.platform.stream import Stream
 from tests.support import eventually
 from tests.support.ingest import BODY, JSON, READING, assert_problem, entries
+
+# Every test process must name its tests alike, and a gzip header holds the time unless told otherwise.
+compressed = partial(gzip.compress, mtime=0)
 
 
 async def test_a_batch_is_one_entry_and_its_answer_names_it(client: httpx.AsyncClient, stream: Stream) -> None:
@@ -60,12 +64,12 @@ async def test_partial_takes_the_good_readings_and_lists_the_bad(client: httpx.A
         ("", {"Content-Encoding": "br"}, BODY, 415, "unsupported_encoding"),
         ("", {"Content-Encoding": "gzip, gzip"}, BODY, 415, "unsupported_encoding"),
         ("", {"Content-Encoding": "gzip"}, BODY, 422, "malformed_body"),
-        ("", {"Content-Encoding": "gzip"}, gzip.compress(BODY)[:-9], 422, "malformed_body"),
-        ("", {"Content-Encoding": "gzip"}, gzip.compress(b"") * 65, 422, "malformed_body"),
+        ("", {"Content-Encoding": "gzip"}, compressed(BODY)[:-9], 422, "malformed_body"),
+        ("", {"Content-Encoding": "gzip"}, compressed(b"") * 65, 422, "malformed_body"),
         ("", {"Content-Encoding": "zstd"}, b"nonsense", 422, "malformed_body"),
         ("", {}, b" " * 10_001, 413, "body_too_large"),
-        ("", {"Content-Encoding": "gzip"}, gzip.compress(b" " * 20_001), 413, "body_too_large"),
-        ("", {"Content-Encoding": "gzip"}, gzip.compress(b" " * 15_000) * 2, 413, "body_too_large"),
+        ("", {"Content-Encoding": "gzip"}, compressed(b" " * 20_001), 413, "body_too_large"),
+        ("", {"Content-Encoding": "gzip"}, compressed(b" " * 15_000) * 2, 413, "body_too_large"),
         ("", {"Content-Encoding": "zstd"}, zstandard.compress(b" " * 5_000_000), 413, "body_too_large"),
         ("", {}, b"[" + b",".join([b"{}"] * 101) + b"]", 413, "too_many_rows"),
         ("", {}, b"", 422, "malformed_body"),
@@ -88,13 +92,12 @@ async def test_what_is_wrong_is_named_and_nothing_enters_the_stream(
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(BODY)),
-        ("gzip", gzip.compress(BODY[:10]) + gzip.compress(BODY[10:])),
+        ("gzip", compressed(BODY)),
+        ("gzip", compressed(BODY[:10]) + compressed(BODY[10:])),
         ("zstd", zstandard.compress(BODY)),
         ("zstd", zstandard.compress(BODY[:10]) + zstandard.compress(BODY[10:])),
         ("identity", BODY),
     ],
-    ids=["gzip", "gzip-members", "zstd", "zstd-frames", "identity"],
 )
 async def test_encodings_are_taken(client: httpx.AsyncClient, encoding: str, body: bytes) -> None:
     response = await client.post("/ingest", content=body, headers={**JSON, "Content-Encoding": encoding})
