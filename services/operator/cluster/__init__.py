@@ -1,0 +1,1 @@
+"""The operator's hands on the API server: resources, conditions, events, its lease and the scale of workers."""
