@@ -12,6 +12,7 @@ from .sections import (
     IngestSettings,
     LocalSettings,
     LogSettings,
+    OperatorSettings,
     QuerySettings,
     RedisSettings,
     RepairSettings,
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     query: QuerySettings = QuerySettings()
     repair: RepairSettings = RepairSettings()
+    operator: OperatorSettings = OperatorSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
     local: LocalSettings = LocalSettings()
