@@ -22,6 +22,8 @@ __all__ = [
     "Refresh",
     "Resource",
     "Retention",
+    "SchemaSpec",
+    "SecretKey",
     "Source",
     "TableColumnstore",
 ]
@@ -100,6 +102,22 @@ class Retention(Resource):
     """When whole chunks are dropped."""
 
     after: PositiveInterval
+
+
+class SecretKey(Resource):
+    """Where a connection stands."""
+
+    name: Annotated[str, Field(min_length=1)]
+    key: Annotated[str, Field(min_length=1)]
+
+
+class SchemaSpec(Resource):
+    """A database, by the connections of its roles."""
+
+    owner_url_from: SecretKey
+    writer_url_from: SecretKey | None = None
+    reader_url_from: SecretKey | None = None
+    admin_url_from: SecretKey | None = None
 
 
 class HypertableSpec(Resource):

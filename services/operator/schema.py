@@ -22,11 +22,16 @@ from services.platform.settings import DatabaseSettings
 from .scram import scram_verifier
 from .scripts import INIT_VERSION, SQL, Migration, SchemaError, included, migrations
 
-__all__ = ["OWNER", "READER", "WRITER", "Applied", "SchemaError", "apply", "bootstrap"]
+__all__ = ["OWNER", "READER", "WRITER", "Applied", "DatabaseAwayError", "SchemaError", "apply", "bootstrap", "login"]
 
 log = structlog.get_logger(__name__)
 
 OWNER, WRITER, READER = "millrace_owner", "millrace_writer", "millrace_reader"
+
+
+class DatabaseAwayError(SchemaError):
+    """The database cannot be reached; what it will say then is not known."""
+
 
 PATIENCE = 15.0
 """Seconds to wait for a database that is away, such as one that is just starting."""
@@ -102,7 +107,7 @@ async def bootstrap(admin_url: str, settings: DatabaseSettings, sql: Path = SQL)
         async for attempt in _contended():
             with attempt:
                 await connection.execute((sql / "bootstrap.sql").read_text())
-                await _login(connection, OWNER, settings.owner_url)
+                await login(connection, OWNER, settings.owner_url)
 
 
 @asynccontextmanager
@@ -117,13 +122,13 @@ async def _connected(url: SecretStr, settings: DatabaseSettings) -> AsyncIterato
             with attempt:
                 connection = await asyncpg.connect(url.get_secret_value(), **connection_options(settings))
     except DATABASE_AWAY as error:
-        raise SchemaError(f"the database cannot be reached: {type(error).__name__}: {error}") from error
+        raise DatabaseAwayError(f"the database cannot be reached: {type(error).__name__}: {error}") from error
     try:
         yield connection
     except asyncpg.PostgresError as error:
         raise SchemaError(f"the database refuses: {error}") from error
     except DATABASE_AWAY as error:
-        raise SchemaError(f"the database went away: {type(error).__name__}: {error}") from error
+        raise DatabaseAwayError(f"the database went away: {type(error).__name__}: {error}") from error
     finally:
         # A session that ends gives its locks back; it is not asked politely when the server hangs.
         await asyncio.shield(connection.close(timeout=settings.connect_timeout))
@@ -152,8 +157,8 @@ async def _init(connection: asyncpg.Connection, sql: Path, settings: DatabaseSet
             async with connection.transaction():
                 for path in included(sql / "init.sql"):
                     await _run(connection, path.name, path.read_text())
-                await _login(connection, WRITER, settings.writer_url)
-                await _login(connection, READER, settings.reader_url)
+                await login(connection, WRITER, settings.writer_url)
+                await login(connection, READER, settings.reader_url)
 
 
 async def _migrate(connection: asyncpg.Connection, migration: Migration) -> None:
@@ -187,8 +192,17 @@ async def _run(connection: asyncpg.Connection, name: str, body: str) -> None:
         raise SchemaError(f"{name}{line}: {error.message}{hint}") from error
 
 
-async def _login(connection: asyncpg.Connection, role: str, url: SecretStr) -> None:
-    """Let `role` log in with the URL's password; a URL of another name or without one leaves that alone."""
+async def login(connection: asyncpg.Connection, role: str, url: SecretStr) -> None:
+    """Let `role` log in with the URL's password; a URL of another name or without one leaves that alone.
+
+    Args:
+        connection: of a role that may change it, such as itself.
+        role: whose password it is.
+        url: of a connection as that role.
+
+    Raises:
+        asyncpg.PostgresError: the database refuses.
+    """
     parts = make_url(url.get_secret_value())
     if parts.username == role:
         password = "" if parts.password is None else f"password '{scram_verifier(str(parts.password))}'"
