@@ -87,16 +87,17 @@ async def reconcile_hypertable(connection: asyncpg.Connection, spec: HypertableS
 
 
 async def reconcile_aggregate(
-    connection: asyncpg.Connection, spec: ContinuousAggregateSpec, capability: Capability
+    connection: asyncpg.Connection, spec: ContinuousAggregateSpec, capability: Capability, *, rebuild: bool = False
 ) -> Plan:
     """Bring a continuous aggregate to `spec` and return the plan that was applied.
 
-    Where the plan says so, `fill_aggregate` is due behind it, now or after a restart.
+    Where the plan says so, `fill_aggregate` or `rebuild_aggregate` is due behind it, now or after a restart.
 
     Args:
         connection: the owner's, outside a transaction.
         spec: what is wanted.
         capability: of the connection's database.
+        rebuild: whether somebody consents to a rebuild.
 
     Raises:
         ReconcileError: the database refuses, or somebody holds the source for long.
@@ -105,7 +106,7 @@ async def reconcile_aggregate(
     if capability.edition != "full":
         return plan_aggregate(spec, StandingAggregate(), Definition(), capability)
     async with reconciling(connection):
-        plan = plan_aggregate(spec, *await inspect_aggregate(connection, spec), capability)
+        plan = plan_aggregate(spec, *await inspect_aggregate(connection, spec), capability, rebuild=rebuild)
         for step in plan.steps:
             await run(connection, step)
     return plan

@@ -12,14 +12,22 @@ from .query import aggregate_query, expression, wanted_columns
 from .state import Definition, StandingAggregate
 from .steps import DeleteJob, Step
 
-__all__ = ["plan_aggregate"]
+__all__ = ["REBUILD", "plan_aggregate"]
+
+REBUILD = "millrace.dev/rebuild"
+"""Annotation on a resource by which somebody consents to one rebuild."""
 
 ADDS_COLUMNS = (2, 28)
 """The TimescaleDB version from which a continuous aggregate can get a column in place."""
 
 
 def plan_aggregate(
-    spec: ContinuousAggregateSpec, standing: StandingAggregate, definition: Definition, capability: Capability
+    spec: ContinuousAggregateSpec,
+    standing: StandingAggregate,
+    definition: Definition,
+    capability: Capability,
+    *,
+    rebuild: bool = False,
 ) -> Plan:
     """Return the steps from `standing` to `spec`, none where it is so already.
 
@@ -28,10 +36,13 @@ def plan_aggregate(
         standing: what has that name.
         definition: what the database makes of the wanted query.
         capability: of the database; what it cannot do becomes `unsupported`.
+        rebuild: whether somebody consents to a rebuild; the plan says whether one is due.
     """
     if capability.edition != "full":
         return Plan(unsupported=("not supported here: continuous aggregates need TimescaleDB's full edition",))
     refusals = tuple(_refusals(spec, standing, definition, capability))
+    if rebuild and refusals and all(refusal.reason is Reason.NEEDS_REBUILD for refusal in refusals):
+        return Plan(rebuild=True)
     if refusals:
         return Plan(refusals=refusals)
     defining = tuple(_definition_steps(spec, standing, definition))
@@ -96,7 +107,7 @@ def _rebuild_refusals(
     if standing.columns is None:
         return
     wanted = wanted_columns(spec)
-    way = "put the spec back, or make a resource with a new name and delete this one when the new one is filled"
+    way = f'put the spec back, or consent to a rebuild by the annotation {REBUILD}: "true"'
     if extra := [name for name in standing.columns if name not in wanted]:
         yield Refusal(Reason.NEEDS_REBUILD, f"{spec.name} cannot lose its column {', '.join(extra)}; {way}")
     elif not standing.same_query:

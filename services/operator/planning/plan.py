@@ -15,6 +15,7 @@ class Reason(StrEnum):
     INVALID = "Invalid"
     NOT_OWNED = "NotOwned"
     NEEDS_REBUILD = "NeedsRebuild"
+    REBUILD_LOSES_HISTORY = "RebuildLosesHistory"
     RETENTION_INSIDE_REFRESH_WINDOW = "RetentionInsideRefreshWindow"
     SOURCE_UNKNOWN = "SourceUnknown"
 
@@ -36,9 +37,11 @@ class Plan:
         refusals: where there is one, there are no steps.
         unsupported: what is wanted and this database cannot do; the steps do the rest.
         fill: whether the history of an aggregate waits for a refresh behind the steps.
+        rebuild: whether nothing but a rebuild is due, which somebody consented to.
     """
 
     steps: tuple[Step, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     unsupported: tuple[str, ...] = ()
     fill: bool = False
+    rebuild: bool = False

@@ -1,0 +1,64 @@
+"""Rebuilding continuous aggregates on a real TimescaleDB: beside the old one, then a swap of names."""
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from services.operator.database.apply import fill_aggregate, reconcile_aggregate
+from services.operator.database.rebuild import _building, drop_leftovers, rebuild_aggregate
+from services.operator.planning.plan import Plan, Reason, Refusal
+from services.operator.resources import ContinuousAggregateSpec
+from services.platform.postgres import capability
+
+from ..support import TestDatabase
+from ..support.late import connected, insert
+from .test_reconcile_aggregate import HOURLY
+
+OLD = datetime.now(UTC) - timedelta(days=40)
+NARROWER = ContinuousAggregateSpec.model_validate(HOURLY | {"columns": HOURLY["columns"][:3]})
+VIEWS = "select count(*) from timescaledb_information.continuous_aggregates"
+
+
+async def rebuild(owner: asyncpg.Connection) -> Refusal | None:
+    can = await capability(owner)
+    assert await reconcile_aggregate(owner, NARROWER, can, rebuild=True) == Plan(rebuild=True)
+    return await rebuild_aggregate(owner, NARROWER, can)
+
+
+async def test_a_rebuild_takes_the_name_the_history_the_policies_and_the_readers(timescaledb: TestDatabase) -> None:
+    async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
+        await insert(writer, OLD, datetime.now(UTC))
+        assert await rebuild(owner) is None
+        can = await capability(owner)
+        assert await reconcile_aggregate(owner, NARROWER, can) == Plan()
+        assert await owner.fetchval(VIEWS) == 1
+    async with connected(timescaledb, "reader") as reader:
+        assert await reader.fetchval("select count(*) from measurement_hourly") == 2
+
+
+async def test_a_rebuild_that_would_lose_history_is_refused(timescaledb: TestDatabase) -> None:
+    async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
+        await insert(writer, OLD, datetime.now(UTC))
+        await fill_aggregate(owner, "measurement_hourly")
+        await owner.execute("select drop_chunks('sensor_data', older_than => interval '30 days')")
+        refusal = await rebuild(owner)
+        assert refusal
+        assert refusal.reason is Reason.REBUILD_LOSES_HISTORY
+        assert await owner.fetchval(VIEWS) == 1
+
+
+async def test_what_reads_the_aggregate_is_named(timescaledb: TestDatabase) -> None:
+    async with connected(timescaledb, "owner") as owner:
+        await owner.execute("create view on_top as select avg from measurement_hourly")
+        refusal = await rebuild(owner)
+        assert refusal
+        assert "on_top" in refusal.message
+
+
+async def test_what_is_left_half_built_is_dropped_when_the_spec_is_put_back(timescaledb: TestDatabase) -> None:
+    async with connected(timescaledb, "owner") as owner:
+        half = NARROWER.model_copy(update={"name": _building(NARROWER)})
+        await reconcile_aggregate(owner, half, await capability(owner))
+        assert await owner.fetchval(VIEWS) == 2
+        await drop_leftovers(owner, NARROWER)
+        assert await owner.fetchval(VIEWS) == 1
