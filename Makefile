@@ -4,11 +4,15 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
+# BUILD_OPTIONS takes what a machine needs, such as --network host or --build-arg PIP_INDEX_URL.
+VERSION ?= dev
+IMAGE ?= millrace:$(VERSION)
+
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo check test cluster-test docs lock upgrade
+.PHONY: help venv up dev demo check test cluster-test image image-test kind-load minikube-load push docs lock upgrade
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: .venv/made-from.lock ## Make .venv, if requirements.lock changed
 
@@ -51,6 +55,24 @@ test: venv ## All tests, with real servers, and their coverage
 
 cluster-test: venv ## Tests on a real cluster: needs kubectl and KUBECONFIG
 	$(BIN)/pytest tests/cluster
+
+image: ## Build the container image IMAGE
+	docker build $(BUILD_OPTIONS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
+
+image-test: ## Run the image read-only, without rights
+	docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges --network none $(IMAGE) --version
+	docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges --network none $(IMAGE) config >/dev/null
+
+kind-load: ## Hand the image to a kind cluster
+	kind load docker-image $(IMAGE)
+
+minikube-load: ## Hand the image to minikube
+	minikube image load $(IMAGE)
+
+push: ## Push the image to REGISTRY
+	@test "$(REGISTRY)" || { echo 'say where to: make push REGISTRY=registry.example.com/team' >&2; exit 1; }
+	docker tag $(IMAGE) $(REGISTRY)/$(IMAGE)
+	docker push $(REGISTRY)/$(IMAGE)
 
 docs: venv ## Write the generated pages of docs/
 	$(BIN)/millrace config --markdown > docs/settings.md
