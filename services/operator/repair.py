@@ -118,7 +118,8 @@ async def repair_once(connection: asyncpg.Connection, capability: Capability, he
 async def _refreshed(connection: asyncpg.Connection, aggregates: list[str], late: LateRange) -> bool:
     try:
         for aggregate in aggregates:
-            await _refresh(connection, aggregate, late)
+            if not await _refresh(connection, aggregate, late):
+                return False
     except DATABASE_AWAY:
         raise
     except asyncpg.PostgresError as error:
@@ -133,11 +134,16 @@ async def _refreshed(connection: asyncpg.Connection, aggregates: list[str], late
     return True
 
 
-async def _refresh(connection: asyncpg.Connection, aggregate: str, late: LateRange) -> None:
+async def _refresh(connection: asyncpg.Connection, aggregate: str, late: LateRange) -> bool:
+    window = await connection.fetchrow(WINDOW, aggregate, late.start, late.end)
+    # It was dropped meanwhile, or has another name since a rebuild: the next round looks again.
+    if window is None:
+        return False
     start: datetime | None
-    start, stop = await connection.fetchrow(WINDOW, aggregate, late.start, late.end)
+    start, stop = window
     if stop <= late.start:
-        return
+        return True
     began = time.perf_counter()
     await connection.execute(REFRESH, aggregate, start, stop)
     refresh_seconds.record(time.perf_counter() - began, {"aggregate": aggregate})
+    return True

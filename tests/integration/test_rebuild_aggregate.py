@@ -1,14 +1,16 @@
 """Rebuilding continuous aggregates on a real TimescaleDB: beside the old one, then a swap of names."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import pytest
 
 from services.operator.database.apply import fill_aggregate, reconcile_aggregate
 from services.operator.database.rebuild import _building, drop_leftovers, rebuild_aggregate
 from services.operator.planning.plan import Plan, Reason, Refusal
 from services.operator.resources import ContinuousAggregateSpec
-from services.platform.postgres import capability
+from services.platform.postgres import DATABASE_AWAY, capability
 
 from ..support import TestDatabase
 from ..support.late import connected, insert
@@ -16,6 +18,7 @@ from .test_reconcile_aggregate import HOURLY
 
 OLD = datetime.now(UTC) - timedelta(days=40)
 NARROWER = ContinuousAggregateSpec.model_validate(HOURLY | {"columns": HOURLY["columns"][:3]})
+OLD_BUCKETS = "select count(*) from measurement_hourly where bucket < now() - interval '1 day'"
 VIEWS = "select count(*) from timescaledb_information.continuous_aggregates"
 
 
@@ -61,4 +64,53 @@ async def test_what_is_left_half_built_is_dropped_when_the_spec_is_put_back(time
         await reconcile_aggregate(owner, half, await capability(owner))
         assert await owner.fetchval(VIEWS) == 2
         await drop_leftovers(owner, NARROWER)
+        assert await owner.fetchval(VIEWS) == 1
+
+
+async def test_a_reader_never_misses_a_bucket_nor_the_aggregate(timescaledb: TestDatabase) -> None:
+    times = [OLD + timedelta(hours=hour) for hour in range(48)]
+    async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
+        await insert(writer, *times)
+        await fill_aggregate(owner, "measurement_hourly")
+        task = asyncio.create_task(rebuild(owner))
+        seen = set()
+        async with connected(timescaledb, "reader") as reader:
+            while not task.done():
+                seen.add(await reader.fetchval("select count(*) from measurement_hourly"))
+            seen.add(await reader.fetchval("select count(*) from measurement_hourly"))
+        assert await task is None
+        assert seen == {48}
+
+
+async def test_rows_that_come_late_during_the_build_are_not_lost(timescaledb: TestDatabase) -> None:
+    async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
+        await insert(writer, OLD, datetime.now(UTC))
+        half = NARROWER.model_copy(update={"name": _building(NARROWER)})
+        await reconcile_aggregate(owner, half, await capability(owner))
+        await fill_aggregate(owner, half.name)
+        await insert(writer, OLD - timedelta(hours=5))
+        assert await rebuild(owner) is None
+        await owner.execute("alter materialized view measurement_hourly set (timescaledb.materialized_only = true)")
+        assert await owner.fetchval(OLD_BUCKETS) == 2
+
+
+async def test_a_rebuild_goes_on_after_its_connection_was_lost(timescaledb: TestDatabase) -> None:
+    async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
+        await insert(writer, OLD)
+        await fill_aggregate(owner, "measurement_hourly")
+        async with (
+            connected(timescaledb, "owner") as blocker,
+            connected(timescaledb, "owner") as broken,
+            blocker.transaction(),
+        ):
+            await blocker.fetch("select * from measurement_hourly")
+            task = asyncio.create_task(rebuild(broken))
+            waiting = "select pid from pg_locks where not granted and relation = 'measurement_hourly'::regclass"
+            while not (pids := await owner.fetch(waiting)):
+                assert not task.done()
+            await owner.execute("select pg_terminate_backend($1)", pids[0][0])
+            with pytest.raises(DATABASE_AWAY):
+                await task
+        assert await rebuild(owner) is None
+        assert await owner.fetchval("select count(*) from measurement_hourly") == 1
         assert await owner.fetchval(VIEWS) == 1

@@ -14,7 +14,7 @@ from ..planning.plan import Plan, Reason, Refusal
 from ..planning.query import aggregate_query, wanted_columns
 from ..planning.quoting import identifier, relation
 from ..resources import ContinuousAggregateSpec
-from .apply import ReconcileError, fill_aggregate, reconcile_aggregate, reconciling
+from .apply import HISTORY, ReconcileError, fill_aggregate, reconcile_aggregate, reconciling
 
 __all__ = ["drop_leftovers", "rebuild_aggregate"]
 
@@ -37,6 +37,13 @@ where (c.hypertable_schema, c.hypertable_name) in (
   select materialization_hypertable_schema, materialization_hypertable_name
   from timescaledb_information.continuous_aggregates
   where view_schema = 'public' and view_name = $1
+)
+"""
+
+# Without force, it computes only what was touched since the fill.
+CATCH_UP = """
+call refresh_continuous_aggregate(
+  $1::text::regclass, $2::timestamptz, $3::timestamptz, options => '{"refresh_newest_first": false}'
 )
 """
 
@@ -84,6 +91,7 @@ async def rebuild_aggregate(
         return plan.refusals[0]
     if plan.fill:
         await fill_aggregate(connection, new.name)
+    await _catch_up(connection, new.name)
     return await _swap(connection, spec, new, capability)
 
 
@@ -131,6 +139,17 @@ async def _refusal(connection: asyncpg.Connection, spec: ContinuousAggregateSpec
         message = f"{spec.name} goes back to {oldest}, and {spec.source.name} holds {since}: a rebuild would lose that"
         return Refusal(Reason.REBUILD_LOSES_HISTORY, message)
     return None
+
+
+async def _catch_up(connection: asyncpg.Connection, name: str) -> None:
+    try:
+        window = await connection.fetchrow(HISTORY, name)
+        if window and window["start"] and window["start"] < window["stop"]:
+            await connection.execute(CATCH_UP, relation(name), window["start"], window["stop"])
+    except DATABASE_AWAY:
+        raise
+    except asyncpg.PostgresError as error:
+        raise ReconcileError(f"refresh {name}: {error}") from error
 
 
 async def _swap(
