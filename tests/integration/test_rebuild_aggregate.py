@@ -14,7 +14,7 @@ from services.platform.postgres import DATABASE_AWAY, capability
 
 from ..support import TestDatabase
 from ..support.late import connected, insert
-from .test_reconcile_aggregate import HOURLY
+from .test_reconcile_aggregate import DAILY, HOURLY
 
 OLD = datetime.now(UTC) - timedelta(days=40)
 NARROWER = ContinuousAggregateSpec.model_validate(HOURLY | {"columns": HOURLY["columns"][:3]})
@@ -114,3 +114,11 @@ async def test_a_rebuild_goes_on_after_its_connection_was_lost(timescaledb: Test
         assert await rebuild(owner) is None
         assert await owner.fetchval("select count(*) from measurement_hourly") == 1
         assert await owner.fetchval(VIEWS) == 1
+
+
+async def test_an_aggregate_on_top_is_named(timescaledb: TestDatabase) -> None:
+    async with connected(timescaledb, "owner") as owner:
+        await reconcile_aggregate(owner, ContinuousAggregateSpec.model_validate(DAILY), await capability(owner))
+        refusal = await rebuild(owner)
+        assert refusal
+        assert "daily" in refusal.message

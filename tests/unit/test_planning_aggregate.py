@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from services.operator.planning import aggregate_steps as own
 from services.operator.planning import steps as s
-from services.operator.planning.aggregate import plan_aggregate
+from services.operator.planning.aggregate import REBUILD, plan_aggregate
 from services.operator.planning.intervals import Interval
 from services.operator.planning.plan import Plan, Reason
 from services.operator.planning.query import wanted_columns
@@ -240,3 +240,14 @@ def test_less_of_a_database_has_no_aggregates_and_says_so(edition: str) -> None:
 def test_what_one_object_gets_wrong_is_refused_at_the_door(parts: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         wanted_spec(**parts)
+
+
+def test_a_rebuild_is_planned_only_with_consent_and_where_nothing_else_is_wrong() -> None:
+    changed = replace(STANDING, same_query=False)
+    (refusal,) = plan_aggregate(wanted_spec(), changed, TYPES, FULL).refusals
+    assert REBUILD in refusal.message
+    assert plan_aggregate(wanted_spec(), changed, TYPES, FULL, rebuild=True) == Plan(rebuild=True)
+    assert plan_aggregate(wanted_spec(), STANDING, TYPES, FULL, rebuild=True) == Plan()
+    foreign = plan_aggregate(wanted_spec(), replace(changed, ours=False), TYPES, FULL, rebuild=True)
+    assert not foreign.rebuild
+    assert foreign.refusals

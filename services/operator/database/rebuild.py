@@ -18,11 +18,16 @@ from .apply import HISTORY, ReconcileError, fill_aggregate, reconcile_aggregate,
 
 __all__ = ["drop_leftovers", "rebuild_aggregate"]
 
+# What depends on the view for an aggregate are TimescaleDB's own views, of which nobody knows the names.
 DEPENDENTS = """
-select distinct c.oid::regclass::text
+select distinct coalesce(quote_ident(a.user_view_name), c.oid::regclass::text)
 from pg_depend d
 join pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
 join pg_class c on c.oid = r.ev_class
+join pg_namespace n on n.oid = c.relnamespace
+left join _timescaledb_catalog.continuous_agg a
+  on (a.direct_view_schema, a.direct_view_name) = (n.nspname, c.relname)
+  or (a.partial_view_schema, a.partial_view_name) = (n.nspname, c.relname)
 where d.refclassid = 'pg_class'::regclass and d.refobjid = $1::text::regclass and c.oid <> d.refobjid
 order by 1
 """
