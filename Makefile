@@ -26,7 +26,8 @@ install:
 	    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done); \
 	  test "$$python" || { echo 'Python 3.11 or later is needed, and none was found' >&2; exit 1; }; \
 	  echo "Making .venv with $$($$python --version)" && rm -rf .venv && $$python -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	# The lock is complete: without --no-deps pip would look for newer releases behind extras, and refuse them.
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e .
 	@cp requirements.lock .venv/made-from.lock
 

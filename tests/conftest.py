@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -18,6 +19,10 @@ from services.platform.settings import RedisSettings, Settings
 
 from .support import Service, TestDatabase, free_port
 from .support.servers import MODES, Servers, installations
+
+# On a shared machine the time that an example takes says nothing.
+hypothesis.settings.register_profile("shared", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("shared")
 
 ABSENT = {
     "timescaledb": "no PostgreSQL 16 to 18 with TimescaleDB was found here; MILLRACE_PG_BIN names one",
