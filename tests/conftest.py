@@ -118,6 +118,7 @@ def whole(database: TestDatabase, redis: RedisSettings) -> Settings:
         name: getattr(settings, name).model_copy(update={"host": "127.0.0.1", "port": free_port()})
         for name in ("ingest", "query", "worker", "repair")
     }
+    ported["ingest"] = ported["ingest"].model_copy(update={"admin_port": ported["ingest"].port + 1})
     return settings.model_copy(update=ported)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from services import __version__
 
+from .dead_letters import app as dead_letters
 from .process import command, fail, service
 
 __all__ = ["app", "main"]
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 schema = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(schema, name="schema")
+app.add_typer(dead_letters, name="dead-letters")
 
 
 def main() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import typer
 
-from services.contract import GROUP, StreamNames
+from services.contract import GROUP, StreamNames, clear
 from services.platform.settings import RedisSettings
 from services.platform.stream import Stream, redis_client
 
-from .entries import clear, lines
+from .entries import lines
 
 __all__ = ["Which", "show"]
 

@@ -4,6 +4,7 @@ The producer and the consumers import these and nothing else writes a field name
 that must decode for ever.
 """
 
+from .clear import clear, readings
 from .codec import VERSION, decode, encode
 from .entry import Batch, Columns, Entry
 from .errors import DamagedEntryError, EntryError, NewerVersionError
@@ -22,6 +23,7 @@ __all__ = [
     "EntryError",
     "NewerVersionError",
     "StreamNames",
+    "clear",
     "decode",
     "encode",
     "group_of",
@@ -29,4 +31,5 @@ __all__ = [
     "member_id",
     "new_group",
     "position_of",
+    "readings",
 ]

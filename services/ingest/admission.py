@@ -9,11 +9,12 @@ import structlog
 
 from services.platform.errors import Problem
 from services.platform.health import Health
-from services.platform.metrics import observe_backlog
+from services.platform.metrics import observe, observe_backlog
 from services.platform.settings import IngestSettings, RedisSettings
 from services.platform.stream import (
     STREAM_ERRORS,
     Backlog,
+    DeadLetters,
     Durability,
     Stream,
     durability,
@@ -34,8 +35,11 @@ _SMOOTHING = 0.3
 class Admission:
     """Watches the stream's server, and refuses requests while it must not be given more."""
 
-    def __init__(self, stream: Stream, redis: RedisSettings, limits: IngestSettings, health: Health) -> None:
+    def __init__(
+        self, stream: Stream, letters: DeadLetters, redis: RedisSettings, limits: IngestSettings, health: Health
+    ) -> None:
         self._stream = stream
+        self._letters = letters
         self._redis = redis
         self._limits = limits
         self._health = health
@@ -45,7 +49,9 @@ class Admission:
         self._last: tuple[float, Backlog] | None = None
         self._durability = Durability.NONE
         self._judged = asyncio.Event()
+        self._dead: int | None = None
         observe_backlog(lambda: self._last[1] if self._last else None)
+        observe("millrace_dead_letters", "Dead letters that wait for somebody.", lambda: self._dead)
 
     def check(self) -> None:
         """Let a request pass.
@@ -83,6 +89,7 @@ class Admission:
             self._checked_at = time.monotonic()
         backlog = await self._stream.backlog()
         used, limit = await self._stream.memory()
+        self._dead = await self._letters.count()
         self._measure(backlog)
         self._health.has("stream")
         if limit and used > _MEMORY_SHARE * limit:

@@ -11,11 +11,13 @@ from services.contract import StreamNames
 from services.platform import errors
 from services.platform.health import Health, health_routes
 from services.platform.settings import Settings
-from services.platform.stream import Durability, Listener, Stream, redis_client
+from services.platform.stream import DeadLetters, Durability, Listener, Stream, redis_client
 from services.platform.tasks import end, vital
 
 from .accept import Acceptance
+from .admin import admin_app
 from .admission import Admission
+from .replay import Replay
 from .routes import batches, include_ingest
 from .store import Receipts
 from .writer import StreamWriter
@@ -27,13 +29,17 @@ _DISK_LANES = 8
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Return the app; it connects when it starts, and answers 503 until the stream's server is there."""
+    """Return the app; it connects when it starts, and answers 503 until the stream's server is there.
+
+    `app.state.admin` is the app of the administrative port, which lives inside this one's life.
+    """
     names = StreamNames(settings.redis.stream)
     stream = Stream(redis_client(settings.redis), names)
     ear = redis_client(settings.redis, patience=60.0)
     listener = Listener(ear, names)
     health = Health("stream")
-    admission = Admission(stream, settings.redis, settings.ingest, health)
+    letters = DeadLetters(stream.client, names)
+    admission = Admission(stream, letters, settings.redis, settings.ingest, health)
     writer = StreamWriter(listener, settings.ingest.entry_rows, settings.redis.timeout)
     receipts = Receipts(settings.database)
     tasks: list[asyncio.Task[None]] = []
@@ -67,6 +73,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.acceptance = Acceptance(settings.ingest, admission, writer, receipts)
+    replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
+    app.state.admin = admin_app(letters, replay, settings.ingest)
     errors.install(app)
     include_ingest(app)
     app.include_router(batches(stream, receipts))

@@ -1,6 +1,6 @@
 """`millrace ingest`."""
 
-from services.platform.serving import serve
+from services.platform.serving import Port, serve
 from services.platform.settings import Settings
 
 from .app import create_app
@@ -12,8 +12,11 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM, then finish the requests under way.
 
     Raises:
-        StartError: the port is taken.
+        StartError: a port is taken.
     """
     ingest = settings.ingest
     grace = ingest.body_timeout + ingest.stored_timeout
-    serve(create_app(settings), ingest.host, ingest.port, "MILLRACE_INGEST_PORT", grace)
+    app = create_app(settings)
+    public = Port(app, ingest.host, ingest.port, "MILLRACE_INGEST_PORT")
+    admin = Port(app.state.admin, ingest.admin_host, ingest.admin_port, "MILLRACE_INGEST_ADMIN_PORT")
+    serve([public, admin], grace)

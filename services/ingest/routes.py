@@ -19,7 +19,7 @@ from .accept import Acceptance
 from .requests import Ack
 from .store import Receipt, Receipts, ReceiptsUnavailableError
 
-__all__ = ["batches", "include_ingest"]
+__all__ = ["READINGS_BODY", "batches", "include_ingest"]
 
 
 class Rejected(BaseModel):
@@ -99,7 +99,7 @@ def include_ingest(app: FastAPI) -> None:
                 "unsupported_media_type",
             ),
         },
-        openapi_extra=_REQUEST,
+        openapi_extra=READINGS_BODY,
     )
 
 
@@ -186,7 +186,7 @@ _READING = {
 }
 _EXAMPLE = [{"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}]
 _ANSWER = {"batch_id": "019a0b1c-8f00-7000-8000-000000000001", "accepted": 1, "rejected": []}
-_REQUEST: dict[str, Any] = {
+READINGS_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "At most 50,000 readings and 8 MiB as sent; `Content-Encoding` gzip or zstd is taken.",

@@ -14,7 +14,7 @@ from services.platform import metrics
 from services.platform.errors import Problem
 from services.platform.stream import STREAM_ERRORS, Durability, Listener, News, Stream, is_full
 
-__all__ = ["Accepted", "StreamWriter", "Wish"]
+__all__ = ["Accepted", "StreamWriter", "Wish", "as_problem", "key_reused"]
 
 log = structlog.get_logger(__name__)
 
@@ -125,7 +125,7 @@ class StreamWriter:
             self._fail(wishes, problem)
         except STREAM_ERRORS as error:
             log.warning("an entry could not be written", action="add", error=str(error))
-            self._fail(wishes, _as_problem(error))
+            self._fail(wishes, as_problem(error))
         except Exception as error:
             log.exception("an entry could not be made", action="add")
             self._fail(wishes, error)
@@ -197,7 +197,8 @@ def _entry(wishes: list[Wish]) -> tuple[Entry, dict[uuid.UUID, bytes]]:
     return Entry(group, batches, Columns.concat([wish.columns for wish in wishes])), marks
 
 
-def _as_problem(error: BaseException) -> Problem:
+def as_problem(error: BaseException) -> Problem:
+    """Return the problem that one of `STREAM_ERRORS` is to a client."""
     if is_full(error):
         detail = "the stream's server takes no writes: it is out of memory, read-only, or its disk fails"
         return Problem("stream_full", detail, {"Retry-After": "5"})

@@ -117,6 +117,7 @@ def _ports(settings: Settings) -> dict[str, tuple[str, int]]:
     workers = {f"MILLRACE_WORKER_PORT (for {worker.name})": (worker.host, worker.port) for worker in _workers(settings)}
     return {
         "MILLRACE_INGEST_PORT": (ingest.host, ingest.port),
+        "MILLRACE_INGEST_ADMIN_PORT": (ingest.admin_host, ingest.admin_port),
         "MILLRACE_QUERY_PORT": (query.host, query.port),
         **workers,
         "MILLRACE_REPAIR_PORT": (repair.host, repair.port),

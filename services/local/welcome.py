@@ -24,6 +24,7 @@ def welcome(plan: Plan, capability: Capability) -> str:
         "Millrace runs.",
         "",
         f"  ingest    {urls.pop('ingest')}/docs",
+        f"            http://{settings.ingest.admin_host}:{settings.ingest.admin_port}/docs (dead letters)",
         f"  query     {urls.pop('query')}/docs",
         *(f"  {name:<9} {url}/readyz" for name, url in urls.items()),
         f"  stream    Valkey on 127.0.0.1:{settings.local.redis_port}, stream {settings.redis.stream}",

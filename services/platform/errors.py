@@ -8,6 +8,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 __all__ = ["KINDS", "Kind", "Problem", "install", "problem_responses"]
 
@@ -32,6 +33,8 @@ KINDS: Mapping[str, Kind] = {
     "invalid_parameter": Kind(422, "A parameter is missing or wrong"),
     "invalid_readings": Kind(422, "Some readings are wrong"),
     "key_reused": Kind(422, "The Idempotency-Key was used for another body"),
+    "letter_damaged": Kind(422, "The dead letter cannot be replayed as it stands"),
+    "letter_expired": Kind(409, "The dead letter is older than the ledger remembers"),
     "malformed_body": Kind(422, "The body cannot be read"),
     "method_not_allowed": Kind(405, "The path does not take this method"),
     "not_found": Kind(404, "There is nothing at this path"),
@@ -40,6 +43,7 @@ KINDS: Mapping[str, Kind] = {
     "stream_unavailable": Kind(503, "The stream's server is not available"),
     "too_many_rows": Kind(413, "The batch has too many readings"),
     "unknown_batch": Kind(404, "No such batch is known"),
+    "unknown_letter": Kind(404, "There is no such dead letter"),
     "unsupported_encoding": Kind(415, "The content encoding is not supported"),
     "unsupported_media_type": Kind(415, "The media type is not supported"),
 }
@@ -87,7 +91,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101
         if error.status_code == 405:
             detail = f"{request.method} is not allowed at {request.url.path}"
-            return Problem("method_not_allowed", detail, error.headers).response()
+            return Problem("method_not_allowed", detail, {"Allow": ", ".join(_allowed(request))}).response()
         return Problem("not_found", f"there is nothing at {request.url.path}").response()
 
     async def on_anything(_: Request, __: Exception) -> Response:
@@ -97,6 +101,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_parameters)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_anything)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of all routes at a path; Starlette's own header names those of the first."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from .stream import Backlog
 __all__ = [
     "commit_seconds",
     "dead_batches",
+    "dead_letters_removed",
     "duplicate_batches",
     "entries_added",
     "entry_age_seconds",
@@ -45,6 +46,9 @@ queue_seconds = _histogram("millrace_ingest_queue_seconds", "Writing one entry, 
 rows_written = _meter.create_counter("millrace_rows_written", "1", "Readings committed to the database.")
 duplicate_batches = _meter.create_counter("millrace_batches_duplicate", "1", "Batches the ledger knew already.")
 dead_batches = _meter.create_counter("millrace_batches_dead", "1", "Batches made dead letters, by reason.")
+dead_letters_removed = _meter.create_counter(
+    "millrace_dead_letters_removed", "1", "Dead letters replayed, deleted or expired, by how."
+)
 late_ranges_noted = _meter.create_counter("millrace_late_ranges_noted", "1", "Ranges noted for repair.")
 worker_retries = _meter.create_counter("millrace_worker_retries", "1", "Attempts that failed, by what failed.")
 commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: ledger, COPY, commit.")

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 import uvicorn
 import uvloop
@@ -15,11 +16,21 @@ from services import __version__
 from . import errors
 from .health import Health, health_routes
 
-__all__ = ["StartError", "health_app", "serve", "serving", "stop_signal"]
+__all__ = ["Port", "StartError", "health_app", "serve", "serving", "stop_signal"]
 
 
 class StartError(Exception):
     """A process cannot start; the message names the setting to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What is served where; `setting` names the variable that chooses the port."""
+
+    app: FastAPI
+    host: str
+    port: int
+    setting: str
 
 
 def health_app(title: str, health: Health) -> FastAPI:
@@ -30,17 +41,21 @@ def health_app(title: str, health: Health) -> FastAPI:
     return app
 
 
-def serve(app: FastAPI, host: str, port: int, setting: str, grace: float) -> None:
-    """Serve `app` until SIGTERM or SIGINT, then finish what is under way within `grace` seconds.
+def serve(ports: Sequence[Port], grace: float) -> None:
+    """Serve each port's app until SIGTERM or SIGINT, then finish what is under way within `grace` seconds.
+
+    The first one's life frames those of the others.
 
     Raises:
-        StartError: the port is taken; `setting` names the variable that chooses it.
+        StartError: a port is taken.
     """
-    uvloop.run(_serve(app, host, port, setting, grace))
+    uvloop.run(_serve(ports, grace))
 
 
-async def _serve(app: FastAPI, host: str, port: int, setting: str, grace: float) -> None:
-    async with serving(app, host, port, setting, grace):
+async def _serve(ports: Sequence[Port], grace: float) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for port in ports:
+            await stack.enter_async_context(serving(port.app, port.host, port.port, port.setting, grace))
         await stop_signal().wait()
 
 

@@ -1,6 +1,6 @@
 """`millrace query`."""
 
-from services.platform.serving import serve
+from services.platform.serving import Port, serve
 from services.platform.settings import Settings
 
 from .app import create_app
@@ -15,4 +15,5 @@ def run(settings: Settings) -> None:
         StartError: the port is taken.
     """
     query = settings.query
-    serve(create_app(settings), query.host, query.port, "MILLRACE_QUERY_PORT", query.statement_timeout)
+    port = Port(create_app(settings), query.host, query.port, "MILLRACE_QUERY_PORT")
+    serve([port], query.statement_timeout)

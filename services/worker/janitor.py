@@ -1,11 +1,12 @@
-"""Housekeeping: consumers that are gone, ledger rows past their horizon."""
+"""Housekeeping: consumers that are gone, ledger rows past their horizon, dead letters past their retention."""
 
 import asyncio
 
 import structlog
 
+from services.platform import metrics
 from services.platform.settings import WorkerSettings
-from services.platform.stream import STREAM_ERRORS, GroupMissingError, Stream
+from services.platform.stream import STREAM_ERRORS, DeadLetters, GroupMissingError, Stream
 
 from .store import RETRIED, Store
 
@@ -17,14 +18,26 @@ _MARGIN = 1.0
 """Hours that the ledger remembers beyond the horizon, so that clocks may differ."""
 
 
-async def keep_house(stream: Stream, store: Store, settings: WorkerSettings) -> None:
-    """Remove idle consumers that hold nothing and prune the ledger, for ever; trouble is for the next round."""
+async def keep_house(stream: Stream, store: Store, letters: DeadLetters, settings: WorkerSettings) -> None:
+    """Remove idle consumers that hold nothing, prune the ledger and expire dead letters, for ever.
+
+    Trouble is for the next round.
+    """
     while True:
         await asyncio.sleep(settings.janitor_interval)
         try:
             for name in await stream.remove_idle_consumers(settings.consumer_idle):
                 log.info("removed a consumer", action="remove_consumer", consumer=name)
+            if settings.dead_letter_retention:
+                await _expire(letters, settings.dead_letter_retention)
             while pruned := await store.prune(settings.ledger_horizon + _MARGIN):
                 log.info("pruned the ledger", action="prune", rows=pruned)
         except (*STREAM_ERRORS, *RETRIED, GroupMissingError) as error:
             log.warning("housekeeping failed", action="keep_house", error=str(error))
+
+
+async def _expire(letters: DeadLetters, days: float) -> None:
+    expired = await letters.expire(days * 86_400)
+    if expired:
+        metrics.dead_letters_removed.add(expired, {"how": "expired"})
+        log.warning("deleted dead letters past their retention", action="expire", letters=expired)

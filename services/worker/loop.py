@@ -26,6 +26,7 @@ from services.platform.stream import (
 from services.platform.tasks import end
 from services.platform.telemetry import carried, tracer
 
+from .graveyard import GraveyardFullError
 from .store import RETRIED, Store
 from .work import Work
 
@@ -65,6 +66,8 @@ class Loop:
             except Stopped:
                 log.warning("stopped with entries unwritten; others will take them over", action="drain")
                 return
+            except GraveyardFullError as error:
+                log.critical(str(error), action="bury")
             except GroupMissingError as error:
                 log.error("the stream or its group was lost", action="read", error=str(error))
             except STREAM_ERRORS as error:
@@ -151,6 +154,7 @@ class Loop:
             self._health.lacks("contract", f"{len(self._held)} entries stay pending: {error}")
             log.error("an entry is newer than this release", action="decode", entry_id=delivery.entry_id.decode())
         except DamagedEntryError as error:
+            await self._store.graveyard.admit(1)
             letter = DeadLetter("damaged", str(error), delivery.fields)
             await self._stream.settle(Settlement(entries=[(delivery, [letter])]))
             metrics.dead_batches.add(1, {"reason": "damaged"})

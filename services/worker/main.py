@@ -10,9 +10,10 @@ from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
 from services.platform.serving import health_app, serving, stop_signal
 from services.platform.settings import Settings
-from services.platform.stream import Stream, redis_client
+from services.platform.stream import DeadLetters, Stream, redis_client
 from services.platform.tasks import end, vital
 
+from .graveyard import Graveyard
 from .janitor import keep_house
 from .loop import Loop
 from .store import Store
@@ -59,8 +60,10 @@ async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None
     log.info("found the database", action="start", database=str(capability), consumer=settings.worker.name)
     names = StreamNames(settings.redis.stream)
     stream = Stream(redis_client(settings.redis, patience=settings.worker.block), names)
-    store = Store(settings.database, settings.worker, capability)
-    house = vital(keep_house(stream, store, settings.worker))
+    letters = DeadLetters(stream.client, names)
+    graveyard = Graveyard(letters, settings.worker.dead_letter_limit, health)
+    store = Store(settings.database, settings.worker, capability, graveyard)
+    house = vital(keep_house(stream, store, letters, settings.worker))
     try:
         await Loop(stream, store, settings.worker, health, stop).run()
     finally:

@@ -17,6 +17,7 @@ from services.platform.settings import DatabaseSettings, WorkerSettings
 from services.platform.stream import Outcome
 
 from .copy import binary_copy, hour_ranges, ordered
+from .graveyard import Graveyard
 from .work import Part, Unit, Verdict, Work
 
 __all__ = ["RETRIED", "Store"]
@@ -63,9 +64,12 @@ delete from ingest_ledger where batch_id in (
 class Store:
     """Writes work with the writer's role. One a worker; it connects when it is first used."""
 
-    def __init__(self, database: DatabaseSettings, settings: WorkerSettings, capability: Capability) -> None:
+    def __init__(
+        self, database: DatabaseSettings, settings: WorkerSettings, capability: Capability, graveyard: Graveyard
+    ) -> None:
         self._database = database
         self._settings = settings
+        self.graveyard = graveyard
         self._compresses = capability.compresses_on_copy
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
@@ -74,6 +78,7 @@ class Store:
         """Write what is new in `work` and give every part its verdict. Repeating it is harmless.
 
         Raises:
+            GraveyardFullError: it would make dead letters beyond the limit; nothing is written.
             asyncpg.PostgresError, OSError, TimeoutError: nothing is known to be written; see `RETRIED`.
         """
         patience = 2 * self._settings.transaction_timeout
@@ -118,6 +123,7 @@ class Store:
                 if stored:
                     await self._note(connection, work.pick(stored))
                 await self._bury(connection, refused)
+                await self.graveyard.admit(len(refused) + sum(part.dead for part in work.parts))
         for part, verdict in refused.items():
             part.verdict = verdict
         for part in stored:

@@ -37,6 +37,11 @@ class Part:
         """Its key in the ledger row's `dead`: the position in its group, 0 where the row is its own."""
         return 0 if self.ledger_id == self.batch.batch_id else position_of(self.batch.batch_id)
 
+    @property
+    def dead(self) -> bool:
+        """Whether its verdict makes it a dead letter."""
+        return self.verdict is not None and self.verdict.outcome is Outcome.DEAD
+
 
 @dataclass(slots=True, eq=False)
 class Unit:
@@ -100,7 +105,7 @@ class Work:
             verdict = part.verdict
             if verdict is None:
                 raise ValueError(f"batch {part.batch.batch_id} has no verdict")
-            if verdict.outcome is Outcome.DEAD:
+            if part.dead:
                 letters.setdefault(part.delivery.entry_id, []).append(self._letter(part, verdict))
             if part.batch.notify:
                 reason = f"{verdict.code}: {verdict.detail}" if verdict.code else ""

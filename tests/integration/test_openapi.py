@@ -14,32 +14,28 @@ from tests.support import Service
 from tests.support.service import ROOT
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+Make = Callable[[str, Settings], Service]
 
 
 @pytest.mark.parametrize("command", ["ingest", "query"])
-async def test_the_openapi_document_is_true(
-    settings: Settings, service: Callable[[str, Settings], Service], command: str
-) -> None:
-    seed = random.randrange(1 << 32)
+async def test_the_openapi_document_is_true(settings: Settings, service: Make, command: str) -> None:
     async with service("worker", settings), service(command, settings) as process:
-        run = await asyncio.to_thread(
-            lambda: subprocess.run(
-                [
-                    SCHEMATHESIS,
-                    "run",
-                    f"{process.url}/openapi.json",
-                    "--checks",
-                    "all",
-                    "--seed",
-                    str(seed),
-                    "--no-color",
-                ],
-                check=False,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=180,
-            )
-        )
-    assert run.returncode == 0, run.stdout
+        await judge(process.url)
     assert "Traceback" not in process.log_text()
+
+
+async def test_the_openapi_document_of_the_administrative_port_is_true(
+    timescaledb_settings: Settings, service: Make
+) -> None:
+    async with service("ingest", timescaledb_settings) as process:
+        await judge(f"http://127.0.0.1:{timescaledb_settings.ingest.admin_port}")
+    assert "Traceback" not in process.log_text()
+
+
+async def judge(url: str) -> None:
+    seed = random.randrange(1 << 32)
+    command = [SCHEMATHESIS, "run", f"{url}/openapi.json", "--checks", "all", "--seed", str(seed), "--no-color"]
+    run = await asyncio.to_thread(
+        lambda: subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=180)
+    )
+    assert run.returncode == 0, run.stdout

@@ -1,48 +1,17 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import pytest
-
-from services.contract import GROUP, StreamNames, encode, keyed_id
-from services.platform.health import Health
-from services.platform.postgres import wait_for_schema
-from services.platform.settings import Settings, WorkerSettings
-from services.platform.stream import DeadLetter, Outcome, Settlement, Stream, redis_client
+from services.contract import GROUP, encode, keyed_id
+from services.platform.settings import Settings
+from services.platform.stream import DeadLetter, Outcome, Settlement, Stream
 from services.platform.stream.news import News, unpack_news
 from services.worker.janitor import keep_house
-from services.worker.loop import Loop
-from services.worker.store import Store
 from tests.support import eventually
 from tests.support.readings import add_entry, entry_of, raw_entries, rows_in, sql
+from tests.support.worker import Start, parts_of
 
 NOW = 1_790_000_000_000_000
-Start = Callable[..., Awaitable[Health]]
-
-
-@pytest.fixture
-async def start(settings: Settings) -> AsyncIterator[Start]:
-    """Start a worker's loop in this process, with quick settings; all are stopped behind the test."""
-    stop = asyncio.Event()
-    tasks: list[asyncio.Task[None]] = []
-
-    async def started(name: str = "w1", **changed: object) -> Health:
-        quick = {"name": name, "block": 0.05, "reclaim_idle": 0.3, "reclaim_interval": 0.1, **changed}
-        worker = WorkerSettings.model_validate({**settings.worker.model_dump(), **quick})
-        health = Health("contract", "database", "stream")
-        url = settings.database.writer_url.get_secret_value()
-        capability = await wait_for_schema(url, settings.database, health)
-        health.has("contract")
-        store = Store(settings.database, worker, capability)
-        own = Stream(redis_client(settings.redis, patience=1.0), StreamNames(settings.redis.stream))
-        tasks.append(asyncio.create_task(Loop(own, store, worker, health, stop).run()))
-        return health
-
-    yield started
-    stop.set()
-    async with asyncio.timeout(10):
-        await asyncio.gather(*tasks)
 
 
 async def empty(stream: Stream) -> bool:
@@ -223,10 +192,8 @@ async def test_the_janitor_removes_only_consumers_that_hold_nothing(settings: Se
     assert len(await stream.read_new("holds", 1, 0.1)) == 1
     assert await stream.read_new("idle", 1, 0.01) == []
     worker = settings.worker.model_copy(update={"janitor_interval": 0.05, "consumer_idle": 0.1})
-    url = settings.database.writer_url.get_secret_value()
-    capability = await wait_for_schema(url, settings.database, Health())
-    store = Store(settings.database, worker, capability)
-    house = asyncio.create_task(keep_house(stream, store, worker))
+    parts = await parts_of(settings, worker)
+    house = asyncio.create_task(keep_house(stream, parts.store, parts.letters, worker))
 
     async def names() -> set[bytes]:
         return {consumer["name"] for consumer in await stream.client.xinfo_consumers(stream.names.stream, GROUP)}
@@ -238,4 +205,4 @@ async def test_the_janitor_removes_only_consumers_that_hold_nothing(settings: Se
     house.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await house
-    store.close()
+    parts.store.close()

@@ -14,15 +14,14 @@ from services.platform.stream import Delivery, Outcome
 from services.worker.store import Store
 from services.worker.work import Work
 from tests.support.readings import Row, entry_of, rows_in, sql
+from tests.support.worker import parts_of
 
 NOW = time.time_ns() // 1000
 HOUR = 3_600_000_000
 
 
 async def store_for(settings: Settings, worker: WorkerSettings | None = None) -> Store:
-    url = settings.database.writer_url.get_secret_value()
-    capability = await wait_for_schema(url, settings.database, Health())
-    return Store(settings.database, worker or settings.worker, capability)
+    return (await parts_of(settings, worker)).store
 
 
 def work_of(*entries: Entry) -> Work:

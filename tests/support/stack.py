@@ -29,6 +29,7 @@ def stack_settings(folder: Path, pg_bin: Path | None = None) -> Settings:
         name: getattr(settings, name).model_copy(update={"port": free_port()})
         for name in ("ingest", "query", "worker", "repair")
     }
+    ported["ingest"] = ported["ingest"].model_copy(update={"admin_port": ported["ingest"].port + 1})
     return settings.model_copy(update=ported)
 
 

@@ -4,8 +4,8 @@ import uuid
 
 import numpy as np
 
-from services.cli.entries import clear, lines
-from services.contract import Batch, Columns, Entry, encode, member_id, new_group
+from services.cli.entries import lines
+from services.contract import Batch, Columns, Entry, clear, encode, member_id, new_group
 
 GROUP = new_group()
 ENTRY = Entry(

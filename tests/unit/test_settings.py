@@ -72,7 +72,7 @@ def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.Mo
     default = {item.variable: item for item in describe(Settings())}[variable]
     value = {"False": "true", "auto": "json", "info": "debug"}.get(default.default)
     if value is None:
-        numbers = {"MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5"}
+        numbers = {"MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5", "MILLRACE_WORKER_DEAD_LETTER_RETENTION": "30"}
         try:
             value = numbers.get(variable) or str(type(_number(default.default))(_number(default.default) + 1))
         except ValueError:

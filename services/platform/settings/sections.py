@@ -72,6 +72,10 @@ class IngestSettings(Section):
 
     host: str = setting("0.0.0.0", "Address to listen on.")  # noqa: S104 -- a service in a pod
     port: int = setting(8000, "Port to listen on.", "", ge=0, le=65535)
+    admin_host: str = setting(
+        "127.0.0.1", "Address of the administrative port; whoever reaches it may replay and delete dead letters."
+    )
+    admin_port: int = setting(8006, "Port of the administrative routes.", "", ge=0, le=65535)
     max_body_bytes: PositiveInt = setting(8 * MIB, "Largest body as sent.", "bytes")
     max_decoded_bytes: PositiveInt = setting(32 * MIB, "Largest body after decompression.", "bytes")
     max_rows: PositiveInt = setting(50_000, "Most readings in a batch.", "rows", le=1_000_000)
@@ -124,6 +128,15 @@ class WorkerSettings(Section):
     drain_timeout: PositiveFloat = setting(20.0, "How long SIGTERM waits for the batch in hand.", "s")
     ledger_horizon: PositiveFloat = setting(
         72.0, "How long the ledger remembers a batch; an older entry becomes a dead letter.", "hours"
+    )
+    dead_letter_limit: PositiveInt = setting(
+        1000,
+        "Dead letters at which workers write no more of them and stop, so that one bad deployment cannot bury "
+        "everything; they go on when some are replayed or deleted.",
+        "letters",
+    )
+    dead_letter_retention: PositiveFloat | None = setting(
+        None, "Age at which dead letters are deleted; where it is not set, they stay until somebody decides.", "days"
     )
     janitor_interval: PositiveFloat = setting(60.0, "Time between prunings of ledger and consumers.", "s")
     consumer_idle: PositiveFloat = setting(

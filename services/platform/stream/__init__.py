@@ -1,19 +1,25 @@
 """The one gateway to the stream: whatever moves an entry moves its counts in the same script."""
 
 from .connection import STREAM_ERRORS, Durability, durability, is_full, redis_client, settings_problem
+from .dead import FIRST, DeadLetters, Letter, LetterGoneError, Search
 from .gateway import Backlog, DeadLetter, Delivery, GroupMissingError, Settlement, Stream
 from .news import Listener, News, Outcome
 
 __all__ = [
+    "FIRST",
     "STREAM_ERRORS",
     "Backlog",
     "DeadLetter",
+    "DeadLetters",
     "Delivery",
     "Durability",
     "GroupMissingError",
+    "Letter",
+    "LetterGoneError",
     "Listener",
     "News",
     "Outcome",
+    "Search",
     "Settlement",
     "Stream",
     "durability",

@@ -1,9 +1,11 @@
 #!lua
 -- Add one entry with its counts and marks, or nothing where a keyed batch clashes.
--- KEYS: stream, backlog, queued. ARGV: version, rows, payload, then pairs of ledger id and mark.
--- Returns the ledger ids whose mark in the stream is another one; none when the entry was added.
+-- KEYS: stream, backlog, queued, dead. ARGV: version, rows, payload, the dead letter that the entry replays or '',
+-- then pairs of ledger id and mark.
+-- Returns the ledger ids whose mark in the stream is another one; none when the entry was added. A dead letter is
+-- taken away by the call that adds its entry; where it is gone, nothing is added and 'gone' returned.
 local clashes = {}
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local mark = redis.call('HGET', KEYS[3], ARGV[i])
   if mark and mark ~= ARGV[i + 1] then
     clashes[#clashes + 1] = ARGV[i]
@@ -12,10 +14,13 @@ end
 if #clashes > 0 then
   return clashes
 end
+if ARGV[4] ~= '' and redis.call('XDEL', KEYS[4], ARGV[4]) == 0 then
+  return {'gone'}
+end
 redis.call('XADD', KEYS[1], '*', 'v', ARGV[1], 'n', ARGV[2], 'e', ARGV[3])
 redis.call('HINCRBY', KEYS[2], 'rows', ARGV[2])
 redis.call('HINCRBY', KEYS[2], 'bytes', #ARGV[3])
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
 end
 return clashes

@@ -12,11 +12,14 @@ from redis.exceptions import ResponseError
 from services.contract import GROUP, StreamNames
 from services.contract.names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
+from .dead import LetterGoneError
 from .news import News, pack_news
 
 __all__ = ["Backlog", "DeadLetter", "Delivery", "GroupMissingError", "Settlement", "Stream"]
 
 Fields = dict[bytes, bytes]
+
+_LETTER_FIELDS = {b"reason", b"detail", b"origin", b"batch_id"}
 
 
 class GroupMissingError(Exception):
@@ -84,21 +87,27 @@ class Stream:
         )
         self._add, self._settle, self._backlog, self._janitor = add, settle, backlog, janitor
 
-    async def add(self, fields: Fields, marks: Mapping[uuid.UUID, bytes]) -> set[uuid.UUID]:
+    async def add(self, fields: Fields, marks: Mapping[uuid.UUID, bytes], letter: str = "") -> set[uuid.UUID]:
         """Write one entry.
 
         Args:
             fields: the encoded entry.
             marks: each ledger id in it, to the digest of a keyed batch or the batch count of a group.
+            letter: id of the dead letter that the entry replays; it is deleted in the same step.
 
         Returns:
             The keyed ids that stand in the stream with another digest. Where there is any, nothing is written.
+
+        Raises:
+            LetterGoneError: the letter was replayed or deleted before; nothing is written.
         """
-        arguments = [fields[FIELD_VERSION], fields[FIELD_ROWS], fields[FIELD_PAYLOAD]]
+        arguments: list[bytes | str] = [fields[FIELD_VERSION], fields[FIELD_ROWS], fields[FIELD_PAYLOAD], letter]
         for ledger_id, mark in marks.items():
             arguments += (ledger_id.bytes, mark)
         names = self.names
-        clashes = await self._add([names.stream, names.backlog, names.queued], arguments)
+        clashes = await self._add([names.stream, names.backlog, names.queued, names.dead], arguments)
+        if clashes == [b"gone"]:
+            raise LetterGoneError(letter)
         return {uuid.UUID(bytes=clash) for clash in clashes}
 
     async def wait_for_disk(self, timeout: float) -> bool:
@@ -190,5 +199,7 @@ def _letter_fields(delivery: Delivery, letter: DeadLetter) -> list[bytes | str]:
     if letter.batch_id is not None:
         flat += ["batch_id", str(letter.batch_id)]
     for name, value in letter.fields.items():
-        flat += [name, value]
+        # A damaged entry may have fields of any name; none takes the place of ours.
+        if name not in _LETTER_FIELDS:
+            flat += [name, value]
     return flat

@@ -1,0 +1,197 @@
+"""The administrative port: dead letters, seen, mended, replayed and deleted."""
+
+import uuid
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from services import __version__
+from services.contract import DamagedEntryError, EntryError, clear, decode, readings
+from services.platform import errors, metrics
+from services.platform.errors import Problem, problem_responses
+from services.platform.settings import IngestSettings
+from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, Search
+
+from .body import read_body
+from .decoders import Limits, decode_json
+from .replay import Left, Replay, unknown_letter
+from .routes import READINGS_BODY
+from .writer import as_problem
+
+__all__ = ["admin_app"]
+
+_ID = r"^\d{1,19}(-\d{1,19})?$"
+
+LetterId = Annotated[str, Path(pattern=r"^\d{1,19}-\d{1,19}$", description="From the list of dead letters.")]
+EvenExpired = Annotated[
+    bool, Query(description="Take letters older than the ledger remembers too: they may then be stored twice.")
+]
+
+
+class Meant(BaseModel, extra="forbid"):
+    """Which letters a page holds."""
+
+    after: str = Field(FIRST, pattern=_ID, description="Begin behind this id; `next` of the page before.")
+    through: str | None = Field(
+        None, pattern=_ID, description="Last id that is meant, or ms since 1970; the newest now where it is not said."
+    )
+    reason: str = Field("", max_length=100, description="Only letters with this reason.")
+    batch_id: uuid.UUID | None = Field(None, description="Only letters of this batch.")
+    limit: int = Field(100, ge=1, le=1000, description="Most letters of the page.")
+
+    def search(self, last: str) -> Search:
+        """Return what to look for up to `last`."""
+        return Search(self.after, last, self.reason, self.batch_id)
+
+
+class MeantToReplay(Meant):
+    """Which letters are replayed."""
+
+    even_expired: EvenExpired = False
+
+
+class MeantToDelete(Meant):
+    """Which letters are deleted; the last of them must be said, so that none goes unseen."""
+
+    through: str = Field(pattern=_ID, description="Last id that is meant, or ms since 1970.")
+
+
+class Letters(BaseModel):
+    """A page of dead letters, the oldest first.
+
+    `total` counts all there are; `next` goes on, and is null where all were looked at; `through` is the last id meant.
+    """
+
+    letters: list[Letter]
+    total: int
+    next: str | None
+    through: str
+
+
+class ReplayedOne(BaseModel):
+    """The batch that went back into the stream."""
+
+    batch_id: uuid.UUID
+
+
+class ReplayedMany(BaseModel):
+    """How many letters of a page went back into the stream, and which stayed."""
+
+    replayed: int
+    left: list[Left]
+    next: str | None
+    through: str
+
+
+class Deleted(BaseModel):
+    """How many letters of a page were deleted."""
+
+    deleted: int
+    next: str | None
+    through: str
+
+
+def admin_app(letters: DeadLetters, replay: Replay, settings: IngestSettings) -> FastAPI:
+    """Return the app of the administrative port."""
+    app = FastAPI(title="Millrace administration", version=__version__, description="Dead letters.")
+    errors.install(app)
+
+    async def on_stream(_: Request, error: Exception) -> Response:
+        return as_problem(error).response()
+
+    for kind in STREAM_ERRORS:
+        app.add_exception_handler(kind, on_stream)
+    app.include_router(_reading(letters))
+    app.include_router(_changing(letters, replay, settings))
+    return app
+
+
+_AWAY = ("invalid_parameter", "stream_unavailable")
+
+
+def _reading(letters: DeadLetters) -> APIRouter:
+    router = APIRouter(tags=["dead letters"])
+
+    @router.get("/dead-letters", responses=problem_responses(*_AWAY))
+    async def page(meant: Annotated[Meant, Query()]) -> Letters:
+        """List dead letters with reason and origin. A page may be empty and still have a `next`."""
+        last = meant.through or await letters.last()
+        found = await letters.page(meant.search(last), meant.limit)
+        return Letters(letters=found.letters, total=await letters.count(), next=found.next, through=last)
+
+    @router.get("/dead-letters/{letter_id}", responses=problem_responses("unknown_letter", *_AWAY))
+    async def show(
+        letter_id: LetterId, rows: Annotated[int, Query(ge=0, le=1000, description="Readings to show.")] = 10
+    ) -> dict[str, Any]:
+        """Show a dead letter in clear, as far as it can be read, with its first readings."""
+        return clear(letter_id.encode(), await _fields(letters, letter_id), rows)
+
+    @router.get(
+        "/dead-letters/{letter_id}/readings",
+        responses={200: {"content": {"application/json": {}}}, **problem_responses("unknown_letter", "letter_damaged")},
+        response_class=Response,
+    )
+    async def all_readings(letter_id: LetterId) -> Response:
+        """Return all readings of a dead letter as `POST /ingest` takes them, to be mended and replayed."""
+        try:
+            entry = decode(await _fields(letters, letter_id))
+        except EntryError as error:
+            sort = "damaged" if isinstance(error, DamagedEntryError) else "newer"
+            raise Problem("letter_damaged", f"it is {sort} and cannot be read: {error}") from None
+        return Response(orjson.dumps(readings(entry.columns)), media_type="application/json")
+
+    return router
+
+
+def _changing(letters: DeadLetters, replay: Replay, settings: IngestSettings) -> APIRouter:
+    router = APIRouter(tags=["dead letters"])
+    refusals = ("letter_expired", "key_reused", "backlog_full", "stream_full", *_AWAY)
+
+    @router.post("/replay", responses=problem_responses("backlog_full", "stream_full", *_AWAY))
+    async def replay_many(meant: Annotated[MeantToReplay, Query()]) -> ReplayedMany:
+        """Replay a page of dead letters. What is refused again comes behind `through`, so that an end is reached."""
+        last = meant.through or await letters.last()
+        done = await replay.many(meant.search(last), meant.limit, even_expired=meant.even_expired)
+        return ReplayedMany(replayed=done.replayed, left=done.left, next=done.next, through=last)
+
+    @router.post(
+        "/dead-letters/{letter_id}/replay",
+        responses=problem_responses(
+            "unknown_letter", "letter_damaged", "invalid_readings", "malformed_body", *refusals
+        ),
+        openapi_extra={"requestBody": {**READINGS_BODY["requestBody"], "required": False}},
+    )
+    async def replay_one(letter_id: LetterId, request: Request, even_expired: EvenExpired = False) -> ReplayedOne:
+        """Put a dead letter back into the stream: as it stands, or with the readings of the body in place of its own.
+
+        Repeating it is harmless: a letter leaves once, and the ledger stores its batch once.
+        """
+        body = await read_body(dict(request.headers.raw), request.receive, settings)
+        mended = decode_json(body, Limits.now(settings), partial=False)[0] if body else None
+        return ReplayedOne(batch_id=await replay.one(letter_id, mended, even_expired=even_expired))
+
+    @router.delete("/dead-letters/{letter_id}", status_code=204, responses=problem_responses("unknown_letter", *_AWAY))
+    async def delete_one(letter_id: LetterId) -> None:
+        """Delete a dead letter for good."""
+        if not await letters.delete([letter_id]):
+            raise unknown_letter(letter_id)
+        metrics.dead_letters_removed.add(1, {"how": "deleted"})
+
+    @router.delete("/dead-letters", responses=problem_responses(*_AWAY))
+    async def delete_many(meant: Annotated[MeantToDelete, Query()]) -> Deleted:
+        """Delete a page of dead letters for good. What comes behind `through` stays."""
+        page = await letters.page(meant.search(meant.through), meant.limit)
+        gone = await letters.delete([letter.letter_id for letter in page.letters])
+        metrics.dead_letters_removed.add(gone, {"how": "deleted"})
+        return Deleted(deleted=gone, next=page.next, through=meant.through)
+
+    return router
+
+
+async def _fields(letters: DeadLetters, letter_id: str) -> dict[bytes, bytes]:
+    fields = await letters.read(letter_id)
+    if fields is None:
+        raise unknown_letter(letter_id)
+    return fields

@@ -1,0 +1,37 @@
+"""The worker's parts, put together as the process does it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.contract import StreamNames
+from services.platform.health import Health
+from services.platform.postgres import wait_for_schema
+from services.platform.settings import Settings, WorkerSettings
+from services.platform.stream import DeadLetters, Stream, redis_client
+from services.worker.graveyard import Graveyard
+from services.worker.store import Store
+
+__all__ = ["Parts", "Start", "parts_of"]
+
+Start = Callable[..., Awaitable[Health]]
+"""Starts a worker's loop with changed settings, and returns its health."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A worker's stream with its own connection, its dead letters and its store."""
+
+    stream: Stream
+    letters: DeadLetters
+    store: Store
+
+
+async def parts_of(settings: Settings, worker: WorkerSettings | None = None, health: Health | None = None) -> Parts:
+    """Return the parts once the database is ready; nothing works yet."""
+    worker, health = worker or settings.worker, health or Health()
+    url = settings.database.writer_url.get_secret_value()
+    capability = await wait_for_schema(url, settings.database, health)
+    stream = Stream(redis_client(settings.redis, patience=1.0), StreamNames(settings.redis.stream))
+    letters = DeadLetters(stream.client, stream.names)
+    graveyard = Graveyard(letters, worker.dead_letter_limit, health)
+    return Parts(stream, letters, Store(settings.database, worker, capability, graveyard))
