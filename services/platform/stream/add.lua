@@ -1,6 +1,6 @@
 #!lua
 -- Add one entry with its counts and marks, or nothing where a keyed batch clashes.
--- KEYS: stream, backlog, queued. ARGV: version, rows, payload, then pairs of ledger id and mark.
+-- KEYS: stream, backlog, queued, totals. ARGV: version, rows, payload, then pairs of ledger id and mark.
 -- Returns the ledger ids whose mark in the stream is another one; none when the entry was added.
 local clashes = {}
 for i = 4, #ARGV, 2 do
@@ -15,6 +15,7 @@ end
 redis.call('XADD', KEYS[1], '*', 'v', ARGV[1], 'n', ARGV[2], 'e', ARGV[3])
 redis.call('HINCRBY', KEYS[2], 'rows', ARGV[2])
 redis.call('HINCRBY', KEYS[2], 'bytes', #ARGV[3])
+redis.call('HINCRBY', KEYS[4], 'accepted', ARGV[2])
 for i = 4, #ARGV, 2 do
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
 end
