@@ -49,17 +49,17 @@ def registry(
             wake()
 
     for kind in KINDS:
-        kopf.on.event(GROUP, VERSION, kind=kind, id="changed", registry=handlers)(changed)
+        kopf.on.event(GROUP, VERSION, kind, id="changed", registry=handlers)(changed)
 
-    @kopf.on.login(registry=handlers)
+    @kopf.on.login(id="login", registry=handlers)
     def login(**known: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
 
-    @kopf.on.startup(registry=handlers)
+    @kopf.on.startup(id="begin", registry=handlers)
     async def begin(**_: Any) -> None:
         await start()
 
-    @kopf.on.cleanup(registry=handlers)
+    @kopf.on.cleanup(id="finish", registry=handlers)
     async def finish(**_: Any) -> None:
         await stop()
 
