@@ -9,7 +9,7 @@ VERSION ?= dev
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo check test cluster-test image image-test kind-load minikube-load push docs lock upgrade
+.PHONY: help venv up dev demo check test test-faults cluster-test image image-test kind-load minikube-load push docs lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 
 test: venv ## All tests, with real servers, and their coverage
 	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term-missing:skip-covered
+
+test-faults: venv ## Break everything, row by row of docs/reliability.md
+	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal
 
 cluster-test: venv ## Tests on a real cluster: needs kubectl and KUBECONFIG
 	$(BIN)/pytest tests/cluster

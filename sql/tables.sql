@@ -46,6 +46,16 @@ create table if not exists late_ranges (
 );
 comment on table late_ranges is 'Hour-aligned half-open ranges that queries answer from rows until a refresh.';
 
+-- What an operator drops when the custom resource is gone. The Schema's uid keeps operators of other clusters off.
+create table if not exists dropped_with_resource (
+  kind text not null,
+  name text not null,
+  schema_uid uuid not null,
+  resource_uid uuid not null,
+  primary key (kind, name)
+);
+comment on table dropped_with_resource is 'Objects whose custom resource says deletionPolicy: Delete.';
+
 -- CREATE INDEX IF NOT EXISTS would lock out writers before it looks; these look first.
 do $$
 begin

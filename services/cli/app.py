@@ -76,6 +76,15 @@ def worker() -> None:
 
 
 @app.command()
+def operator() -> None:
+    """Look after the custom resources of a namespace, inside a cluster or from outside."""
+    with service("operator") as settings:
+        from services.operator.operating import run_operator
+
+        run_operator(settings)
+
+
+@app.command()
 def repair() -> None:
     """Refresh the hour buckets that late rows touched."""
     with service("repair") as settings:
@@ -123,6 +132,25 @@ def schema_apply() -> None:
     typer.echo(applied.capability)
     for missing in applied.capability.missing:
         typer.echo(f"not supported here: {missing}")
+
+
+@app.command()
+def aggregates(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show the continuous aggregates: how far they are materialised, late ranges, and how their policies fare."""
+    import asyncio
+
+    from services.operator.schema import SchemaError
+
+    from .aggregates import show
+
+    with command() as settings:
+        try:
+            asyncio.run(show(settings.database, as_json=as_json))
+        except SchemaError as error:
+            raise fail(error) from None
 
 
 @app.command()

@@ -37,6 +37,11 @@ class StreamNames:
         return f"{{{self.stream}}}:backlog"
 
     @property
+    def totals(self) -> str:
+        """Hash with ``accepted`` and ``settled``: rows ever written to the stream and taken off it."""
+        return f"{{{self.stream}}}:totals"
+
+    @property
     def queued(self) -> str:
         """Hash of ledger ids that stand in the stream, to a digest (keyed) or a batch count (group)."""
         return f"{{{self.stream}}}:queued"

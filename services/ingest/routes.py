@@ -139,10 +139,10 @@ def batches(stream: Stream, receipts: Receipts) -> APIRouter:
             raise Problem("invalid_parameter", "this route takes no query parameters")
         try:
             found = await receipts.find(batch_id)
-            if found is None:
+            if found is None or found.outcome is Outcome.DEAD:
                 if await _queued(stream, batch_id):
                     return BatchStatus(batch_id=batch_id, status="queued")
-                # It may have left the stream for the ledger between the two looks.
+                # It may have left the stream for the ledger between the two looks; and a dead one may be replayed.
                 found = await receipts.find(batch_id)
         except ReceiptsUnavailableError:
             raise Problem("database_unavailable", "the ledger cannot be read now", {"Retry-After": "2"}) from None

@@ -10,7 +10,7 @@ import structlog
 
 from services.contract import Batch, Columns, Entry, encode, member_id, new_group
 from services.contract.ids import MAX_GROUP
-from services.platform import metrics
+from services.platform import failpoints, metrics
 from services.platform.errors import Problem
 from services.platform.stream import STREAM_ERRORS, Durability, Listener, News, Stream, is_full
 
@@ -144,7 +144,9 @@ class StreamWriter:
         ]
         written = False
         try:
+            failpoints.reach("ingest.before_add")
             clashes = await stream.add(encode(entry), marks)
+            failpoints.reach("ingest.after_add")
             written = not clashes
         finally:
             if not written:

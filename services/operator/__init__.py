@@ -1,1 +1,1 @@
-"""What keeps the database as it should be: applying `sql/`, and refreshing what late readings touched."""
+"""The operator: schema, hypertables, continuous aggregates, late ranges and the number of workers, kept as described."""

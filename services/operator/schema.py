@@ -22,7 +22,20 @@ from services.platform.settings import DatabaseSettings
 from .scram import scram_verifier
 from .scripts import INIT_VERSION, SQL, Migration, SchemaError, included, migrations
 
-__all__ = ["OWNER", "READER", "WRITER", "Applied", "DatabaseAwayError", "SchemaError", "apply", "bootstrap", "login"]
+__all__ = [
+    "OWNER",
+    "READER",
+    "WRITER",
+    "Applied",
+    "DatabaseAwayError",
+    "SchemaError",
+    "apply",
+    "bootstrap",
+    "connected",
+    "ledger",
+    "login",
+    "pending",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -68,17 +81,17 @@ async def apply(settings: DatabaseSettings, sql: Path = SQL) -> Applied:
             rules of `sql/README.md`.
     """
     known = migrations(sql / "migrations")
-    async with _connected(settings.owner_url, settings) as connection:
+    async with connected(settings.owner_url, settings) as connection:
         await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
         await connection.execute(f"select pg_advisory_lock({LOCK})")
-        had = await _ledger(connection)
-        pending = _pending(known, had)
+        had = await ledger(connection)
+        waiting = pending(known, had)
         newest = known[-1].version if known else INIT_VERSION
         if max(had, default=0) <= newest:
             await _init(connection, sql, settings)
-            for migration in pending:
+            for migration in waiting:
                 await _migrate(connection, migration)
-        done = ([] if INIT_VERSION in had else ["0001 init"]) + [str(migration) for migration in pending]
+        done = ([] if INIT_VERSION in had else ["0001 init"]) + [str(migration) for migration in waiting]
         version = max(newest, *had, INIT_VERSION)
         applied = Applied(await capability(connection), version, tuple(done))
     log.info("schema applied", action="apply_schema", version=version, did=done, database=str(applied.capability))
@@ -98,12 +111,12 @@ async def bootstrap(admin_url: str, settings: DatabaseSettings, sql: Path = SQL)
     """
     name = make_url(settings.owner_url.get_secret_value()).database
     admin = make_url(admin_url)
-    async with _connected(SecretStr(admin_url), settings) as connection:
+    async with connected(SecretStr(admin_url), settings) as connection:
         if not await connection.fetchval("select true from pg_database where datname = $1", name):
             quoted = await connection.fetchval("select quote_ident($1)", name)
             await connection.execute(f"create database {quoted}")
     inside = SecretStr(admin.set(database=name).render_as_string(hide_password=False))
-    async with _connected(inside, settings) as connection:
+    async with connected(inside, settings) as connection:
         async for attempt in _contended():
             with attempt:
                 await connection.execute((sql / "bootstrap.sql").read_text())
@@ -111,7 +124,12 @@ async def bootstrap(admin_url: str, settings: DatabaseSettings, sql: Path = SQL)
 
 
 @asynccontextmanager
-async def _connected(url: SecretStr, settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+async def connected(url: SecretStr, settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+    """Connect by `url`, waiting for a database that is just starting, and disconnect behind the block.
+
+    Raises:
+        SchemaError: the database is away or refuses something in the block.
+    """
     try:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(DATABASE_AWAY),
@@ -134,14 +152,20 @@ async def _connected(url: SecretStr, settings: DatabaseSettings) -> AsyncIterato
         await asyncio.shield(connection.close(timeout=settings.connect_timeout))
 
 
-async def _ledger(connection: asyncpg.Connection) -> dict[int, str | None]:
+async def ledger(connection: asyncpg.Connection) -> dict[int, str | None]:
+    """Return the migrations that a database has had, by version, with the hash of each."""
     if not await connection.fetchval("select to_regclass('public.schema_migrations') is not null"):
         return {}
     rows = await connection.fetch("select version, body_sha256 from schema_migrations")
     return {row["version"]: row["body_sha256"] for row in rows}
 
 
-def _pending(known: Sequence[Migration], had: dict[int, str | None]) -> list[Migration]:
+def pending(known: Sequence[Migration], had: dict[int, str | None]) -> list[Migration]:
+    """Return those of the `known` migrations that a database has not had, in order.
+
+    Raises:
+        SchemaError: one was changed since the database had it.
+    """
     for migration in known:
         if had.get(migration.version, migration.sha256) != migration.sha256:
             raise SchemaError(

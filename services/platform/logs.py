@@ -41,7 +41,7 @@ def configure(settings: LogSettings, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("httpx", "httpcore", "opentelemetry", "uvicorn.access", "uvicorn.error", "asyncio"):
+    for noisy in ("httpx", "httpx2", "httpcore", "opentelemetry", "uvicorn.access", "uvicorn.error", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)
 

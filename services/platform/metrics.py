@@ -9,6 +9,7 @@ from .stream import Backlog
 
 __all__ = [
     "commit_seconds",
+    "corrected_drifts",
     "dead_batches",
     "dead_letters_removed",
     "duplicate_batches",
@@ -19,6 +20,7 @@ __all__ = [
     "observe_backlog",
     "query_seconds",
     "queue_seconds",
+    "reconcile_seconds",
     "refresh_seconds",
     "refused_requests",
     "request_seconds",
@@ -55,6 +57,8 @@ commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: 
 entry_age_seconds = _histogram("millrace_worker_entry_age_seconds", "From acceptance to commit, oldest of a write.")
 query_seconds = _histogram("millrace_query_seconds", "From a question to the end of its answer, by route.")
 rows_returned = _meter.create_counter("millrace_query_rows", "1", "Rows sent to clients, by route.")
+reconcile_seconds = _histogram("millrace_operator_pass_seconds", "One pass over all resources.")
+corrected_drifts = _meter.create_counter("millrace_operator_drifts", "1", "Changes by hand put right, by kind.")
 refresh_seconds = _histogram("millrace_repair_refresh_seconds", "Refreshing one late range.")
 
 

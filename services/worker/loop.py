@@ -11,7 +11,7 @@ import time
 import structlog
 
 from services.contract import DamagedEntryError, Entry, NewerVersionError, decode
-from services.platform import metrics
+from services.platform import failpoints, metrics
 from services.platform.health import Health
 from services.platform.settings import WorkerSettings
 from services.platform.stream import (
@@ -109,6 +109,7 @@ class Loop:
         deliveries = await self._stream.read_new(self._settings.name, self._count, self._settings.block)
         self._health.beat()
         if deliveries:
+            failpoints.reach("worker.after_read")
             largest = max(1, *(delivery.rows for delivery in deliveries))
             fitting = max(1, self._settings.batch_rows // largest)
             self._count = min(fitting, self._settings.batch_entries, max(8, self._count * 2))
@@ -179,7 +180,9 @@ class Loop:
                 raise Stopped
             pause = min(pause * 2, _LONGEST_PAUSE)
         self._health.has("database")
+        failpoints.reach("worker.after_commit")
         await self._stream.settle(work.settlement())
+        failpoints.reach("worker.after_settle")
         self._report(work, began)
 
     def _report(self, work: Work, began: int) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from services.contract import Columns
-from services.platform import metrics
+from services.platform import failpoints, metrics
 from services.platform.postgres import DATABASE_AWAY, Capability, pool
 from services.platform.settings import DatabaseSettings, WorkerSettings
 from services.platform.stream import Outcome
@@ -113,6 +113,7 @@ class Store:
                 part.verdict = None
             async with connection.transaction():
                 fresh = await self._claim(connection, work)
+                failpoints.reach("worker.after_ledger")
                 refused = self._expired(fresh)
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
                 if careful:
@@ -124,6 +125,7 @@ class Store:
                     await self._note(connection, work.pick(stored))
                 await self._bury(connection, refused)
                 await self.graveyard.admit(len(refused) + sum(part.dead for part in work.parts))
+                failpoints.reach("worker.before_commit")
         for part, verdict in refused.items():
             part.verdict = verdict
         for part in stored:

@@ -34,7 +34,7 @@ async def test_the_openapi_document_of_the_administrative_port_is_true(
 
 async def judge(url: str) -> None:
     seed = random.randrange(1 << 32)
-    command = [SCHEMATHESIS, "run", f"{url}/openapi.json", "--checks", "all", "--seed", str(seed), "--no-color"]
+    command = [str(SCHEMATHESIS), "run", f"{url}/openapi.json", "--checks", "all", "--seed", str(seed), "--no-color"]
     run = await asyncio.to_thread(
         lambda: subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=180)
     )

@@ -25,7 +25,9 @@ async def test_entries_become_rows_and_leave_nothing_behind(settings: Settings, 
     await eventually(lambda: empty(stream))
     assert len(await rows_in(settings.database)) == 40
     left = await stream.client.keys(f"*{settings.redis.stream}*")
-    assert left == [settings.redis.stream.encode()]
+    assert set(left) == {settings.redis.stream.encode(), stream.names.totals.encode()}
+    backlog = await stream.backlog()
+    assert (backlog.rows, backlog.accepted, backlog.settled) == (0, 40, 40)
     pending = await stream.client.xpending(settings.redis.stream, GROUP)
     assert pending["pending"] == 0
 
@@ -37,6 +39,7 @@ async def test_counts_of_the_backlog_follow_every_entry(stream: Stream) -> None:
         await add_entry(stream, entry)
     backlog = await stream.backlog()
     assert (backlog.entries, backlog.rows) == (3, 111)
+    assert (backlog.accepted, backlog.settled) == (111, 0)
     assert backlog.bytes == sum(len(encode(entry)[b"e"]) for entry in entries)
 
 
@@ -183,6 +186,7 @@ async def test_settling_twice_changes_nothing(stream: Stream) -> None:
         assert await stream.settle(Settlement(entries=[(delivery, [letter])])) == wanted
     backlog = await stream.backlog()
     assert (backlog.entries, backlog.rows) == (1, 7)
+    assert (backlog.accepted, backlog.settled) == (12, 5)
     assert await stream.client.xlen(stream.names.dead) == 1
 
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar, overload
 
 __all__ = ["eventually", "free_port"]
@@ -18,7 +18,7 @@ _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _OWN = range(12_000 + 20 * _WORKER, 32_000, 20 * 16)
 
 # Where each process begins elsewhere, two test runs hardly meet.
-_PORTS = itertools.cycle([*_OWN[os.getpid() % len(_OWN) :], *_OWN[: os.getpid() % len(_OWN)]])
+_PORTS: Iterator[int] = itertools.cycle([*_OWN[os.getpid() % len(_OWN) :], *_OWN[: os.getpid() % len(_OWN)]])
 
 
 @overload
@@ -52,7 +52,7 @@ def free_port() -> int:
 
     It lies below the ports that the kernel gives to outgoing connections, which might take it before its server does.
     """
-    return next(port for port in _PORTS if _is_free(port))
+    return next(filter(_is_free, _PORTS))
 
 
 def _is_free(port: int) -> bool:

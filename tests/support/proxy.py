@@ -1,4 +1,4 @@
-"""A TCP proxy that can fall silent, as a network does whose packets nobody answers any more."""
+"""A TCP proxy that can fall silent, swallow replies and cut connections, as a network does."""
 
 import asyncio
 import contextlib
@@ -8,20 +8,45 @@ __all__ = ["Proxy", "proxied"]
 
 
 class Proxy:
-    """Passes bytes on as long as `open` is set."""
+    """Passes bytes on as long as `open` is set.
+
+    Attributes:
+        port: where it listens on 127.0.0.1.
+        open: cleared, nothing passes, and what comes waits.
+        swallows: whether replies are thrown away.
+    """
 
     def __init__(self) -> None:
         self.port = 0
         self.open = asyncio.Event()
         self.open.set()
+        self.swallows = False
+        self._writers: set[asyncio.StreamWriter] = set()
 
-    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what comes, until one side ends."""
+    def cut(self) -> None:
+        """Break all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def join(self, near: asyncio.StreamWriter, reader: asyncio.StreamReader, host: str, port: int) -> None:
+        """Pass on between a client and the server, until one side ends."""
+        await self.open.wait()
+        far_reader, far = await asyncio.open_connection(host, port)
+        self._writers |= {near, far}
+        try:
+            await asyncio.gather(self._pass_on(reader, far), self._pass_on(far_reader, near, replies=True))
+        finally:
+            self._writers -= {near, far}
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool = False
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
                 await self.open.wait()
-                writer.write(data)
-                await writer.drain()
+                if not (replies and self.swallows):
+                    writer.write(data)
+                    await writer.drain()
         writer.close()
 
 
@@ -31,9 +56,7 @@ async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
     proxy = Proxy()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await proxy.open.wait()
-        there_reader, there_writer = await asyncio.open_connection(host, port)
-        await asyncio.gather(proxy.pass_on(reader, there_writer), proxy.pass_on(there_reader, writer))
+        await proxy.join(writer, reader, host, port)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
@@ -42,3 +65,4 @@ async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
     finally:
         proxy.open.set()
         server.close()
+        proxy.cut()

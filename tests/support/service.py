@@ -34,6 +34,7 @@ class Service:
         self.command = command
         self.settings = settings
         self.log = log
+        self.variables: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,7 +50,7 @@ class Service:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment(self.settings),
+                env=environment(self.settings) | self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

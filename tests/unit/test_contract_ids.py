@@ -74,5 +74,5 @@ def test_the_ledger_asks_for_the_group_of_anonymous_batches_only() -> None:
 
 def test_keys_beside_the_stream_share_its_slot() -> None:
     names = StreamNames("readings")
-    for key in (names.dead, names.backlog, names.queued, names.settled):
+    for key in (names.dead, names.backlog, names.totals, names.queued, names.settled):
         assert key.startswith("{readings}:")

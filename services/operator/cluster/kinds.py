@@ -19,6 +19,7 @@ __all__ = [
     "Kind",
     "Schema",
     "listed",
+    "remove_annotation",
     "write_status",
 ]
 
@@ -84,9 +85,24 @@ async def write_status(client: AsyncClient, found: Found, fields: Mapping[str, A
     Raises:
         API_ERRORS: the API server is away, or the resource is gone.
     """
-    changed = {name: value for name, value in fields.items() if found.status.get(name) != value}
+    changed = {name: value for name, value in fields.items() if found.status.get(name) != _kept(value)}
     if changed:
         await client.patch(found.kind.Status, found.name, {"status": changed}, patch_type=PatchType.MERGE)
+
+
+async def remove_annotation(client: AsyncClient, found: Found, name: str) -> None:
+    """Take an annotation off a resource.
+
+    Raises:
+        API_ERRORS: the API server is away, or the resource is gone.
+    """
+    change = {"metadata": {"annotations": {name: None}}}
+    await client.patch(found.kind, found.name, change, patch_type=PatchType.MERGE)
+
+
+def _kept(value: Any) -> Any:
+    """Return what is left of a value when it is merged: no None inside an object."""
+    return {name: part for name, part in value.items() if part is not None} if isinstance(value, dict) else value
 
 
 def _found(kind: Kind, item: Mapping[str, Any]) -> Found:

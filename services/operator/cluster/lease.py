@@ -35,7 +35,13 @@ PERIOD = 2.0
 """Seconds between looks and renewals."""
 
 
-async def lead(client: AsyncClient, name: str, identity: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def lead(
+    client: AsyncClient,
+    name: str,
+    identity: str,
+    work: Callable[[], Coroutine[Any, Any, None]],
+    standby: Callable[[], None],
+) -> None:
     """Do `work` whenever this candidate holds the Lease, until cancelled; then give the Lease back.
 
     Args:
@@ -43,6 +49,7 @@ async def lead(client: AsyncClient, name: str, identity: str, work: Callable[[],
         name: of the Lease.
         identity: that no other candidate has.
         work: is cancelled when the Lease is lost, and begun anew when it is held again.
+        standby: is called at each look that finds the Lease in another's hands.
 
     Raises:
         Exception: what `work` raises.
@@ -54,6 +61,8 @@ async def lead(client: AsyncClient, name: str, identity: str, work: Callable[[],
                 log.info("this operator is the active one", action="lead", lease=name, identity=identity)
                 await _work_while_held(election, work)
                 log.warning("another operator may be the active one now", action="lead", lease=name)
+            else:
+                standby()
             await asyncio.sleep(PERIOD)
     finally:
         await asyncio.shield(election.release())

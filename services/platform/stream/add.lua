@@ -1,6 +1,6 @@
 #!lua
 -- Add one entry with its counts and marks, or nothing where a keyed batch clashes.
--- KEYS: stream, backlog, queued, dead. ARGV: version, rows, payload, the dead letter that the entry replays or '',
+-- KEYS: stream, backlog, queued, dead, totals. ARGV: version, rows, payload, the dead letter that the entry replays or '',
 -- then pairs of ledger id and mark.
 -- Returns the ledger ids whose mark in the stream is another one; none when the entry was added. A dead letter is
 -- taken away by the call that adds its entry; where it is gone, nothing is added and 'gone' returned.
@@ -20,6 +20,7 @@ end
 redis.call('XADD', KEYS[1], '*', 'v', ARGV[1], 'n', ARGV[2], 'e', ARGV[3])
 redis.call('HINCRBY', KEYS[2], 'rows', ARGV[2])
 redis.call('HINCRBY', KEYS[2], 'bytes', #ARGV[3])
+redis.call('HINCRBY', KEYS[5], 'accepted', ARGV[2])
 for i = 5, #ARGV, 2 do
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
 end

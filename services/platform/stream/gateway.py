@@ -28,12 +28,23 @@ class GroupMissingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits in the stream, delivered or not. `age` is the oldest entry's, in seconds."""
+    """What waits in the stream, delivered or not.
+
+    Attributes:
+        entries: how many wait.
+        rows: readings in them.
+        bytes: of their payloads.
+        age: of the oldest, in seconds.
+        accepted: readings ever written to the stream; falls only where the server lost data.
+        settled: readings ever acknowledged, dead letters among them.
+    """
 
     entries: int
     rows: int
     bytes: int
     age: float
+    accepted: int
+    settled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,8 @@ class Stream:
         for ledger_id, mark in marks.items():
             arguments += (ledger_id.bytes, mark)
         names = self.names
-        clashes = await self._add([names.stream, names.backlog, names.queued, names.dead], arguments)
+        keys = [names.stream, names.backlog, names.queued, names.dead, names.totals]
+        clashes = await self._add(keys, arguments)
         if clashes == [b"gone"]:
             raise LetterGoneError(letter)
         return {uuid.UUID(bytes=clash) for clash in clashes}
@@ -159,12 +171,15 @@ class Stream:
                 flat = _letter_fields(delivery, letter)
                 arguments += [len(flat), *flat]
         names = self.names
-        return int(await self._settle([names.stream, names.backlog, names.queued, names.dead], arguments))
+        keys = [names.stream, names.backlog, names.queued, names.dead, names.totals]
+        return int(await self._settle(keys, arguments))
 
     async def backlog(self) -> Backlog:
         """Count what waits."""
-        entries, rows, size, age = await self._backlog([self.names.stream, self.names.backlog])
-        return Backlog(entries, max(0, rows), max(0, size), age / 1000)
+        names = self.names
+        found = await self._backlog([names.stream, names.backlog, names.totals])
+        entries, rows, size, age, accepted, settled = found
+        return Backlog(entries, max(0, rows), max(0, size), age / 1000, accepted, settled)
 
     async def memory(self) -> tuple[int, int]:
         """Return the server's memory in use and its limit in bytes; a limit of 0 is none."""

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Acknowledge and delete entries, keep their dead letters, take their counts and marks away, tell who waits.
--- KEYS: stream, backlog, queued, dead. ARGV: group, channel, news, then counted lists: ledger ids; entries, each
+-- KEYS: stream, backlog, queued, dead, totals. ARGV: group, channel, news, then counted lists: ledger ids; entries, each
 -- id, rows, bytes and a counted list of dead letters, each a counted list of fields.
 -- A dead letter is written only by the call that deletes its entry, so that a repeat adds none.
 local at = 3
@@ -31,6 +31,7 @@ for _ = 1, tonumber(take()) do
     end
   end
 end
+redis.call('HINCRBY', KEYS[5], 'settled', rows)
 if redis.call('XLEN', KEYS[1]) == 0 then
   redis.call('DEL', KEYS[2], KEYS[3])
 else

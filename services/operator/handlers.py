@@ -1,0 +1,73 @@
+"""kopf watches the resources and wakes the loop; what it says beyond "something changed" is not used."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import kopf
+
+from services.platform.health import Health
+
+from .cluster.kinds import GROUP, KINDS, VERSION
+
+__all__ = ["Activity", "configured", "registry"]
+
+Activity = Callable[[], Awaitable[None]]
+
+
+def configured() -> kopf.OperatorSettings:
+    """Return kopf's settings: nothing beyond one namespace is read, and a silent API server is noticed."""
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.watching.server_timeout = 240
+    settings.watching.client_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    return settings
+
+
+def registry(
+    wake: Callable[[], None], start: Activity, stop: Activity, loops: dict[str, Health]
+) -> kopf.OperatorRegistry:
+    """Return the handlers.
+
+    Args:
+        wake: is called when a resource came, went or got another spec.
+        start: begins the operator's own work.
+        stop: ends it.
+        loops: whose standing still makes the liveness probe fail.
+    """
+    handlers = kopf.OperatorRegistry()
+    seen: dict[str, object] = {}
+
+    async def changed(event: kopf.RawEvent, uid: str, meta: kopf.Meta, **_: Any) -> None:
+        if event["type"] == "DELETED":
+            seen.pop(uid, None)
+            wake()
+        elif seen.get(uid) != (now := (meta.get("generation"), dict(meta.annotations))):
+            seen[uid] = now
+            wake()
+
+    for kind in KINDS:
+        kopf.on.event(GROUP, VERSION, kind, id="changed", registry=handlers)(changed)
+
+    @kopf.on.login(id="login", registry=handlers)
+    def login(**known: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
+
+    @kopf.on.startup(id="begin", registry=handlers)
+    async def begin(**_: Any) -> None:
+        await start()
+
+    @kopf.on.cleanup(id="finish", registry=handlers)
+    async def finish(**_: Any) -> None:
+        await stop()
+
+    @kopf.on.probe(id="standing_still", registry=handlers)
+    def standing_still(**_: Any) -> dict[str, float]:
+        still = {name: seconds for name, health in loops.items() if (seconds := health.stuck())}
+        if still:
+            raise kopf.PermanentError(f"no turn for that many seconds: {still}")
+        return still
+
+    return handlers

@@ -1,0 +1,88 @@
+"""Work that may take hours, one piece at a time beside the passes: filling and rebuilding aggregates."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import asyncpg
+import structlog
+
+from services.platform.postgres import DATABASE_AWAY, connection_options
+from services.platform.settings import DatabaseSettings
+from services.platform.tasks import end
+
+from ..database.apply import ReconcileError
+from .refusal import Refused
+
+__all__ = ["Background", "Work"]
+
+log = structlog.get_logger(__name__)
+
+AGAIN_AFTER = 60.0
+"""Seconds after a failure before the same work is taken up again."""
+
+Work = Callable[[asyncpg.Connection], Coroutine[Any, Any, None]]
+
+
+class Background:
+    """The work under way and how the last of each name ended."""
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        """Call `done` whenever a piece of work has ended, well or not."""
+        self._done = done
+        self._task: asyncio.Task[None] | None = None
+        self._name = ""
+        self._failed: dict[str, tuple[float, Exception]] = {}
+
+    def offer(self, name: str, settings: DatabaseSettings, work: Work) -> str | None:
+        """Begin `work` on a connection of its own as the owner, unless something is under way or it has just failed.
+
+        Args:
+            name: of the aggregate; what is under way for it is not begun twice.
+            settings: of its database.
+            work: may be cancelled at any time and begun anew.
+
+        Returns:
+            Why the last attempt for this name failed, None where there was none.
+
+        Raises:
+            Refused: the last attempt was, and nothing was applied.
+        """
+        failed_at, error = self._failed.get(name, (-math.inf, None))
+        if self._task is None and time.monotonic() - failed_at >= AGAIN_AFTER:
+            self._name, self._task = name, asyncio.create_task(self._run(name, settings, work))
+        if isinstance(error, Refused):
+            raise error
+        return f"{type(error).__name__}: {error}" if error else None
+
+    async def withdraw(self, name: str) -> None:
+        """Cut short what is under way for a name, and forget how it failed: nothing is to be done for it any more."""
+        self._failed.pop(name, None)
+        if self._task and self._name == name:
+            await end((self._task,))
+
+    async def stop(self) -> None:
+        """Cut short what is under way."""
+        if self._task:
+            await end((self._task,))
+
+    async def _run(self, name: str, settings: DatabaseSettings, work: Work) -> None:
+        began = time.monotonic()
+        try:
+            url = settings.owner_url.get_secret_value()
+            connection = await asyncpg.connect(url, **connection_options(settings, client_min_messages="warning"))
+            try:
+                await work(connection)
+            finally:
+                connection.terminate()
+        except (Refused, ReconcileError, asyncpg.PostgresError, *DATABASE_AWAY) as error:
+            self._failed[name] = time.monotonic(), error
+            log.warning("work in the background failed", action="background", aggregate=name, problem=str(error))
+        else:
+            self._failed.pop(name, None)
+            log.info("work in the background is done", aggregate=name, seconds=round(time.monotonic() - began, 1))
+        finally:
+            self._task = None
+            self._done()

@@ -1,0 +1,143 @@
+"""One resource against the database: what is wanted, what was done for it, what there is to report."""
+
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+import asyncpg
+from pydantic import ValidationError
+
+from services.platform.postgres import Capability
+from services.platform.settings import DatabaseSettings
+
+from ..cluster.kinds import Found
+from ..database.apply import ReconcileError, fill_aggregate, reconcile_aggregate, reconcile_hypertable
+from ..database.rebuild import drop_leftovers, rebuild_aggregate
+from ..database.status import aggregate_status, hypertable_status
+from ..planning.aggregate import REBUILD
+from ..planning.plan import Plan, Refusal
+from ..reporting import Report, aggregate_report, hypertable_report
+from ..resources import ContinuousAggregateSpec, HypertableSpec, Resource
+from .background import Background, Work
+from .refusal import Refused, invalid
+
+__all__ = ["Objects", "by_depth", "conflicts"]
+
+Spec = TypeVar("Spec", bound=Resource)
+
+Outcome = tuple[Report, tuple[str, ...]]
+"""What to report, and the steps that were applied."""
+
+
+class Objects:
+    """The hypertables and continuous aggregates of one database, for one pass."""
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        capability: Capability,
+        settings: DatabaseSettings,
+        background: Background,
+    ) -> None:
+        self._connection, self._capability = connection, capability
+        self._settings, self._background = settings, background
+
+    async def hypertable(self, found: Found) -> Outcome:
+        """Bring a hypertable to its resource.
+
+        Raises:
+            Refused: nothing was applied.
+            DATABASE_AWAY: the connection is lost.
+        """
+        spec = _parsed(HypertableSpec, found)
+        plan = await _applied(reconcile_hypertable(self._connection, spec, self._capability))
+        status = await hypertable_status(self._connection, spec.table) if self._capability.timescaledb else None
+        return hypertable_report(plan, status), tuple(map(str, plan.steps))
+
+    async def aggregate(self, found: Found) -> Outcome:
+        """Bring a continuous aggregate to its resource; what takes long goes on in the background.
+
+        Raises:
+            Refused: nothing was applied.
+            DATABASE_AWAY: the connection is lost.
+        """
+        spec = _parsed(ContinuousAggregateSpec, found)
+        if self._capability.edition != "full":
+            plan = await _applied(reconcile_aggregate(self._connection, spec, self._capability))
+            return aggregate_report(plan, None, None), ()
+        consent = found.annotations.get(REBUILD) == "true"
+        plan = await _applied(self._aggregate(spec, consent=consent))
+        problem = (
+            self._background.offer(spec.name, self._settings, self._work(spec, plan)) if _takes_long(plan) else None
+        )
+        status = await aggregate_status(self._connection, spec.name)
+        return aggregate_report(plan, status, problem), tuple(map(str, plan.steps))
+
+    async def _aggregate(self, spec: ContinuousAggregateSpec, *, consent: bool) -> Plan:
+        plan = await reconcile_aggregate(self._connection, spec, self._capability, rebuild=consent)
+        if not _takes_long(plan):
+            await self._background.withdraw(spec.name)
+        if not plan.rebuild:
+            await drop_leftovers(self._connection, spec)
+        return plan
+
+    def _work(self, spec: ContinuousAggregateSpec, plan: Plan) -> Work:
+        async def rebuild(connection: asyncpg.Connection) -> None:
+            if refusal := await rebuild_aggregate(connection, spec, self._capability):
+                raise _refused(refusal)
+
+        async def fill(connection: asyncpg.Connection) -> None:
+            await fill_aggregate(connection, spec.name)
+
+        return rebuild if plan.rebuild else fill
+
+
+def conflicts(found: Sequence[Found], field: str) -> dict[str, Refused]:
+    """Return, by uid, why a resource cannot have the name in its spec's `field`: an older one, earlier in the list."""
+    first: dict[str, Found] = {}
+    refused = {}
+    for one in found:
+        name = str(one.spec.get(field))
+        older = first.setdefault(name, one)
+        if older is not one:
+            why = f"{older.kind.__name__} {older.name} describes {name} already; delete one of the two"
+            refused[one.uid] = Refused("Conflict", why)
+    return refused
+
+
+def by_depth(aggregates: Sequence[Found]) -> list[Found]:
+    """Return aggregates so that each stands behind the one it is made of."""
+    sources = {str(one.spec.get("name")): str(one.spec.get("source", {}).get("aggregate")) for one in aggregates}
+
+    def depth(one: Found) -> int:
+        name, seen = str(one.spec.get("name")), set[str]()
+        while name in sources and name not in seen:
+            seen.add(name)
+            name = sources[name]
+        return len(seen)
+
+    return sorted(aggregates, key=depth)
+
+
+def _parsed(model: type[Spec], found: Found) -> Spec:
+    try:
+        return model.model_validate(found.spec)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+async def _applied(reconciling: Awaitable[Plan]) -> Plan:
+    try:
+        plan = await reconciling
+    except ReconcileError as error:
+        raise Refused("RefusedByDatabase", str(error)) from None
+    if plan.refusals:
+        raise _refused(*plan.refusals)
+    return plan
+
+
+def _refused(first: Refusal, *others: Refusal) -> Refused:
+    return Refused(first.reason, "; ".join(refusal.message for refusal in (first, *others)))
+
+
+def _takes_long(plan: Plan) -> bool:
+    return plan.fill or plan.rebuild

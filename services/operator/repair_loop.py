@@ -1,0 +1,77 @@
+"""Rounds of repair on a connection that is made anew when it is lost: the operator's, and those of one machine."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import structlog
+
+from services.platform.health import Health
+from services.platform.metrics import observe
+from services.platform.postgres import DATABASE_AWAY, Capability, connection_options
+from services.platform.settings import DatabaseSettings, RepairSettings
+
+from .repair import Repaired, repair_once
+
+__all__ = ["RepairLoop", "repair_health"]
+
+log = structlog.get_logger(__name__)
+
+Database = Callable[[], Awaitable[tuple[DatabaseSettings, Capability]]]
+"""Waits for a database whose schema is new enough, and returns how to reach it and what it can do."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+"""Seconds between attempts while the database is away; each pause is twice the last."""
+
+REST = 4
+"""Rest after a round, in times its length: a backfill must not keep the database refreshing all the time, and
+notes that gather meanwhile are refreshed together. Queries are right all along."""
+
+
+def repair_health(settings: RepairSettings) -> Health:
+    """Return the health of a repair loop, which may be silent for the length of a refresh."""
+    return Health("database", stuck_after=settings.refresh_timeout * 2 + 120)
+
+
+class RepairLoop:
+    """Refreshes late ranges for as long as it runs."""
+
+    def __init__(self, settings: RepairSettings, health: Health, database: Database) -> None:
+        """Take what waits for the database; it is asked at each new connection."""
+        self._settings, self._health, self._database = settings, health, database
+        self._last: Repaired | None = None
+        observe("millrace_late_ranges_waiting", "Late ranges that the last round left.", self._waiting)
+
+    async def run(self) -> None:
+        """Round after round, until cancelled; a refresh that is cut short leaves its notes where they are."""
+        pause = FIRST_PAUSE
+        while True:
+            before = self._last
+            try:
+                await self._rounds_on_a_connection()
+            except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+                problem = f"{type(error).__name__}: {error}"
+            pause = FIRST_PAUSE if self._last is not before else min(pause * 2, LONGEST_PAUSE)
+            self._health.lacks("database", problem)
+            log.warning("the database is away", action="repair", problem=problem, again_in=pause)
+            await asyncio.sleep(pause)
+
+    def _waiting(self) -> float | None:
+        return None if self._last is None else self._last.waiting
+
+    async def _rounds_on_a_connection(self) -> None:
+        own = self._settings
+        database, capability = await self._database()
+        self._health.has("database")
+        timeout = int(own.refresh_timeout * 1000)
+        options = connection_options(database, statement_timeout=timeout, client_min_messages="warning")
+        connection = await asyncpg.connect(database.owner_url.get_secret_value(), **options)
+        try:
+            while True:
+                self._health.beat()
+                began = time.monotonic()
+                self._last = await repair_once(connection, capability, self._health)
+                await asyncio.sleep(max(own.interval, REST * (time.monotonic() - began)))
+        finally:
+            connection.terminate()

@@ -1,0 +1,54 @@
+"""Failpoints: named places in which a test lets a real process die, hang or fail.
+
+They are there only where the environment variable ``FAILPOINTS`` names a folder when the process starts; elsewhere
+`reach` does nothing. A file in the folder that has a place's name arms it once: who reaches the place takes the file
+away and does what it says, `kill`, `stop` (until SIGCONT) or `fail` (as a lost connection does).
+"""
+
+import os
+import signal
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["VARIABLE", "Place", "reach"]
+
+VARIABLE = "FAILPOINTS"
+
+Place = Literal[
+    "ingest.before_add",
+    "ingest.after_add",
+    "worker.after_read",
+    "worker.after_ledger",
+    "worker.before_commit",
+    "worker.after_commit",
+    "worker.after_settle",
+]
+"""Before and after the entry is written; after entries were read; between ledger and COPY, COPY and COMMIT, COMMIT
+and acknowledgement; after that."""
+
+
+def _absent(_: Place) -> None:
+    return
+
+
+def _armed(place: Place) -> None:
+    """Do what the place's file says, where there is one.
+
+    Raises:
+        ConnectionResetError: it says `fail`.
+    """
+    file = Path(os.environ[VARIABLE], place)
+    taken = file.with_name(f".{place}.{os.getpid()}")
+    try:
+        file.rename(taken)
+    except FileNotFoundError:
+        return
+    action = taken.read_text().strip()
+    taken.unlink()
+    if action == "fail":
+        raise ConnectionResetError(f"failpoint {place}")
+    os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[action])
+
+
+reach = _armed if VARIABLE in os.environ else _absent
+"""Tell that a place is reached."""
