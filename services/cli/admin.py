@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import orjson
 
+from services.platform.settings import Settings
+
 from .process import fail
 
 __all__ = ["Admin", "administration"]
@@ -56,9 +58,12 @@ class Admin:
 
 
 @contextmanager
-def administration(url: str) -> Iterator[Admin]:
-    """Yield a client of the administrative port at `url`."""
-    with httpx.Client(base_url=url, timeout=30.0) as client:
+def administration(settings: Settings, url: str | None) -> Iterator[Admin]:
+    """Yield a client of the administrative port at `url`, on this machine where it is None."""
+    key = settings.client.key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    here = f"http://127.0.0.1:{settings.ingest.admin_port}"
+    with httpx.Client(base_url=url or here, headers=headers, timeout=30.0) as client:
         yield Admin(client)
 
 

@@ -11,6 +11,7 @@ import typer
 from services import __version__
 
 from .dead_letters import app as dead_letters
+from .keys import app as keys
 from .process import command, fail, service
 
 __all__ = ["app", "main"]
@@ -25,6 +26,7 @@ app = typer.Typer(
 schema = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(schema, name="schema")
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:
@@ -210,6 +212,7 @@ def send(  # noqa: PLR0917 -- each is an option of the command line
             gzip=gzip,
             patience=patience,
             run=None if no_keys else run or uuid.uuid4().hex,
+            api_key=settings.client.key.get_secret_value() if settings.client.key else None,
         )
         if file is None:
             first = sending.instant(start, run)

@@ -38,7 +38,7 @@ EvenExpired = Annotated[
 def _admin(url: str | None) -> Iterator["Admin"]:
     from .admin import administration
 
-    with command() as settings, administration(url or f"http://127.0.0.1:{settings.ingest.admin_port}") as admin:
+    with command() as settings, administration(settings, url) as admin:
         yield admin
 
 

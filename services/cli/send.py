@@ -40,6 +40,7 @@ class Plan:
         patience: seconds after which a batch is given up.
         run: name that the keys are made from, the same for a repeat of the same run; None sends no keys, and
             then a batch that may have been stored is not sent again.
+        api_key: sent with each request.
     """
 
     url: SplitResult
@@ -48,6 +49,7 @@ class Plan:
     gzip: bool
     patience: float
     run: str | None
+    api_key: str | None = None
 
     def key(self, number: int) -> str | None:
         """Return the Idempotency-Key of a batch."""
@@ -96,6 +98,8 @@ class Sender:
         key = self._plan.key(batch.number)
         self._journal.note(batch, key, Outcome(State.SENT))
         headers = {"content-type": "application/json"}
+        if self._plan.api_key:
+            headers["authorization"] = f"Bearer {self._plan.api_key}"
         if key:
             headers["idempotency-key"] = key
         body = batch.body

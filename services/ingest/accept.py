@@ -12,8 +12,9 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive
 
-from services.contract import ANONYMOUS, Columns, keyed_id
+from services.contract import Columns, keyed_id
 from services.platform import metrics
+from services.platform.auth import Caller
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
 from services.platform.stream import Outcome
@@ -22,6 +23,7 @@ from services.platform.telemetry import carried, current_traceparent, tracer
 from .admission import Admission
 from .body import read_body
 from .decoders import Fault, Limits, decode_json
+from .rates import Rates
 from .requests import Ack, Asked, asked
 from .store import Receipt, Receipts, ReceiptsUnavailableError
 from .writer import Accepted, StreamWriter, Wish, key_reused
@@ -39,10 +41,11 @@ class Acceptance:
 
     settings: IngestSettings
     admission: Admission
+    rates: Rates
     writer: StreamWriter
     receipts: Receipts
 
-    async def take(self, query: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
+    async def take(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
         """Answer one `POST /ingest`.
 
         Raises:
@@ -53,7 +56,7 @@ class Acceptance:
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         with tracer.start_as_current_span("ingest", carried(traceparent)) as span:
             try:
-                response = await self._take(query, headers, receive)
+                response = await self._take(caller, query, headers, receive)
             except Problem as problem:
                 metrics.refused_requests.add(1, {"code": problem.code})
                 span.set_attribute("millrace.code", problem.code)
@@ -61,11 +64,13 @@ class Acceptance:
             metrics.request_seconds.record(time.perf_counter() - began, {"status": response.status_code})
             return response
 
-    async def _take(self, query: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
+    async def _take(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
         wanted = asked(query, headers)
+        self.rates.check(caller)
         self.admission.check()
         body = await read_body(headers, receive, self.settings)
         columns, faults = decode_json(body, Limits.now(self.settings), partial=wanted.partial)
+        self.rates.count_rows(caller, len(columns))
         if faults:
             metrics.rows_rejected.add(len(faults))
         wish = Wish(
@@ -75,7 +80,7 @@ class Acceptance:
             notify=wanted.ack is Ack.STORED,
         )
         if wanted.key is not None:
-            wish.batch_id = keyed_id(ANONYMOUS, wanted.key)
+            wish.batch_id = keyed_id(caller.name, wanted.key)
             wish.digest = _digest(columns)
             known = await self._known(wish.batch_id, wish.digest)
             if known is not None:

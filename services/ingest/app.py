@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from services import __version__
 from services.contract import StreamNames
 from services.platform import errors
+from services.platform.auth import Scope, guard
 from services.platform.health import Health, health_routes
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Durability, Listener, Stream, redis_client
@@ -17,6 +18,7 @@ from services.platform.tasks import end, vital
 from .accept import Acceptance
 from .admin import admin_app
 from .admission import Admission
+from .rates import Rates
 from .replay import Replay
 from .routes import batches, include_ingest
 from .store import Receipts
@@ -72,9 +74,11 @@ def create_app(settings: Settings) -> FastAPI:
         description="Takes readings over HTTP and keeps them safe until they are in the database exactly once.",
         lifespan=lifespan,
     )
-    app.state.acceptance = Acceptance(settings.ingest, admission, writer, receipts)
+    app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), writer, receipts)
     replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
     app.state.admin = admin_app(letters, replay, settings.ingest)
+    guard(app, settings.auth, Scope.INGEST)
+    guard(app.state.admin, settings.auth, Scope.ADMIN)
     errors.install(app)
     include_ingest(app)
     app.include_router(batches(stream, receipts))

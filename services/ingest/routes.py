@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.contract import group_of, position_of
 from services.contract.codec import MAX_VALUE
+from services.platform.auth import caller_of
 from services.platform.errors import Problem, problem_responses
 from services.platform.stream import STREAM_ERRORS, Outcome, Stream
 
@@ -61,7 +62,7 @@ class IngestRoute(APIRoute):
             return
         acceptance: Acceptance = scope["app"].state.acceptance
         try:
-            response = await acceptance.take(scope["query_string"], dict(scope["headers"]), receive)
+            response = await acceptance.take(caller_of(scope), scope["query_string"], dict(scope["headers"]), receive)
         except ClientDisconnect:
             return
         await response(scope, receive, send)
@@ -92,6 +93,7 @@ def include_ingest(app: FastAPI) -> None:
                 "invalid_readings",
                 "key_reused",
                 "malformed_body",
+                "rate_limited",
                 "stream_full",
                 "stream_unavailable",
                 "too_many_rows",

@@ -53,16 +53,19 @@ def commands(settings: Settings) -> list[str]:
     """Return the demo as commands for a shell."""
     ingest, query = _bases(settings)
     body = json.dumps(READINGS, separators=(",", ":"))
+    curl = "curl -sS" + (' -H "Authorization: Bearer $MILLRACE_CLIENT_KEY"' if settings.client.key else "")
     headers = f"-H 'Content-Type: application/json' -H 'Idempotency-Key: {KEY}'"
-    send = f"curl -sS '{ingest}/ingest?ack=stored' {headers} -d {shlex.quote(body)}"
-    return [send, *(f"curl -sS '{query}{question.path}'" for question in QUESTIONS)]
+    send = f"{curl} '{ingest}/ingest?ack=stored' {headers} -d {shlex.quote(body)}"
+    return [send, *(f"{curl} '{query}{question.path}'" for question in QUESTIONS)]
 
 
 def run_demo(settings: Settings) -> bool:
     """Send the readings, ask the questions, show both, and tell whether all answers are those expected."""
     send, *asks = commands(settings)
     ingest, query = _bases(settings)
-    with httpx.Client(timeout=30.0) as client:
+    key = settings.client.key
+    own = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    with httpx.Client(timeout=30.0, headers=own) as client:
         try:
             stored = _show(
                 send,

@@ -29,6 +29,7 @@ KINDS: Mapping[str, Kind] = {
     "body_timeout": Kind(408, "The body took too long to arrive"),
     "body_too_large": Kind(413, "The body is too large"),
     "database_unavailable": Kind(503, "The database is not available"),
+    "forbidden": Kind(403, "The API key does not allow this"),
     "internal": Kind(500, "Internal error"),
     "invalid_parameter": Kind(422, "A parameter is missing or wrong"),
     "invalid_readings": Kind(422, "Some readings are wrong"),
@@ -37,8 +38,10 @@ KINDS: Mapping[str, Kind] = {
     "letter_expired": Kind(409, "The dead letter is older than the ledger remembers"),
     "malformed_body": Kind(422, "The body cannot be read"),
     "method_not_allowed": Kind(405, "The path does not take this method"),
+    "no_key": Kind(401, "An API key is needed"),
     "not_found": Kind(404, "There is nothing at this path"),
     "query_timeout": Kind(503, "The question took too long"),
+    "rate_limited": Kind(429, "The caller sends more than it may"),
     "stream_full": Kind(503, "The stream's server is out of memory or read-only"),
     "stream_unavailable": Kind(503, "The stream's server is not available"),
     "too_many_rows": Kind(413, "The batch has too many readings"),
@@ -46,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "unknown_letter": Kind(404, "There is no such dead letter"),
     "unsupported_encoding": Kind(415, "The content encoding is not supported"),
     "unsupported_media_type": Kind(415, "The media type is not supported"),
+    "wrong_key": Kind(401, "The API key is not valid"),
 }
 """Every code that a client can meet."""
 

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from services import __version__
 from services.platform import errors
+from services.platform.auth import Scope, guard
 from services.platform.errors import Problem
 from services.platform.health import Health, health_routes
 from services.platform.postgres import wait_for_schema
@@ -62,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     asked = questions(store, settings.query.max_limit, ready)
     app.add_middleware(Asked, paths={route.path for route in asked.routes if isinstance(route, APIRoute)})
+    guard(app, settings.auth, Scope.QUERY)
     errors.install(app)
     app.include_router(asked)
     app.include_router(health_routes(health))

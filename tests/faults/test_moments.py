@@ -16,7 +16,6 @@ from tests.support.late import connected
 from tests.support.proxy import proxied
 from tests.support.readings import rows_in
 
-
 pytestmark = pytest.mark.long
 
 

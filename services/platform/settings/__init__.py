@@ -6,6 +6,8 @@ the prefix are refused, so that a misspelt setting never passes unseen.
 
 from .describe import describe, markdown
 from .sections import (
+    AuthSettings,
+    ClientSettings,
     DatabaseSettings,
     IngestSettings,
     LocalSettings,
@@ -19,6 +21,8 @@ from .sections import (
 from .tree import Settings, SettingsError, load
 
 __all__ = [
+    "AuthSettings",
+    "ClientSettings",
     "DatabaseSettings",
     "IngestSettings",
     "LocalSettings",

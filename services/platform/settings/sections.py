@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
 
 __all__ = [
+    "AuthSettings",
+    "ClientSettings",
     "DatabaseSettings",
     "IngestSettings",
     "LocalSettings",
@@ -65,6 +67,20 @@ class DatabaseSettings(Section):
     )
     connect_timeout: PositiveFloat = setting(5.0, "How long connecting may take.", "s")
     pool_size: PositiveInt = setting(8, "Most connections a process holds.", "connections")
+
+
+class AuthSettings(Section):
+    """Who may do what."""
+
+    keys_file: Path | None = setting(
+        None, "YAML file of callers and their hashed keys; where it is not set, whoever reaches a port may use it."
+    )
+
+
+class ClientSettings(Section):
+    """What the commands that talk to a running Millrace send."""
+
+    key: SecretStr | None = setting(None, "API key of `millrace send`, `demo` and `dead-letters`.")
 
 
 class IngestSettings(Section):

@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .sections import (
+    AuthSettings,
+    ClientSettings,
     DatabaseSettings,
     IngestSettings,
     LocalSettings,
@@ -43,6 +45,8 @@ class Settings(BaseSettings):
     )
     redis: RedisSettings = RedisSettings()
     database: DatabaseSettings = DatabaseSettings()
+    auth: AuthSettings = AuthSettings()
+    client: ClientSettings = ClientSettings()
     ingest: IngestSettings = IngestSettings()
     worker: WorkerSettings = WorkerSettings()
     query: QuerySettings = QuerySettings()
