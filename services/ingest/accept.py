@@ -23,6 +23,7 @@ from services.platform.telemetry import carried, current_traceparent, tracer
 from .admission import Admission
 from .body import read_body
 from .decoders import Fault, Limits, decode_json
+from .load import Held, Load
 from .rates import Rates
 from .requests import Ack, Asked, asked
 from .store import Receipt, Receipts, ReceiptsUnavailableError
@@ -42,6 +43,7 @@ class Acceptance:
     settings: IngestSettings
     admission: Admission
     rates: Rates
+    load: Load
     writer: StreamWriter
     receipts: Receipts
 
@@ -56,7 +58,8 @@ class Acceptance:
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         with tracer.start_as_current_span("ingest", carried(traceparent)) as span:
             try:
-                response = await self._take(caller, query, headers, receive)
+                with self.load.request() as held:
+                    response = await self._take(caller, query, headers, receive, held)
             except Problem as problem:
                 metrics.refused_requests.add(1, {"code": problem.code})
                 span.set_attribute("millrace.code", problem.code)
@@ -64,11 +67,13 @@ class Acceptance:
             metrics.request_seconds.record(time.perf_counter() - began, {"status": response.status_code})
             return response
 
-    async def _take(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
+    async def _take(
+        self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes], receive: Receive, held: Held
+    ) -> Response:
         wanted = asked(query, headers)
         self.rates.check(caller)
         self.admission.check()
-        body = await read_body(headers, receive, self.settings)
+        body = await read_body(headers, receive, self.settings, held)
         columns, faults = decode_json(body, Limits.now(self.settings), partial=wanted.partial)
         self.rates.count_rows(caller, len(columns))
         if faults:
@@ -89,6 +94,7 @@ class Acceptance:
         if wish.digest is not None:
             # Another body of this key may have been stored and settled between the look above and the write.
             await self._known(accepted.batch_id, wish.digest)
+        held.release()
         metrics.rows_accepted.add(len(columns))
         log.debug("accepted", action="accept", batch_id=str(accepted.batch_id), rows=len(columns))
         status = await self._settled(wanted, accepted)

@@ -16,6 +16,7 @@ from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, 
 
 from .body import read_body
 from .decoders import Limits, decode_json
+from .load import Load
 from .replay import Left, Replay, unknown_letter
 from .routes import READINGS_BODY
 from .writer import as_problem
@@ -93,7 +94,7 @@ class Deleted(BaseModel):
     through: str
 
 
-def admin_app(letters: DeadLetters, replay: Replay, settings: IngestSettings) -> FastAPI:
+def admin_app(letters: DeadLetters, replay: Replay, load: Load, settings: IngestSettings) -> FastAPI:
     """Return the app of the administrative port."""
     app = FastAPI(title="Millrace administration", version=__version__, description="Dead letters.")
     errors.install(app)
@@ -104,7 +105,7 @@ def admin_app(letters: DeadLetters, replay: Replay, settings: IngestSettings) ->
     for kind in STREAM_ERRORS:
         app.add_exception_handler(kind, on_stream)
     app.include_router(_reading(letters))
-    app.include_router(_changing(letters, replay, settings))
+    app.include_router(_changing(letters, replay, load, settings))
     return app
 
 
@@ -145,9 +146,9 @@ def _reading(letters: DeadLetters) -> APIRouter:
     return router
 
 
-def _changing(letters: DeadLetters, replay: Replay, settings: IngestSettings) -> APIRouter:
+def _changing(letters: DeadLetters, replay: Replay, load: Load, settings: IngestSettings) -> APIRouter:
     router = APIRouter(tags=["dead letters"])
-    refusals = ("letter_expired", "key_reused", "backlog_full", "stream_full", *_AWAY)
+    refusals = ("letter_expired", "key_reused", "backlog_full", "overloaded", "stream_full", *_AWAY)
 
     @router.post("/replay", responses=problem_responses("backlog_full", "stream_full", *_AWAY))
     async def replay_many(meant: Annotated[MeantToReplay, Query()]) -> ReplayedMany:
@@ -168,9 +169,10 @@ def _changing(letters: DeadLetters, replay: Replay, settings: IngestSettings) ->
 
         Repeating it is harmless: a letter leaves once, and the ledger stores its batch once.
         """
-        body = await read_body(dict(request.headers.raw), request.receive, settings)
-        mended = decode_json(body, Limits.now(settings), partial=False)[0] if body else None
-        return ReplayedOne(batch_id=await replay.one(letter_id, mended, even_expired=even_expired))
+        with load.request() as held:
+            body = await read_body(dict(request.headers.raw), request.receive, settings, held)
+            mended = decode_json(body, Limits.now(settings), partial=False)[0] if body else None
+            return ReplayedOne(batch_id=await replay.one(letter_id, mended, even_expired=even_expired))
 
     @router.delete("/dead-letters/{letter_id}", status_code=204, responses=problem_responses("unknown_letter", *_AWAY))
     async def delete_one(letter_id: LetterId) -> None:

@@ -30,6 +30,8 @@ _RECHECK = 30.0
 _MEMORY_SHARE = 0.8
 """Share of the server's memory limit past which nothing more is taken in, whoever filled it."""
 _SMOOTHING = 0.3
+_ROOM = 0.1
+"""Share of a full backlog that should have drained before somebody comes again."""
 
 
 class Admission:
@@ -93,10 +95,10 @@ class Admission:
         self._measure(backlog)
         self._health.has("stream")
         if limit and used > _MEMORY_SHARE * limit:
-            wait = retry_after(used - _MEMORY_SHARE * limit, self._drain)
-            self._refuse("backlog_full", "the stream's server is nearly out of memory", wait)
+            share = (used - _MEMORY_SHARE * limit) / max(1, backlog.bytes)
+            self._refuse("backlog_full", "the stream's server is nearly out of memory", self._wait(backlog, share))
         elif full := self._passed(backlog):
-            self._refuse("backlog_full", full, retry_after(backlog.bytes / 10, self._drain))
+            self._refuse("backlog_full", full, self._wait(backlog, _ROOM))
         else:
             self._refusal = None
 
@@ -120,16 +122,22 @@ class Admission:
             return f"the backlog holds {backlog.bytes} bytes, the limit is {limits.backlog_bytes}"
         if backlog.entries >= limits.backlog_entries:
             return f"the backlog holds {backlog.entries} entries, the limit is {limits.backlog_entries}"
+        if backlog.rows >= limits.backlog_rows:
+            return f"the backlog holds {backlog.rows} rows, the limit is {limits.backlog_rows}"
         if backlog.age >= limits.backlog_age:
             return f"the oldest entry waits for {backlog.age:.0f} s, the limit is {limits.backlog_age:.0f} s"
         return None
 
+    def _wait(self, backlog: Backlog, share: float) -> float:
+        """Return after how many seconds a share of the backlog has drained."""
+        return retry_after(min(1.0, share) * backlog.rows, self._drain)
+
     def _measure(self, backlog: Backlog) -> None:
-        """Follow the drain rate (bytes/s) while nothing is let in; the last one known stands for the next time."""
+        """Follow the drain rate in rows/s, by the rows that were ever settled."""
         now = time.monotonic()
-        if self._last is not None and self._refusal is not None:
+        if self._last is not None:
             then, before = self._last
-            rate = max(0.0, (before.bytes - backlog.bytes) / max(now - then, 0.01))
+            rate = max(0.0, (backlog.settled - before.settled) / max(now - then, 0.01))
             self._drain += _SMOOTHING * (rate - self._drain)
         self._last = (now, backlog)
 
@@ -138,7 +146,7 @@ class Admission:
 
 
 def retry_after(excess: float, drain: float) -> float:
-    """Return after how many seconds (1 to 60) `excess` bytes are gone at `drain` bytes/s, spread by a fifth.
+    """Return after how many seconds (1 to 60) `excess` rows are gone at `drain` rows/s, spread by a fifth.
 
     Where nothing drains it is 10 s: clients should look again, and not all at once.
     """

@@ -18,6 +18,7 @@ from services.platform.tasks import end, vital
 from .accept import Acceptance
 from .admin import admin_app
 from .admission import Admission
+from .load import Load
 from .rates import Rates
 from .replay import Replay
 from .routes import batches, include_ingest
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     admission = Admission(stream, letters, settings.redis, settings.ingest, health)
     writer = StreamWriter(listener, settings.ingest.entry_rows, settings.redis.timeout)
     receipts = Receipts(settings.database)
+    load = Load(settings.ingest)
     tasks: list[asyncio.Task[None]] = []
 
     async def lane() -> None:
@@ -74,9 +76,9 @@ def create_app(settings: Settings) -> FastAPI:
         description="Takes readings over HTTP and keeps them safe until they are in the database exactly once.",
         lifespan=lifespan,
     )
-    app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), writer, receipts)
+    app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), load, writer, receipts)
     replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
-    app.state.admin = admin_app(letters, replay, settings.ingest)
+    app.state.admin = admin_app(letters, replay, load, settings.ingest)
     guard(app, settings.auth, Scope.INGEST)
     guard(app.state.admin, settings.auth, Scope.ADMIN)
     errors.install(app)

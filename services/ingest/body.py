@@ -12,6 +12,8 @@ from starlette.types import Receive
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
 
+from .load import Held
+
 __all__ = ["ENCODINGS", "read_body"]
 
 ENCODINGS = ("gzip", "zstd")
@@ -22,11 +24,11 @@ _ZSTD_WINDOW = 8 * 1024 * 1024
 _GZIP_MEMBERS = 64
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: IngestSettings) -> bytes:
-    """Return the decoded body.
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: IngestSettings, held: Held) -> bytes:
+    """Return the decoded body; `held` counts it while it arrives.
 
     Raises:
-        Problem: `body_too_large`, `body_timeout`, `unsupported_encoding` or `malformed_body`.
+        Problem: `body_too_large`, `body_timeout`, `overloaded`, `unsupported_encoding` or `malformed_body`.
         ClientDisconnect: the client went away.
     """
     encoding = headers.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
@@ -38,18 +40,22 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: 
         raise _too_large(settings.max_body_bytes, "as sent")
     try:
         async with asyncio.timeout(settings.body_timeout):
-            body = await _receive_all(receive, settings.max_body_bytes)
+            body = await _receive_all(receive, settings.max_body_bytes, held)
     except TimeoutError:
         detail = f"the body did not arrive within {settings.body_timeout:g} s; send smaller batches"
         raise Problem("body_timeout", detail, {"Connection": "close"}) from None
     if encoding not in ENCODINGS:
         return body
     if len(body) > _OFF_LOOP:
+        # What comes out is not known before, so the most that it may be is held meanwhile.
+        held.take(settings.max_decoded_bytes)
         return await asyncio.to_thread(_decompress, encoding, body, settings.max_decoded_bytes)
-    return _decompress(encoding, body, settings.max_decoded_bytes)
+    decoded = _decompress(encoding, body, settings.max_decoded_bytes)
+    held.take(len(decoded))
+    return decoded
 
 
-async def _receive_all(receive: Receive, limit: int) -> bytes:
+async def _receive_all(receive: Receive, limit: int, held: Held) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -60,6 +66,7 @@ async def _receive_all(receive: Receive, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise _too_large(limit, "as sent")
+        held.take(len(chunk))
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks) if len(chunks) > 1 else chunk

@@ -19,4 +19,4 @@ def run(settings: Settings) -> None:
     app = create_app(settings)
     public = Port(app, ingest.host, ingest.port, "MILLRACE_INGEST_PORT")
     admin = Port(app.state.admin, ingest.admin_host, ingest.admin_port, "MILLRACE_INGEST_ADMIN_PORT")
-    serve([public, admin], grace)
+    serve([public, admin], grace, settings.http.header_timeout)

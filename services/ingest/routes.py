@@ -93,6 +93,7 @@ def include_ingest(app: FastAPI) -> None:
                 "invalid_readings",
                 "key_reused",
                 "malformed_body",
+                "overloaded",
                 "rate_limited",
                 "stream_full",
                 "stream_unavailable",

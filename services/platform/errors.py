@@ -40,6 +40,7 @@ KINDS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "The path does not take this method"),
     "no_key": Kind(401, "An API key is needed"),
     "not_found": Kind(404, "There is nothing at this path"),
+    "overloaded": Kind(503, "More requests are under way than the service may hold"),
     "query_timeout": Kind(503, "The question took too long"),
     "rate_limited": Kind(429, "The caller sends more than it may"),
     "stream_full": Kind(503, "The stream's server is out of memory or read-only"),

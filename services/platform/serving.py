@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import uvicorn
 import uvloop
@@ -15,6 +16,7 @@ from services import __version__
 
 from . import errors
 from .health import Health, health_routes
+from .protocol import HEADER_TIMEOUT, PatientProtocol, raise_file_limit
 
 __all__ = ["Port", "StartError", "health_app", "serve", "serving", "stop_signal"]
 
@@ -41,26 +43,31 @@ def health_app(title: str, health: Health) -> FastAPI:
     return app
 
 
-def serve(ports: Sequence[Port], grace: float) -> None:
+def serve(ports: Sequence[Port], grace: float, header_timeout: float) -> None:
     """Serve each port's app until SIGTERM or SIGINT, then finish what is under way within `grace` seconds.
 
-    The first one's life frames those of the others.
+    The first one's life frames those of the others. Headers must arrive within `header_timeout` seconds.
 
     Raises:
         StartError: a port is taken.
     """
-    uvloop.run(_serve(ports, grace))
+    uvloop.run(_serve(ports, grace, header_timeout))
 
 
-async def _serve(ports: Sequence[Port], grace: float) -> None:
+async def _serve(ports: Sequence[Port], grace: float, header_timeout: float) -> None:
+    raise_file_limit()
     async with contextlib.AsyncExitStack() as stack:
         for port in ports:
-            await stack.enter_async_context(serving(port.app, port.host, port.port, port.setting, grace))
+            await stack.enter_async_context(
+                serving(port.app, port.host, port.port, port.setting, grace, header_timeout=header_timeout)
+            )
         await stop_signal().wait()
 
 
 @contextlib.asynccontextmanager
-async def serving(app: FastAPI, host: str, port: int, setting: str, grace: float = 1.0) -> AsyncIterator[None]:
+async def serving(
+    app: FastAPI, host: str, port: int, setting: str, grace: float = 1.0, *, header_timeout: float = HEADER_TIMEOUT
+) -> AsyncIterator[None]:
     """Serve `app` inside the block, beside the caller's own work; behind it, what is under way has `grace` seconds.
 
     Signals are the caller's: uvicorn would end the process by them before its telemetry is flushed.
@@ -68,7 +75,7 @@ async def serving(app: FastAPI, host: str, port: int, setting: str, grace: float
     Raises:
         StartError: the port is taken; `setting` names the variable that chooses it.
     """
-    server = uvicorn.Server(_config(app, grace))
+    server = uvicorn.Server(_config(app, grace, header_timeout))
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     with _bound(host, port, setting) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -92,11 +99,11 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
-def _config(app: FastAPI, grace: float) -> uvicorn.Config:
+def _config(app: FastAPI, grace: float, header_timeout: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=partial(PatientProtocol, header_timeout=header_timeout),  # type: ignore[arg-type]
         ws="none",
         log_config=None,
         access_log=False,

@@ -16,4 +16,4 @@ def run(settings: Settings) -> None:
     """
     query = settings.query
     port = Port(create_app(settings), query.host, query.port, "MILLRACE_QUERY_PORT")
-    serve([port], query.statement_timeout)
+    serve([port], query.statement_timeout, settings.http.header_timeout)

@@ -11,6 +11,7 @@ __all__ = [
     "AuthSettings",
     "ClientSettings",
     "DatabaseSettings",
+    "HttpSettings",
     "IngestSettings",
     "LocalSettings",
     "LogSettings",
@@ -77,6 +78,14 @@ class AuthSettings(Section):
     )
 
 
+class HttpSettings(Section):
+    """What every HTTP port asks of connections."""
+
+    header_timeout: PositiveFloat = setting(
+        10.0, "How long a connection may be open before a request's headers have arrived; then it is closed.", "s"
+    )
+
+
 class ClientSettings(Section):
     """What the commands that talk to a running Millrace send."""
 
@@ -96,6 +105,13 @@ class IngestSettings(Section):
     max_decoded_bytes: PositiveInt = setting(32 * MIB, "Largest body after decompression.", "bytes")
     max_rows: PositiveInt = setting(50_000, "Most readings in a batch.", "rows", le=1_000_000)
     body_timeout: PositiveFloat = setting(10.0, "How long a body may take to arrive.", "s")
+    max_requests: PositiveInt = setting(4096, "Most requests under way at once; more are answered 503.", "requests")
+    max_bytes_under_way: PositiveInt = setting(
+        256 * MIB,
+        "Most bytes of bodies, as sent and after decompression, that requests under way hold; more are answered 503. "
+        "The process needs about twice that beside its own 150 MiB.",
+        "bytes",
+    )
     max_past: PositiveFloat = setting(
         10 * 365.25, "Oldest timestamp taken, before now. A wild one would make a chunk of its own.", "days"
     )
@@ -110,6 +126,7 @@ class IngestSettings(Section):
         512 * MIB, "Backlog at which ingest answers 429. Keep it well below the server's maxmemory.", "bytes"
     )
     backlog_entries: PositiveInt = setting(1_000_000, "Backlog at which ingest answers 429.", "entries")
+    backlog_rows: PositiveInt = setting(100_000_000, "Backlog at which ingest answers 429.", "rows")
     backlog_age: PositiveFloat = setting(
         86_400.0,
         "Age of the oldest entry at which ingest answers 429; must stay below the ledger's horizon.",

@@ -11,6 +11,7 @@ from .sections import (
     AuthSettings,
     ClientSettings,
     DatabaseSettings,
+    HttpSettings,
     IngestSettings,
     LocalSettings,
     LogSettings,
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()
     client: ClientSettings = ClientSettings()
+    http: HttpSettings = HttpSettings()
     ingest: IngestSettings = IngestSettings()
     worker: WorkerSettings = WorkerSettings()
     query: QuerySettings = QuerySettings()
