@@ -19,6 +19,7 @@ from services.platform.stream import (
     Stream,
     durability,
     settings_problem,
+    waitaof_holds,
 )
 
 __all__ = ["Admission", "retry_after"]
@@ -26,7 +27,7 @@ __all__ = ["Admission", "retry_after"]
 log = structlog.get_logger(__name__)
 
 _INTERVAL = 0.5
-_RECHECK = 30.0
+_RECHECK = 5.0
 _MEMORY_SHARE = 0.8
 """Share of the server's memory limit past which nothing more is taken in, whoever filled it."""
 _SMOOTHING = 0.3
@@ -35,7 +36,11 @@ _ROOM = 0.1
 
 
 class Admission:
-    """Watches the stream's server, and refuses requests while it must not be given more."""
+    """Watches the stream's server, and refuses requests while it must not be given more.
+
+    Attributes:
+        proof: how the server proves a write; looked at every few seconds, for it may be set otherwise while it runs.
+    """
 
     def __init__(
         self, stream: Stream, letters: DeadLetters, redis: RedisSettings, limits: IngestSettings, health: Health
@@ -49,7 +54,8 @@ class Admission:
         self._checked_at = -math.inf
         self._drain = 0.0
         self._last: tuple[float, Backlog] | None = None
-        self._durability = Durability.NONE
+        self.proof = Durability.NONE
+        self._believed: dict[str, bool] = {}
         self._judged = asyncio.Event()
         self._dead: int | None = None
         observe_backlog(lambda: self._last[1] if self._last else None)
@@ -64,10 +70,10 @@ class Admission:
         if self._refusal is not None:
             raise self._refusal
 
-    async def durability(self) -> Durability:
+    async def first_proof(self) -> Durability:
         """Return how the server proves a write, as soon as it has been asked."""
         await self._judged.wait()
-        return self._durability
+        return self.proof
 
     async def run(self) -> None:
         """Look at the server twice a second, for ever."""
@@ -107,14 +113,27 @@ class Admission:
         if problem is not None:
             return problem
         found = await durability(self._stream.client)
+        why = "it can neither fsync each write nor be asked by WAITAOF"
+        if found is Durability.WAITAOF and not await self._keeps_its_word():
+            found, why = Durability.NONE, "its WAITAOF answers before the disk does, a fault of this version"
         if found is Durability.NONE and not self._redis.allow_weak_durability:
             return (
-                "it can neither fsync each write nor be asked by WAITAOF; set appendonly yes, or accept "
-                "that a power cut may lose readings by MILLRACE_REDIS_ALLOW_WEAK_DURABILITY=true"
+                f"{why}; set appendonly yes and appendfsync always, or accept that a power cut may lose "
+                "readings by MILLRACE_REDIS_ALLOW_WEAK_DURABILITY=true"
             )
-        self._durability = found
+        if self._judged.is_set() and found is not self.proof:
+            log.warning("the server proves writes in another way now", action="check_server", how=found.value)
+        self.proof = found
         self._judged.set()
         return None
+
+    async def _keeps_its_word(self) -> bool:
+        """Tell whether WAITAOF can be believed; each server process is tried once."""
+        run_id = str((await self._stream.client.info("server"))["run_id"])
+        if run_id not in self._believed:
+            self._refuse("stream_unavailable", "the stream's server is being asked how it proves a write", 3)
+            self._believed = {run_id: await waitaof_holds(self._stream.client)}
+        return self._believed[run_id]
 
     def _passed(self, backlog: Backlog) -> str | None:
         limits = self._limits

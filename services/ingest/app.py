@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     health = Health("stream")
     letters = DeadLetters(stream.client, names)
     admission = Admission(stream, letters, settings.redis, settings.ingest, health)
-    writer = StreamWriter(listener, settings.ingest.entry_rows, settings.redis.timeout)
+    writer = StreamWriter(listener, lambda: admission.proof, settings.ingest.entry_rows, settings.redis.timeout)
     receipts = Receipts(settings.database)
     load = Load(settings.ingest)
     tasks: list[asyncio.Task[None]] = []
@@ -54,8 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     async def lanes() -> None:
         """Start the writers that the server's durability calls for, as soon as it is known."""
-        writer.durability = await admission.durability()
-        count = _DISK_LANES if writer.durability is Durability.WAITAOF else 1
+        count = _DISK_LANES if await admission.first_proof() is Durability.WAITAOF else 1
         tasks.extend(vital(lane()) for _ in range(count))
 
     @contextlib.asynccontextmanager

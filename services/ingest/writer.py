@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -55,13 +56,16 @@ class Wish:
 class StreamWriter:
     """Writes wishes to the stream, one entry at a time; what arrives meanwhile shares the next entry."""
 
-    def __init__(self, listener: Listener, entry_rows: int, disk_timeout: float) -> None:
+    def __init__(
+        self, listener: Listener, proof: Callable[[], Durability], entry_rows: int, disk_timeout: float
+    ) -> None:
+        """`proof` tells how the server proves a write now; it may change while the server runs."""
         self._listener = listener
+        self._proof = proof
         self._entry_rows = entry_rows
         self._disk_timeout = disk_timeout
         self._waiting: deque[Wish] = deque()
         self._arrived = asyncio.Event()
-        self.durability = Durability.REPLY
 
     async def put(self, wish: Wish) -> Accepted:
         """Return when the batch is in the stream, and for a durable one, on disk.
@@ -93,7 +97,7 @@ class StreamWriter:
             if wish.done.cancelled():
                 continue
             full = bool(taken) and rows + len(wish.columns) > self._entry_rows
-            apart = self.durability is Durability.WAITAOF and taken and taken[0].durable != wish.durable
+            apart = self._proof() is Durability.WAITAOF and taken and taken[0].durable != wish.durable
             if full or apart or wish.batch_id in keys:
                 left.append(wish)
                 if full:
@@ -116,7 +120,7 @@ class StreamWriter:
                 wishes = [wish for wish in wishes if not wish.done.done()]
             else:
                 return
-            if wishes[0].durable and self.durability is Durability.WAITAOF:
+            if any(wish.durable for wish in wishes) and self._proof() is Durability.WAITAOF:
                 await self._reach_disk(stream)
         except asyncio.CancelledError:
             self._fail(wishes, Problem("stream_unavailable", "the service is stopping", {"Retry-After": "1"}))

@@ -28,6 +28,7 @@ __all__ = [
     "rows_rejected",
     "rows_returned",
     "rows_written",
+    "stream_losses",
     "worker_retries",
 ]
 
@@ -52,6 +53,9 @@ dead_letters_removed = _meter.create_counter(
     "millrace_dead_letters_removed", "1", "Dead letters replayed, deleted or expired, by how."
 )
 late_ranges_noted = _meter.create_counter("millrace_late_ranges_noted", "1", "Ranges noted for repair.")
+stream_losses = _meter.create_counter(
+    "millrace_stream_losses", "1", "What somebody took away from the stream, by what: group, entry, consumer."
+)
 worker_retries = _meter.create_counter("millrace_worker_retries", "1", "Attempts that failed, by what failed.")
 commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: ledger, COPY, commit.")
 entry_age_seconds = _histogram("millrace_worker_entry_age_seconds", "From acceptance to commit, oldest of a write.")

@@ -26,8 +26,12 @@ async def keep_house(stream: Stream, store: Store, letters: DeadLetters, setting
     while True:
         await asyncio.sleep(settings.janitor_interval)
         try:
-            for name in await stream.remove_idle_consumers(settings.consumer_idle):
+            removed, again = await stream.keep_group(settings.consumer_idle)
+            for name in removed:
                 log.info("removed a consumer", action="remove_consumer", consumer=name)
+            if again:
+                metrics.stream_losses.add(1, {"what": "consumer"})
+                log.error("entries were held by nobody; they are delivered again", action="rewind")
             if settings.dead_letter_retention:
                 await _expire(letters, settings.dead_letter_retention)
             while pruned := await store.prune(settings.ledger_horizon + _MARGIN):

@@ -53,6 +53,7 @@ class Loop:
         self._health = health
         self._stop = stop
         self._held: set[bytes] = set()
+        self._had_group = False
         self._count = 1
         self._reclaim_at = 0.0
 
@@ -81,6 +82,9 @@ class Loop:
         """Work on one sound connection: own pending entries first, then what is new, reading while writing."""
         if await self._stream.ensure_group():
             log.warning("made the stream and its group", action="ensure_group", stream=self._stream.names.stream)
+            if self._had_group:
+                metrics.stream_losses.add(1, {"what": "group"})
+        self._had_group = True
         self._health.has("stream")
         await self._own_pending()
         reading = asyncio.create_task(self._read())
@@ -146,6 +150,7 @@ class Loop:
         """Decode an entry; a damaged one becomes a dead letter, a newer one stays pending."""
         if delivery.fields is None:
             log.error("a pending entry was deleted by somebody", action="read", entry_id=delivery.entry_id.decode())
+            metrics.stream_losses.add(1, {"what": "entry"})
             await self._stream.settle(Settlement(entries=[(delivery, [])]))
             return None
         try:

@@ -90,6 +90,10 @@ class Store:
                 log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
                 async with asyncio.timeout(patience):
                     await self._transaction(work, careful=True)
+        except asyncpg.ReadOnlySQLTransactionError:
+            # After a failover these connections may lead to what is a standby now.
+            self.close()
+            raise
         except TimeoutError:
             # A server that went silent may never answer the pool's own farewell either.
             self.close()

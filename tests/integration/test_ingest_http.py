@@ -1,6 +1,6 @@
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 import httpx
@@ -8,9 +8,10 @@ import pytest
 import zstandard
 from redis.asyncio import Redis
 
+from services.ingest import admission
 from services.ingest.app import create_app
 from services.platform.settings import Settings
-from services.platform.stream import Stream
+from services.platform.stream import Stream, waitaof_holds
 from tests.support import eventually
 from tests.support.ingest import BODY, JSON, READING, assert_problem, entries
 
@@ -173,7 +174,13 @@ async def test_a_server_that_may_evict_the_stream_is_refused(settings: Settings,
     assert (await client.post("/ingest", json=[READING])).status_code == 200
 
 
-async def test_durable_asks_a_server_that_fsyncs_each_second(settings: Settings, stream: Stream) -> None:
+async def test_durable_asks_a_server_that_fsyncs_each_second(
+    settings: Settings, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def holds(_: Redis) -> bool:
+        return True
+
+    monkeypatch.setattr(admission, "waitaof_holds", holds)  # the Valkey of the tests does not, as shown below
     await stream.client.config_set("appendfsync", "everysec")
     try:
         app = create_app(settings)
@@ -186,5 +193,39 @@ async def test_durable_asks_a_server_that_fsyncs_each_second(settings: Settings,
             await eventually(taken)
             calls = await stream.client.info("commandstats")
             assert calls["cmdstat_waitaof"]["calls"] >= 2
+    finally:
+        await stream.client.config_set("appendfsync", "always")
+
+
+async def test_a_server_whose_waitaof_answers_before_the_disk_is_refused_while_it_runs(
+    settings: Settings, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if await _in_everysec(stream, waitaof_holds):
+        pytest.skip("this server's WAITAOF waits for the disk")
+    monkeypatch.setattr(admission, "_RECHECK", 0.0)
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://i") as new:
+
+        async def status(wanted: int) -> bool:
+            return (await new.post("/ingest", json=[READING])).status_code == wanted
+
+        async def refused(_: Redis) -> bool:
+            await eventually(lambda: status(503))
+
+            async def told() -> bool:
+                return "before the disk" in str((await new.get("/readyz")).json())
+
+            return await eventually(told)
+
+        await eventually(lambda: status(200))
+        assert await _in_everysec(stream, refused)
+        await eventually(lambda: status(200))
+
+
+async def _in_everysec(stream: Stream, ask: Callable[[Redis], Awaitable[bool]]) -> bool:
+    await stream.client.config_set("appendfsync", "everysec")
+    try:
+        return await ask(stream.client)
     finally:
         await stream.client.config_set("appendfsync", "always")

@@ -1,6 +1,6 @@
 """The one gateway to the stream: whatever moves an entry moves its counts in the same script."""
 
-from .connection import STREAM_ERRORS, Durability, durability, is_full, redis_client, settings_problem
+from .connection import STREAM_ERRORS, Durability, durability, is_full, redis_client, settings_problem, waitaof_holds
 from .dead import FIRST, DeadLetters, Letter, LetterGoneError, Search
 from .gateway import Backlog, DeadLetter, Delivery, GroupMissingError, Settlement, Stream
 from .news import Listener, News, Outcome
@@ -26,4 +26,5 @@ __all__ = [
     "is_full",
     "redis_client",
     "settings_problem",
+    "waitaof_holds",
 ]

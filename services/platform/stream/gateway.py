@@ -191,10 +191,15 @@ class Stream:
         found: Any = await self.client.hget(self.names.queued, ledger_id.bytes)
         return None if found is None else bytes(found)
 
-    async def remove_idle_consumers(self, idle: float) -> list[str]:
-        """Remove consumers that hold nothing and were idle for `idle` seconds; return their names."""
-        removed = await self._group(self._janitor([self.names.stream], [GROUP, int(idle * 1000)]))
-        return [name.decode() for name in removed]
+    async def keep_group(self, idle: float) -> tuple[list[str], bool]:
+        """Remove consumers that hold nothing and were idle for `idle` seconds, and find entries that nobody holds.
+
+        Returns:
+            The removed names; whether the group starts over, because entries had been delivered to a consumer that
+            somebody removed.
+        """
+        removed, again = await self._group(self._janitor([self.names.stream], [GROUP, int(idle * 1000)]))
+        return [name.decode() for name in removed], bool(again)
 
     async def _group(self, command: Any) -> Any:
         try:
