@@ -55,7 +55,9 @@ class Receipts:
         if self._pool is None or time.monotonic() < self._down_until:
             raise ReceiptsUnavailableError("the database was away a moment ago")
         try:
-            rows = await self._pool.fetch(_QUERY, list({batch_id, group_of(batch_id)}), timeout=_TIMEOUT)
+            # The pool's own `fetch` would wait for ever to give back a connection to a server that fell silent.
+            async with self._pool.acquire(timeout=_TIMEOUT) as connection:
+                rows = await connection.fetch(_QUERY, list({batch_id, group_of(batch_id)}), timeout=_TIMEOUT)
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
             self._down_until = time.monotonic() + _PAUSE
             raise ReceiptsUnavailableError(f"{type(error).__name__}: {error}") from error

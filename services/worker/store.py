@@ -73,6 +73,8 @@ class Store:
         self._compresses = capability.compresses_on_copy
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        # Giving a connection back waits as long for a server that does not answer.
+        self._farewell = 2 * database.connect_timeout
 
     async def write(self, work: Work) -> None:
         """Write what is new in `work` and give every part its verdict. Repeating it is harmless.
@@ -101,7 +103,7 @@ class Store:
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
-        async with (await self._connected()).acquire() as connection:
+        async with (await self._connected()).acquire(timeout=self._farewell) as connection:
             status = await connection.execute(_PRUNE, dt.timedelta(hours=horizon))
         return int(status.split()[-1])
 
@@ -112,7 +114,7 @@ class Store:
             self._pool = None
 
     async def _transaction(self, work: Work, *, careful: bool) -> None:
-        async with (await self._connected()).acquire() as connection:
+        async with (await self._connected()).acquire(timeout=self._farewell) as connection:
             for part in work.parts:
                 part.verdict = None
             async with connection.transaction():
@@ -242,7 +244,7 @@ class Store:
                     self._database,
                     size=2,
                     statement_timeout=limit,
-                    lock_timeout=limit,
+                    lock_timeout=limit // 2,  # sooner than the statement's, so that the lock is told as the reason
                     idle_in_transaction_session_timeout=limit,
                     synchronous_commit="on",
                 )

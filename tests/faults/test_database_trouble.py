@@ -127,21 +127,44 @@ async def test_row_21_a_stream_behind_a_silent_network_is_answered_503_in_time_a
     async with proxied(there.hostname or "", there.port or 6379) as proxy:
         through = SecretStr(url.replace(f":{there.port}/", f":{proxy.port}/"))
         far = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": through, "timeout": 1.0})})
-        async with service("ingest", far) as process, service("worker", worker(settings, "w")):
-            async with httpx.AsyncClient(base_url=process.url, timeout=20) as client:
+        process = service("ingest", far)
+        async with (
+            process,
+            service("worker", worker(settings, "w")),
+            httpx.AsyncClient(base_url=process.url, timeout=20) as client,
+        ):
 
-                async def status() -> int:
-                    headers = {"Idempotency-Key": "order-1"}
-                    return (await client.post("/ingest", json=[READING], headers=headers)).status_code
+            async def status() -> int:
+                headers = {"Idempotency-Key": "order-1"}
+                return (await client.post("/ingest", json=[READING], headers=headers)).status_code
 
-                proxy.open.clear()
-                assert await status() == 503
-                assert not await process.is_ready()
-                proxy.open.set()
+            proxy.open.clear()
+            assert await status() == 503
 
-                async def taken() -> bool:
-                    return await status() == 200
+            async def unready() -> bool:
+                return not await process.is_ready()
 
-                await eventually(taken, 30)
+            await eventually(unready)
+            proxy.open.set()
+
+            async def taken() -> bool:
+                return await status() == 200
+
+            await eventually(taken, 30)
         await drained(settings)
     assert len(await rows_in(settings.database)) == 1
+
+
+async def test_row_20_a_ledger_behind_a_silent_network_holds_up_no_request(settings: Settings, service: Make) -> None:
+    url = settings.database.reader_url.get_secret_value()
+    there = urlsplit(url)
+    async with proxied(there.hostname or "", there.port or 5432) as proxy:
+        through = SecretStr(url.replace(f":{there.port}/", f":{proxy.port}/"))
+        far = settings.model_copy(update={"database": settings.database.model_copy(update={"reader_url": through})})
+        process = service("ingest", far)
+        async with process, httpx.AsyncClient(base_url=process.url, timeout=20) as client:
+            for key in ("before", "while", "while", "while"):
+                answer = await client.post("/ingest", json=[READING], headers={"Idempotency-Key": key})
+                assert answer.status_code == 200
+                proxy.open.clear()
+            assert (await client.get(f"/batches/{answer.json()['batch_id']}")).status_code == 503
