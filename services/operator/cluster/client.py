@@ -3,7 +3,7 @@
 import httpx2
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config.kubeconfig import PROXY_CONF
-from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.exceptions import ConfigError
 
 __all__ = ["API_ERRORS", "connect", "missing"]
 
@@ -25,4 +25,4 @@ def connect(namespace: str | None) -> AsyncClient:
 
 def missing(error: Exception) -> bool:
     """Tell whether the API server says that there is no such object, or no such kind."""
-    return isinstance(error, ApiError) and error.response.status_code == 404
+    return isinstance(error, httpx2.HTTPStatusError) and error.response.status_code == 404
