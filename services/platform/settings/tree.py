@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .sections import (
@@ -78,8 +79,10 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = [
-            f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-        raise SettingsError("; ".join(faults)) from None
+        faults = error.errors(include_input=False, include_url=False)
+        raise SettingsError("; ".join(map(_named, faults))) from None
+
+
+def _named(fault: ErrorDetails) -> str:
+    variable = "_".join(map(str, fault["loc"])).upper()
+    return f"{PREFIX}{variable}: {fault['msg'].removeprefix('Value error, ')}"
