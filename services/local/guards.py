@@ -14,12 +14,19 @@ __all__ = ["check_ports", "sole_user"]
 
 @contextlib.contextmanager
 def sole_user(folder: Path) -> Iterator[None]:
-    """Hold the lock of a data folder; the kernel gives it back however this process ends.
+    """Make a data folder where there is none and hold its lock; the kernel gives it back however this process ends.
 
     Raises:
-        StartError: another process holds it.
+        StartError: it cannot be made or written to, or another process holds the lock.
     """
-    with (folder / "lock").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / "lock").open("a+")
+    except OSError as error:
+        raise StartError(
+            f"the data folder {folder} cannot be used ({error.strerror}); choose another: MILLRACE_LOCAL_DATA_DIR"
+        ) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

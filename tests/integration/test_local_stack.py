@@ -166,6 +166,15 @@ def test_programs_that_are_not_there_are_told_in_one_line(settings: Settings, tm
     assert "MILLRACE_PG_BIN" in up.stderr
 
 
+def test_a_data_folder_that_cannot_be_made_is_told_in_one_line(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    local = settings.local.model_copy(update={"data_dir": tmp_path / "file" / "data"})
+    up = said_by("up", settings.model_copy(update={"local": local}))
+    assert up.returncode == 2
+    assert up.stderr.count("\n") == 1
+    assert "MILLRACE_LOCAL_DATA_DIR" in up.stderr
+
+
 async def test_nothing_outlives_a_supervisor_that_is_killed(settings: Settings, tmp_path: Path) -> None:
     async with RunningStack(settings, tmp_path / "up.log") as stack:
         family = stack.family()
