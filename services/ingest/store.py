@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 
 from services.contract import group_of, position_of
-from services.platform.postgres import DATABASE_AWAY, pool
+from services.platform.postgres import DATABASE_AWAY, answered, pool
 from services.platform.settings import DatabaseSettings
 from services.platform.stream import Outcome
 
@@ -57,17 +57,8 @@ class Receipts:
         """
         if time.monotonic() < self._down_until:
             raise ReceiptsUnavailableError("the database was away a moment ago")
-        looking = asyncio.create_task(self._look(batch_id))
-        await asyncio.wait({looking}, timeout=_TIMEOUT)
-        if not looking.done():
-            # Ending it politely would wait for the same silent server.
-            looking.add_done_callback(lambda task: task.cancelled() or task.exception())
-            looking.cancel()
-            self.close()
-            self._down_until = time.monotonic() + _PAUSE
-            raise ReceiptsUnavailableError(f"the database did not answer within {_TIMEOUT:g} s")
         try:
-            return looking.result()
+            return await answered(self._look(batch_id), _TIMEOUT, self.close)
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
             self._down_until = time.monotonic() + _PAUSE
             raise ReceiptsUnavailableError(f"{type(error).__name__}: {error}") from error

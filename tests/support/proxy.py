@@ -13,11 +13,11 @@ from services.platform.settings import Settings
 __all__ = ["Proxy", "moved", "proxied"]
 
 
-def moved(settings: Settings, port: int, **database: Any) -> Settings:
-    """Return the settings with the reader's server at another port of this machine."""
-    url = make_url(settings.database.reader_url.get_secret_value())
+def moved(settings: Settings, port: int, role: str = "reader", **database: Any) -> Settings:
+    """Return the settings with the server of a role at another port of this machine."""
+    url = make_url(getattr(settings.database, f"{role}_url").get_secret_value())
     there = url.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
-    changed = settings.database.model_copy(update={"reader_url": SecretStr(there), **database})
+    changed = settings.database.model_copy(update={f"{role}_url": SecretStr(there), **database})
     return settings.model_copy(update={"database": changed})
 
 
