@@ -115,6 +115,8 @@ def test_workers_get_names_and_ports_of_their_own(running: RunningStack, tmp_pat
     workers = [service for service in plan.services if service.command == "worker"]
     assert [worker.name for worker in workers] == ["worker-1", "worker-2"]
     assert len({port for _, port in plan.ports.values()}) == len(plan.ports) == 7
+    said = [json.loads(line) for line in running.log_text().splitlines() if line.startswith("{")]
+    assert {line.get("consumer") for line in said if line["service"] == "worker"} == {"worker-1", "worker-2"}
 
 
 @pytest.mark.parametrize(
