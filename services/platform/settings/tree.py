@@ -1,7 +1,7 @@
 """The root of the settings tree and how it is read."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
@@ -65,7 +65,7 @@ def variables() -> Iterator[tuple[str, str, str]]:
             yield f"{PREFIX}{name}".upper(), "", name
 
 
-def load(environment: Mapping[str, str] = os.environ) -> Settings:
+def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
@@ -73,7 +73,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
             as they may be secret.
     """
     known = {variable for variable, _, _ in variables()}
-    unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}; `millrace config` lists all there are")
     try:
