@@ -20,15 +20,15 @@ venv: .venv/made-from.lock ## Make .venv, if requirements.lock changed
 .venv/made-from.lock: requirements.lock pyproject.toml
 	@cmp -s requirements.lock $@ && touch $@ || $(MAKE) --no-print-directory install
 
+# The lock is complete: without --no-deps pip would look for newer releases behind extras, and refuse them.
 .PHONY: install
 install:
 	@python=$$(for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done); \
 	  test "$$python" || { echo 'Python 3.11 or later is needed, and none was found' >&2; exit 1; }; \
 	  echo "Making .venv with $$($$python --version)" && rm -rf .venv && $$python -m venv .venv
-	# The lock is complete: without --no-deps pip would look for newer releases behind extras, and refuse them.
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e .
 	@cp requirements.lock .venv/made-from.lock
 
 up: venv ## Run everything on this machine; Ctrl-C stops it
@@ -57,8 +57,9 @@ test: venv ## All tests, with real servers, and their coverage
 test-faults: venv ## Break everything, row by row of docs/reliability.md
 	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal
 
-cluster-test: venv ## Tests on a real cluster: needs kubectl and KUBECONFIG
-	$(BIN)/pytest tests/cluster
+cluster-test: venv ## Tests on a real cluster: needs kubectl, KUBECONFIG, and the image in the cluster
+	$(BIN)/pytest tests/cluster --cov --cov-append --cov-report= --cov-fail-under=0
+	$(BIN)/coverage report --include='services/operator/*' --omit='' --skip-covered --fail-under=90
 
 image: ## Build the container image IMAGE
 	docker build $(BUILD_OPTIONS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .

@@ -12,7 +12,7 @@ import structlog
 
 from services.contract import Columns
 from services.platform import failpoints, metrics
-from services.platform.postgres import DATABASE_AWAY, Capability, pool
+from services.platform.postgres import DATABASE_AWAY, Capability, answered, pool
 from services.platform.settings import DatabaseSettings, WorkerSettings
 from services.platform.stream import Outcome
 
@@ -73,8 +73,6 @@ class Store:
         self._compresses = capability.compresses_on_copy
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
-        # Giving a connection back waits as long for a server that does not answer.
-        self._farewell = 2 * database.connect_timeout
 
     async def write(self, work: Work) -> None:
         """Write what is new in `work` and give every part its verdict. Repeating it is harmless.
@@ -86,24 +84,18 @@ class Store:
         patience = 2 * self._settings.transaction_timeout
         try:
             try:
-                async with asyncio.timeout(patience):
-                    await self._transaction(work, careful=False)
+                await answered(self._transaction(work, careful=False), patience, self.close)
             except _REFUSED as error:
                 log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
-                async with asyncio.timeout(patience):
-                    await self._transaction(work, careful=True)
+                await answered(self._transaction(work, careful=True), patience, self.close)
         except asyncpg.ReadOnlySQLTransactionError:
             # After a failover these connections may lead to what is a standby now.
-            self.close()
-            raise
-        except TimeoutError:
-            # A server that went silent may never answer the pool's own farewell either.
             self.close()
             raise
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
-        async with (await self._connected()).acquire(timeout=self._farewell) as connection:
+        async with (await self._connected()).acquire() as connection:
             status = await connection.execute(_PRUNE, dt.timedelta(hours=horizon))
         return int(status.split()[-1])
 
@@ -114,7 +106,7 @@ class Store:
             self._pool = None
 
     async def _transaction(self, work: Work, *, careful: bool) -> None:
-        async with (await self._connected()).acquire(timeout=self._farewell) as connection:
+        async with (await self._connected()).acquire() as connection:
             for part in work.parts:
                 part.verdict = None
             async with connection.transaction():

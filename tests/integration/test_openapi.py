@@ -36,6 +36,6 @@ async def judge(url: str) -> None:
     seed = random.randrange(1 << 32)
     command = [str(SCHEMATHESIS), "run", f"{url}/openapi.json", "--checks", "all", "--seed", str(seed), "--no-color"]
     run = await asyncio.to_thread(
-        lambda: subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=180)
+        lambda: subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     )
     assert run.returncode == 0, run.stdout
