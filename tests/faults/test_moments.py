@@ -3,7 +3,6 @@
 import signal
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -11,37 +10,12 @@ from services.platform.failpoints import Place
 from services.platform.settings import Settings
 from tests.support import Service, TestDatabase, eventually
 from tests.support.faults import Failpoints, Make, drained, worker
-from tests.support.ingest import READING
 from tests.support.late import connected
+from tests.support.moments import counted, killed_worker, repeated_request, send, stored_once
 from tests.support.proxy import proxied
 from tests.support.readings import rows_in
 
 pytestmark = pytest.mark.long
-
-
-async def send(settings: Settings, key: str | None = None) -> httpx.Response:
-    headers = {"Idempotency-Key": key} if key else {}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.ingest.port}") as client:
-        return await client.post("/ingest", json=[READING] * 10, headers=headers)
-
-
-async def duplicates(process: Service) -> float:
-    """Return how many batches a worker has found in the ledger already."""
-    async with httpx.AsyncClient() as client:
-        lines = (await client.get(f"{process.url}/metrics")).text.splitlines()
-    found = [line.split()[-1] for line in lines if line.startswith("millrace_batches_duplicate_total")]
-    return sum(map(float, found))
-
-
-def ended_by(process: Service) -> int | None:
-    """Return the exit code, None where it runs."""
-    assert process.process
-    return process.process.poll()
-
-
-async def stored_once(settings: Settings) -> None:
-    await drained(settings)
-    assert len(await rows_in(settings.database)) == 10
 
 
 @pytest.mark.parametrize(
@@ -56,17 +30,9 @@ async def stored_once(settings: Settings) -> None:
 async def test_a_worker_killed_at_one_moment_stores_once(
     settings: Settings, service: Make, failpoints: Failpoints, place: Place, *, committed: bool
 ) -> None:
-    victim = failpoints.given_to(service("worker", worker(settings, "victim")))
-    async with service("ingest", settings):
-        victim.start()
-        await victim.ready()
-        failpoints.arm(place, "kill")
-        assert (await send(settings)).status_code == 200
-        await eventually(lambda: ended_by(victim) == -signal.SIGKILL)
-        assert len(await rows_in(settings.database)) == (10 if committed else 0)
-        async with service("worker", worker(settings, "heir")) as heir:
-            await stored_once(settings)
-            assert await duplicates(heir) == committed
+    victim, heir = (service("worker", worker(settings, name)) for name in ("victim", "heir"))
+    duplicates = await killed_worker(service("ingest", settings), victim, heir, failpoints, place)
+    assert duplicates == committed
 
 
 async def test_row_04_a_worker_that_wakes_up_after_its_entries_were_taken_over_writes_nothing(
@@ -88,7 +54,7 @@ async def test_row_04_a_worker_that_wakes_up_after_its_entries_were_taken_over_w
 
 
 async def _is(process: Service, wanted: float) -> bool:
-    return await duplicates(process) == wanted
+    return await counted(process, "millrace_batches_duplicate_total") == wanted
 
 
 async def test_row_05_a_worker_stopped_inside_its_transaction_holds_up_nobody_for_longer_than_its_limit(
@@ -157,18 +123,8 @@ async def test_row_18_a_commit_whose_reply_is_lost_is_resolved_by_the_ledger(
 async def test_row_23_a_request_whose_answer_was_lost_and_that_is_repeated_with_its_key_is_stored_once(
     settings: Settings, service: Make, failpoints: Failpoints, place: Place, action: str
 ) -> None:
-    ingest = failpoints.given_to(service("ingest", settings))
-    async with service("worker", worker(settings, "w")), ingest:
-        failpoints.arm(place, action)
-        if action == "fail":
-            assert (await send(settings, "key-1")).status_code == 503
-        else:
-            with pytest.raises(httpx.TransportError):
-                await send(settings, "key-1")
-            ingest.start()
-            await ingest.ready()
-        assert (await send(settings, "key-1")).status_code == 200
-        await stored_once(settings)
+    keen = service("worker", worker(settings, "w"))
+    await repeated_request(service("ingest", settings), keen, failpoints, place, action)
 
 
 async def test_row_24_without_a_key_a_repeat_is_a_second_batch_and_with_one_it_is_not(

@@ -15,9 +15,10 @@ from services.local.valkey import ValkeyServer
 from services.platform.settings import RedisSettings, Settings
 from services.platform.stream import Stream, redis_client
 from tests.conftest import whole
-from tests.support import Service, TestDatabase, eventually
+from tests.support import TestDatabase, eventually
 from tests.support.faults import Make, drained, worker
 from tests.support.ingest import READING, entries
+from tests.support.moments import counted
 from tests.support.readings import rows_in
 from tests.support.service import ROOT
 
@@ -142,13 +143,6 @@ async def test_row_09_a_stream_that_is_lost_is_made_again_and_the_loss_is_counte
         await drained(own)
         assert await process.is_ready()
     assert len(await rows_in(own.database)) == 2
-
-
-async def counted(process: Service, name: str) -> float:
-    """Return the sum of a process's counter."""
-    async with httpx.AsyncClient() as client:
-        lines = (await client.get(f"{process.url}/metrics")).text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 def tidy(settings: Settings, name: str) -> Settings:

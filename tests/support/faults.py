@@ -73,7 +73,8 @@ async def load(settings: Settings, journal: Path, rows: int) -> AsyncIterator[su
         sender.kill()
 
 
-async def drained(settings: Settings) -> None:
+async def drained(settings: Settings, patience: float = 60.0) -> None:
+    """Wait until the stream is empty."""
     async with redis_client(settings.redis) as client:
         stream = Stream(client, StreamNames(settings.redis.stream))
 
@@ -83,4 +84,4 @@ async def drained(settings: Settings) -> None:
             except STREAM_ERRORS:
                 return False
 
-        await eventually(empty, 60.0)
+        await eventually(empty, patience)

@@ -34,6 +34,7 @@ class Service:
         self.command = command
         self.settings = settings
         self.log = log
+        self.module = "services.cli"
         self.variables: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -45,7 +46,7 @@ class Service:
 
     def start(self) -> None:
         """Start the process; it dies with the tests."""
-        command = adorned([sys.executable, "-m", "services.cli", *self.command.split()])
+        command = adorned([sys.executable, "-m", self.module, *self.command.split()])
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

@@ -24,3 +24,13 @@ def test_every_link_between_documents_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_fault_is_shown_by_a_test_and_every_row_is_told() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "reliability.md").read_text()))
+    sources = "".join(file.read_text() for file in (DOCS.parent / "tests").rglob("test_*.py"))
+    there = set(re.findall(r"def (test_\w+)", sources))
+    assert named - there == set()
+    assert {name for name in there if name.startswith("test_row_")} - named - {
+        "test_row_07_the_cut_takes_what_only_everysec_had_promised"
+    } == set()

@@ -1,0 +1,66 @@
+"""`python -m tests.support.mutants COMMAND`: the command with the promise broken on purpose, as MUTANT says."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from services.cli.app import main
+from services.ingest.accept import Acceptance
+from services.ingest.store import Receipt
+from services.platform.stream import Outcome, Stream
+from services.worker.loop import Loop
+from services.worker.store import Store
+from services.worker.work import Verdict, Work
+
+__all__ = ["MUTANTS", "VARIABLE"]
+
+VARIABLE = "MUTANT"
+
+
+def acknowledge_before_commit() -> None:
+    write = Store.write
+
+    async def mutated(self: Loop, work: Work) -> None:
+        for part in work.parts:
+            part.verdict = Verdict(Outcome.STORED)
+        await self._stream.settle(work.settlement())
+        await write(self._store, work)
+
+    Loop._write = mutated  # type: ignore[method-assign]
+
+
+def ledger_outside_the_transaction() -> None:
+    claim = Store._claim
+
+    async def mutated(self: Store, _: Any, work: Work) -> Any:
+        async with (await self._connected()).acquire() as other:
+            return await claim(self, other, work)
+
+    Store._claim = mutated  # type: ignore[method-assign,assignment]
+
+
+def no_reclaim() -> None:
+    async def mutated(*_: object) -> list[Any]:
+        return []
+
+    Stream.reclaim = mutated  # type: ignore[method-assign,assignment]
+
+
+def seen_before_the_write() -> None:
+    async def mutated(self: Acceptance, batch_id: Any, digest: bytes) -> Receipt | None:
+        client: Any = self.admission._stream.client
+        fresh = await client.set(f"seen:{batch_id}", 1, nx=True)
+        return None if fresh else Receipt(Outcome.STORED, None, digest, datetime.now(UTC))
+
+    Acceptance._known = mutated  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    mutant.__name__: mutant
+    for mutant in (acknowledge_before_commit, ledger_outside_the_transaction, no_reclaim, seen_before_the_write)
+}
+
+if __name__ == "__main__":
+    MUTANTS[os.environ[VARIABLE]]()
+    main()

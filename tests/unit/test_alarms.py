@@ -1,0 +1,33 @@
+"""The alarms name metrics that there are, and each has its runbook."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
+
+
+def rules() -> list[dict[str, Any]]:
+    document = yaml.safe_load((ROOT / "monitoring" / "alarms.yaml").read_text())
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+def test_every_metric_of_an_alarm_is_one_of_ours() -> None:
+    source = (ROOT / "services" / "platform" / "metrics.py").read_text()
+    source += (ROOT / "services" / "ingest" / "admission.py").read_text()
+    known = set(re.findall(r'"(millrace_\w+)"', source))
+    for rule in rules():
+        named = set(re.findall(r"millrace_\w+", rule["expr"]))
+        assert named, rule["alert"]
+        assert {name.removesuffix("_total") for name in named} <= known
+
+
+def test_every_alarm_has_a_runbook_and_every_runbook_an_alarm() -> None:
+    headings = re.findall(r"^## (\w+)$", RUNBOOKS, re.MULTILINE)
+    assert sorted(headings) == sorted(rule["alert"] for rule in rules())
+    for rule in rules():
+        assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
+        assert rule["labels"]["severity"] in {"warning", "critical"}
