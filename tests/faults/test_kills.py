@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from services.local.valkey import ValkeyServer
@@ -76,3 +77,32 @@ async def test_row_14_a_killed_database_loses_and_doubles_nothing(
     verdict = await check(tmp_path / "journal", settings.database)
     assert verdict.clean, verdict
     assert verdict.stored == 3 * ROWS
+
+
+@pytest.mark.long
+async def test_row_31_every_role_restarted_in_turn_under_load_loses_and_doubles_nothing(
+    settings: Settings, service: Make, tmp_path: Path
+) -> None:
+    roles = [
+        service("ingest", settings),
+        service("worker", worker(settings, "worker-1")),
+        service("worker", worker(settings, "worker-2")),
+        service("query", settings),
+    ]
+    for process in roles:
+        process.start()
+    for process in roles:
+        await process.ready()
+    restarts = 0
+    async with load(settings, tmp_path / "journal", ROWS) as sender:
+        while sender.poll() is None:
+            process = roles[restarts % len(roles)]
+            assert await asyncio.to_thread(process.terminate) == 0
+            process.start()
+            await process.ready()
+            restarts += 1
+    await drained(settings)
+    verdict = await check(tmp_path / "journal", settings.database)
+    assert restarts >= 2
+    assert verdict.clean, verdict
+    assert (verdict.promised, verdict.stored) == (ROWS, ROWS)

@@ -118,6 +118,29 @@ async def test_row_18_a_commit_whose_reply_is_lost_is_resolved_by_the_ledger(
             await eventually(lambda: _is(process, 1.0))
 
 
+async def test_row_19_what_a_worker_behind_a_silent_network_had_read_is_taken_over_and_stored_once(
+    settings: Settings, service: Make, failpoints: Failpoints
+) -> None:
+    url = settings.redis.url.get_secret_value()
+    there = urlsplit(url)
+    async with proxied(there.hostname or "", there.port or 6379) as proxy:
+        through = SecretStr(url.replace(f":{there.port}/", f":{proxy.port}/"))
+        far = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": through, "timeout": 2.0})})
+        async with service("ingest", settings), failpoints.given_to(service("worker", worker(far, "cut off"))) as alone:
+            failpoints.arm("worker.after_commit", "stop")
+            await send(settings)
+            await failpoints.fired("worker.after_commit")
+            proxy.open.clear()
+            assert alone.process
+            alone.process.send_signal(signal.SIGCONT)
+            async with service("worker", worker(settings, "heir")) as heir:
+                await stored_once(settings)
+                assert await counted(heir, "millrace_batches_duplicate_total") == 1
+                proxy.open.set()
+                await alone.ready(60)
+                await stored_once(settings)
+
+
 @pytest.mark.parametrize("place", ["ingest.before_add", "ingest.after_add"])
 @pytest.mark.parametrize("action", ["kill", "fail"])
 async def test_row_23_a_request_whose_answer_was_lost_and_that_is_repeated_with_its_key_is_stored_once(
