@@ -117,6 +117,20 @@ def demo() -> None:
     raise typer.Exit(0 if right else 1)
 
 
+@app.command()
+def prove(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long everything is loaded and broken.")] = 3.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeat the faults of a run.")] = None,
+) -> None:
+    """Load a stack of its own, kill and pause its parts at random, and tell whether a row was lost or doubled."""
+    with service("prove") as settings:
+        from .prove import run_prove
+
+        kept = run_prove(settings, minutes, seed)
+    raise typer.Exit(0 if kept else 1)
+
+
 @schema.command("apply")
 def schema_apply() -> None:
     """Bring the database to this release's schema, and say what it can do."""

@@ -1,6 +1,7 @@
 """Keeping parts alive: what ends unasked is started again, ever later while it keeps ending."""
 
 import asyncio
+import signal
 import time
 from typing import Protocol
 
@@ -25,6 +26,9 @@ class Part(Protocol):
 
     async def start(self) -> None:
         """Start it."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send its process a signal, if it runs."""
 
     async def ended(self) -> int:
         """Wait for its end and return the exit code."""

@@ -36,6 +36,11 @@ class Server(abc.ABC):
             await asyncio.sleep(0.1)
         return code
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, if it runs."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(number)
+
     async def stop(self) -> None:
         """Stop the server, with all it holds on disk."""
         if self.process and self.process.poll() is None:

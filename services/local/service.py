@@ -92,6 +92,12 @@ class ServiceProcess:
         """Kill the process, if it runs."""
         _kill(self._process)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, if it runs."""
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
     async def cool_down(self) -> None:
         """End what `warm_up` prepared."""
         _kill(self._warm)

@@ -1,6 +1,7 @@
 """Keeping parts alive."""
 
 import asyncio
+import signal
 
 import pytest
 
@@ -22,6 +23,9 @@ class Part:
         self.starts += 1
         if self.failures:
             raise self.failures.pop()
+
+    def signal(self, number: signal.Signals) -> None:
+        raise ProcessLookupError(number)
 
     async def ended(self) -> int:
         if self.starts > 1 and not self.failures:

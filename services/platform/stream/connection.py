@@ -82,6 +82,9 @@ async def durability(client: Redis) -> Durability:
         redis.exceptions.RedisError: the server is away.
     """
     info = await client.info("persistence")
+    if int(info.get("loading", 0)):
+        # It says that it has no append-only file while it reads it.
+        raise BusyLoadingError("the server is loading its data")
     if not int(info.get("aof_enabled", 0)):
         return Durability.NONE
     if (await _config(client, "appendfsync")) == "always":
