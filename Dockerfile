@@ -37,7 +37,8 @@ LABEL org.opencontainers.image.title="Millrace" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/millrace /opt/millrace
-ENV PATH=/opt/millrace/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# A user id without a name is asked for one by kopf.
+ENV PATH=/opt/millrace/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 USER=millrace
 USER 65532:65532
 WORKDIR /opt/millrace
 ENTRYPOINT ["millrace"]
