@@ -1,1 +1,1 @@
-"""The operator: schema, hypertables, continuous aggregates, late ranges and the number of workers, kept as described."""
+"""The operator: schema, hypertables, aggregates, late ranges and the number of workers, kept as described."""

@@ -35,6 +35,7 @@ __all__ = [
     "ledger",
     "login",
     "pending",
+    "renew",
 ]
 
 log = structlog.get_logger(__name__)
@@ -229,8 +230,21 @@ async def login(connection: asyncpg.Connection, role: str, url: SecretStr) -> No
     """
     parts = make_url(url.get_secret_value())
     if parts.username == role:
-        password = "" if parts.password is None else f"password '{scram_verifier(str(parts.password))}'"
-        await connection.execute(f"alter role {role} login {password}")
+        await connection.execute(f"alter role {role} login {_password(url)}")
+
+
+async def renew(connection: asyncpg.Connection, url: SecretStr) -> None:
+    """Give the connection's own role, which may change nothing else about itself, the password of `url`.
+
+    Raises:
+        asyncpg.PostgresError: the database refuses.
+    """
+    await connection.execute(f"alter role current_user {_password(url)}")
+
+
+def _password(url: SecretStr) -> str:
+    password = make_url(url.get_secret_value()).password
+    return "" if password is None else f"password '{scram_verifier(str(password))}'"
 
 
 def _contended() -> AsyncRetrying:

@@ -31,7 +31,7 @@ from ..reporting import REBUILDING, schema_report
 from ..resources import DeletionPolicy
 from .background import Background
 from .objects import Objects, Outcome, by_depth, conflicts
-from .refusal import Refused, away
+from .refusal import Refused, away, refused
 from .reporter import Reporter
 from .schema import SchemaKeeper
 
@@ -122,11 +122,11 @@ class Reconciler:
             await self._reporter.refuse(other, Refused("AnotherSchema", why))
         try:
             await self._reconcile(schemas[:1], tables, aggregates)
-        except Refused as refused:
-            self._health.lacks("database", refused.message)
+        except Refused as why:
+            self._health.lacks("database", why.message)
             for one in schemas[:1]:
-                await self._reporter.refuse(one, refused)
-            behind = Refused(refused.reason, refused.message, unknown=True)
+                await self._reporter.refuse(one, why)
+            behind = Refused(why.reason, why.message, unknown=True)
             for one in (*tables, *aggregates):
                 await self._reporter.refuse(one, behind)
             return not schemas
@@ -152,6 +152,8 @@ class Reconciler:
         except DATABASE_AWAY as error:
             self.keeper.lost()
             raise away(error) from None
+        except asyncpg.PostgresError as error:
+            raise refused(error) from None
 
     async def _deletions(
         self, connection: asyncpg.Connection, schema: Found, objects: list[Found], twice: Container[str]
@@ -170,8 +172,12 @@ class Reconciler:
             if conflict:
                 raise conflict
             report, did = await reconcile(found)
-        except Refused as refused:
-            await self._reporter.refuse(found, refused)
+        except Refused as why:
+            await self._reporter.refuse(found, why)
+        except DATABASE_AWAY:
+            raise
+        except asyncpg.PostgresError as error:
+            await self._reporter.refuse(found, refused(error))
         else:
             if _rebuilding(found) and report.conditions["Progressing"].reason != REBUILDING:
                 # Consent is to one rebuild; before the status, for only that tells that there was one.

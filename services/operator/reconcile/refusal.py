@@ -3,7 +3,7 @@
 import asyncpg
 from pydantic import ValidationError
 
-__all__ = ["Refused", "away", "invalid"]
+__all__ = ["Refused", "away", "invalid", "refused"]
 
 
 class Refused(Exception):  # noqa: N818 -- nothing went wrong; a person has to decide
@@ -24,6 +24,11 @@ def invalid(error: ValidationError) -> Refused:
     """Name the fields of a spec that are wrong."""
     problems = (f"spec.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
     return Refused("InvalidSpec", "; ".join(problems))
+
+
+def refused(error: asyncpg.PostgresError) -> Refused:
+    """Tell that the database refuses a statement."""
+    return Refused("RefusedByDatabase", f"the database refuses: {type(error).__name__}: {error}")
 
 
 def away(error: BaseException) -> Refused:

@@ -14,9 +14,9 @@ from services.platform.settings import DatabaseSettings
 from ..cluster.kinds import Found
 from ..database.schema_status import SchemaStatus, schema_status
 from ..resources import SchemaSpec
-from ..schema import OWNER, DatabaseAwayError, SchemaError, apply, bootstrap, login
+from ..schema import DatabaseAwayError, SchemaError, apply, bootstrap, renew
 from .connections import ConnectionsError, read_connections
-from .refusal import Refused, away, invalid
+from .refusal import Refused, away, invalid, refused
 
 __all__ = ["SchemaKeeper"]
 
@@ -70,6 +70,9 @@ class SchemaKeeper:
         except DATABASE_AWAY as error:
             self.lost()
             raise away(error) from None
+        except asyncpg.PostgresError as error:
+            self.lost()
+            raise refused(error) from None
 
     def lost(self) -> None:
         """Begin anew at the next call: who knows what database answers then."""
@@ -102,6 +105,6 @@ class SchemaKeeper:
 async def _hand_over(connection: asyncpg.Connection, old: DatabaseSettings, new: DatabaseSettings) -> None:
     """Give the owner its new password by the connection that the old one opened, where nothing else has changed."""
     before, after = (make_url(one.owner_url.get_secret_value()) for one in (old, new))
-    if before != after and before.set(password="") == after.set(password=""):
+    if before != after and after.password and before.set(password="") == after.set(password=""):
         log.info("the owner gets a new password", action="apply_schema")
-        await login(connection, OWNER, new.owner_url)
+        await renew(connection, new.owner_url)
