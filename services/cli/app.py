@@ -98,7 +98,7 @@ def up(
 ) -> None:
     """Run everything on this machine, servers included; Ctrl-C drains and stops it."""
     with service("local") as settings:
-        from services.local import run_up
+        from services.local.up import run_up
 
         run_up(settings, reload=reload)
 
@@ -117,7 +117,7 @@ def demo(
 ) -> None:
     """Send the demo's readings, ask the three questions and check the answers."""
     with service("demo") as settings:
-        from services.local import Demo
+        from services.local.demo import Demo
 
         right = Demo(
             ingest=ingest_url or f"http://localhost:{settings.ingest.port}",

@@ -10,7 +10,7 @@ WITH_TOKEN = {"operator", "secrets"}
 
 
 def selected(selector: dict[str, str], pod: Pod) -> bool:
-    return selector.items() <= pod.metadata["labels"].items()
+    return all(pod.metadata["labels"].get(name) == value for name, value in selector.items())
 
 
 def test_pods_are_restricted(objects: list[Object]) -> None:

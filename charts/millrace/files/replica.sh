@@ -6,7 +6,7 @@
 #   check             whether it lives: it serves, and either follows or may do so again
 set -eu
 slot=replica_${HOSTNAME##*-}
-secret=/tmp/pgpass
+secret=${TMPDIR:-/tmp}/pgpass
 export PGPASSFILE=$secret PGCONNECT_TIMEOUT=5
 replication="host=$PRIMARY user=millrace_replica application_name=$HOSTNAME"
 
@@ -54,7 +54,7 @@ case $1 in
     exec postgres "$@" -c "primary_slot_name=$slot" -c "primary_conninfo=$replication passfile=$secret" -c hot_standby_feedback=on
     ;;
   check)
-    pg_isready -q -h 127.0.0.1 -U postgres
+    pg_isready -q -U postgres
     [ -z "$(psql -XAtq -U postgres -d postgres -c 'select 1 from pg_stat_wal_receiver')" ] || exit 0
     primary_is_there || exit 0
     slot_is_kept
