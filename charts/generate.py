@@ -1,7 +1,7 @@
 """What in the chart is made from something else: `make docs` writes it, `make check` compares (`--check`).
 
 * values.yaml's block `config`, from the settings tree; README.md and values.schema.json, from values.yaml.
-* Chart.yaml's versions, from pyproject.toml; the definitions and the operator's rules, from k8s/.
+* the versions in Chart.yaml and elsewhere, from pyproject.toml; the definitions and the operator's rules, from k8s/.
 """
 
 import json
@@ -163,6 +163,8 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield CHART / "README.md", readme(values)
     chart = (CHART / "Chart.yaml").read_text()
     yield CHART / "Chart.yaml", re.sub(r'(?m)^((?:appV|v)ersion: "?)[^"\n]*', rf"\g<1>{version}", chart)
+    compose = (ROOT / "compose.yaml").read_text()
+    yield ROOT / "compose.yaml", re.sub(r"(MILLRACE_VERSION:-)[^}]*", rf"\g<1>{version}", compose)
     operator = (ROOT / "k8s" / "operator.yaml").read_text()
     yield ROOT / "k8s" / "operator.yaml", re.sub(r"image: millrace:.*", f"image: millrace:{version}", operator)
     for crd in sorted((ROOT / "k8s" / "crds").glob("*.yaml")):
