@@ -55,8 +55,9 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 test: venv ## All tests, with real servers, and their coverage
 	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
-cluster-test: venv ## Tests on a real cluster: needs kubectl and KUBECONFIG
-	$(BIN)/pytest tests/cluster
+cluster-test: venv ## Tests on a real cluster: needs kubectl, KUBECONFIG, and the image in the cluster
+	$(BIN)/pytest tests/cluster --cov --cov-append --cov-report= --cov-fail-under=0
+	$(BIN)/coverage report --include='services/operator/*' --skip-covered --fail-under=90
 
 image: ## Build the container image IMAGE
 	docker build $(BUILD_OPTIONS) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .

@@ -74,6 +74,8 @@ class _Operator:
                 registry=registry(reconciler.wake, self._start, self._stop, loops),
                 settings=configured(),
                 standalone=True,
+                # Else kopf asks for the user's name, which an arbitrary id has not.
+                identity=self._identity,  # type: ignore[arg-type] # a NewType that kopf keeps to itself
                 namespaces=[self._client.namespace],
                 liveness_endpoint=f"http://{own.host}:{own.liveness_port}/healthz",
             )

@@ -4,7 +4,6 @@ from typing import Any
 
 from ..support import TestDatabase, eventually
 from ..support.cluster import Namespace
-from ..support.late import connected, insert
 from .test_operator_objects import asked, begun
 
 THERE = "select to_regclass($1) is not null"
@@ -48,32 +47,3 @@ async def test_delete_takes_the_object_even_if_the_operator_was_away(
 
     await eventually(gone, 60)
     assert await asked(timescaledb, THERE, "measurement_hourly")
-
-
-async def test_a_second_schema_is_told_that_there_is_one(
-    namespace: Namespace, timescaledb: TestDatabase, operator: Any
-) -> None:
-    await begun(namespace, timescaledb, operator(), "schema")
-    first = namespace.get("schema", "sensors")
-    about = {"apiVersion": first["apiVersion"], "kind": first["kind"]}
-    namespace.make(about | {"metadata": {"name": "another"}, "spec": first["spec"]})
-    told = await namespace.reason("schema", "another", "False", "AnotherSchema")
-    assert "sensors" in told["message"]
-
-
-async def test_plain_postgresql_gets_what_it_can_have_and_the_rest_is_told(
-    namespace: Namespace, database: TestDatabase, operator: Any
-) -> None:
-    async with connected(database, "writer") as writer:
-        await insert(writer)
-    await begun(namespace, database, operator(), "schema", "sensor-data", "measurement-hourly")
-    schema = await namespace.ready("schema", "sensors")
-    if database.mode == "timescaledb":
-        await namespace.ready("hypertable", "sensor-data")
-        await namespace.ready("continuousaggregate", "measurement-hourly")
-    else:
-        assert schema["status"]["edition"] == "none"
-        assert schema["status"]["notSupported"]
-        assert namespace.condition("schema", "sensors", "Degraded")["reason"] == "NotSupported"
-        await namespace.reason("hypertable", "sensor-data", "False", "NotSupported")
-        await namespace.reason("continuousaggregate", "measurement-hourly", "False", "NotSupported")

@@ -125,13 +125,6 @@ async def test_a_changed_secret_changes_the_passwords_without_a_gap(
     await settled(namespace, timescaledb, "9 days")
 
 
-async def test_a_secret_that_is_not_there_is_named(namespace: Namespace, operator: Any) -> None:
-    namespace.example("schema")
-    operator().start()
-    told = await namespace.reason("schema", "sensors", "False", "SecretMissing")
-    assert "millrace-database" in told["message"]
-
-
 async def _accepted(settings: DatabaseSettings) -> bool:
     try:
         for role in ROLES:

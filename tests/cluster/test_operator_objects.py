@@ -55,25 +55,6 @@ async def test_examples_become_ready_and_tell_what_is_there(
     assert "measurement-hourly" in shown
 
 
-async def test_a_fresh_server_gets_database_roles_and_schema_from_the_administrator(
-    namespace: Namespace, timescaledb: TestDatabase, operator: Any
-) -> None:
-    fresh = {
-        f"{role}_url": type(url)(url.get_secret_value().replace(f"/{timescaledb.name}", f"/{timescaledb.name}_fresh"))
-        for role in ("owner", "writer", "reader")
-        for url in [getattr(timescaledb.settings, f"{role}_url")]
-    }
-    namespace.secret(timescaledb.settings.model_copy(update=fresh), timescaledb.superuser_url)
-    namespace.example("schema")
-    namespace.patch("schema", "sensors", {"spec": {"adminUrlFrom": {"name": "millrace-database", "key": "admin-url"}}})
-    process = operator()
-    process.start()
-    await namespace.ready("schema", "sensors")
-    process.terminate()
-    async with connected(timescaledb, "superuser") as superuser:
-        await superuser.execute(f"drop database {timescaledb.name}_fresh with (force)")
-
-
 async def test_a_policy_that_somebody_removed_is_back_and_told(
     namespace: Namespace, timescaledb: TestDatabase, operator: Any
 ) -> None:

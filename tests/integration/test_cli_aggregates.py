@@ -1,0 +1,35 @@
+"""`millrace aggregates` on a real database in each mode."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+from services.platform.settings import Settings
+from tests.support import TestDatabase
+from tests.support.late import connected, insert_late
+from tests.support.stack import said_by
+
+
+async def test_aggregates_are_told_with_policies_and_late_ranges(database: TestDatabase, settings: Settings) -> None:
+    async with connected(database, "writer") as writer:
+        await insert_late(writer, datetime.now(UTC) - timedelta(days=30))
+    table = await asyncio.to_thread(said_by, "aggregates", settings)
+    told = await asyncio.to_thread(said_by, "aggregates --json", settings)
+    assert (table.returncode, told.returncode) == (0, 0), table.stderr + told.stderr
+    found = json.loads(told.stdout)
+    if database.mode == "timescaledb":
+        assert "measurement_hourly" in table.stdout
+        assert found["measurement_hourly"]["late_ranges"] == 1
+        assert set(found["measurement_hourly"]["jobs"]) == {"refresh"}
+    else:
+        assert found == {}
+        assert "not supported here" in table.stdout
+
+
+async def test_a_database_that_is_away_is_one_line(settings: Settings) -> None:
+    away = settings.database.owner_url.get_secret_value().rpartition("@")[0] + "@127.0.0.1:1/sensors"
+    url = type(settings.database.owner_url)(away)
+    there = settings.model_copy(update={"database": settings.database.model_copy(update={"owner_url": url})})
+    said = await asyncio.to_thread(said_by, "aggregates", there)
+    assert said.returncode == 2
+    assert len(said.stderr.splitlines()) == 1
