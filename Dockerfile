@@ -37,8 +37,7 @@ LABEL org.opencontainers.image.title="Millrace" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/millrace /opt/millrace
-# A user id without a name is asked for one by kopf.
-ENV PATH=/opt/millrace/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 USER=millrace
+ENV PATH=/opt/millrace/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 WORKDIR /opt/millrace
 ENTRYPOINT ["millrace"]

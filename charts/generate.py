@@ -165,11 +165,11 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield CHART / "Chart.yaml", re.sub(r'(?m)^((?:appV|v)ersion: "?)[^"\n]*', rf"\g<1>{version}", chart)
     compose = (ROOT / "compose.yaml").read_text()
     yield ROOT / "compose.yaml", re.sub(r"(MILLRACE_VERSION:-)[^}]*", rf"\g<1>{version}", compose)
-    operator = (ROOT / "k8s" / "operator.yaml").read_text()
-    yield ROOT / "k8s" / "operator.yaml", re.sub(r"image: millrace:.*", f"image: millrace:{version}", operator)
+    for path in (ROOT / "k8s" / "operator.yaml", ROOT / "tests" / "cluster" / "workloads.yaml"):
+        yield path, re.sub(r"image: millrace:.*", f"image: millrace:{version}", path.read_text())
     for crd in sorted((ROOT / "k8s" / "crds").glob("*.yaml")):
         yield CHART / "files" / "crds" / crd.name, crd.read_text()
-    role = re.search(r"(?ms)^kind: Role$.*?^rules:\n(.*?)^---", operator)
+    role = re.search(r"(?ms)^kind: Role$.*?^rules:\n(.*?)^---", (ROOT / "k8s" / "operator.yaml").read_text())
     assert role
     yield CHART / "files" / "operator-rules.yaml", re.sub(r"(?m)^  ", "", role[1])
 
