@@ -41,6 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "monitoring": {"podMonitor": {"enabled": True}, "rules": {"enabled": True}},
     },
     "cpu": {"worker": {"autoscaling": {"mode": "cpu"}}, "redis": {"image": {"repository": "valkey/valkey"}}},
+    "development": {"development": {"reload": True}},
     "off": {
         "worker": {"autoscaling": {"mode": "off"}},
         "networkPolicy": {"enabled": False},

@@ -62,6 +62,27 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{ include "millrace.containerSecurity" . }}
 {{- end }}
 
+{{/* What a workload runs: (list root workload). While one develops, a change of the sources starts it anew. */}}
+{{- define "millrace.command" -}}
+{{- if (index . 0).Values.development.reload -}}
+command: [watchfiles, --filter, python, --sigint-timeout, "30", millrace {{ index . 1 }}, /opt/millrace/services]
+{{- else -}}
+args: [{{ index . 1 }}]
+{{- end }}
+{{- end }}
+
+{{/* While one develops: a copy of the sources that may be written, without the bytecode, which would go before them. */}}
+{{- define "millrace.sources" -}}
+{{- if .Values.development.reload -}}
+initContainers:
+  - name: sources
+    {{- include "millrace.container" . | nindent 4 }}
+    command: [sh, -euc, "cp -R services/. /sources && find /sources -name __pycache__ -prune -exec rm -r {} +"]
+    resources: {requests: {cpu: 10m, memory: 32Mi}, limits: {memory: 128Mi}}
+    volumeMounts: [{name: sources, mountPath: /sources}]
+{{- end }}
+{{- end }}
+
 {{/* Probes on health routes: (list port). A process is alive while its loop turns, whatever its servers do. */}}
 {{- define "millrace.probes" -}}
 startupProbe: {httpGet: {path: /healthz, port: {{ . }}}, periodSeconds: 2, failureThreshold: 60, timeoutSeconds: 5}

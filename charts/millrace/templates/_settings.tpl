@@ -51,6 +51,9 @@
 {{/* Mounts of a container of Millrace's own image, and the volumes behind them. */}}
 {{- define "millrace.mounts" -}}
 - {name: tmp, mountPath: /tmp}
+{{- if .Values.development.reload }}
+- {name: sources, mountPath: /opt/millrace/services}
+{{- end }}
 {{- range $server, $secret := dict "database" (include "millrace.databaseCa" .) "redis" (include "millrace.redisCa" .) }}
 {{- if $secret }}
 - {name: {{ $server }}-ca, mountPath: /etc/millrace/{{ $server }}, readOnly: true}
@@ -60,6 +63,9 @@
 
 {{- define "millrace.volumes" -}}
 - {name: tmp, emptyDir: {sizeLimit: 64Mi}}
+{{- if .Values.development.reload }}
+- {name: sources, emptyDir: {sizeLimit: 64Mi}}
+{{- end }}
 {{- range $server, $secret := dict "database" (include "millrace.databaseCa" .) "redis" (include "millrace.redisCa" .) }}
 {{- if $secret }}
 - {name: {{ $server }}-ca, secret: {secretName: {{ $secret }}, items: [{key: ca.crt, path: ca.crt}]}}
