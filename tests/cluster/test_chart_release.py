@@ -128,38 +128,30 @@ def test_data_and_passwords_outlive_an_uninstall(release: Release) -> None:
 
 
 @pytest.fixture
-async def small(namespace: Namespace) -> AsyncIterator[Release]:
-    """A release of the test's own whose workers have little CPU, so that several drain more than one on any machine."""
+async def slow(namespace: Namespace) -> AsyncIterator[Release]:
+    """A release of the test's own, whose workers write one small entry a transaction: several do more than one."""
     made = Release(namespace)
+    behavior = {"scaleDown": {"stabilizationWindowSeconds": 30}}
     made.install(
         {
-            "worker": {
-                "resources": {
-                    "requests": {"cpu": "20m", "memory": "128Mi"},
-                    "limits": {"cpu": "100m", "memory": "512Mi"},
-                },
-                "autoscaling": {
-                    "maxReplicas": 4,
-                    "catchUpSeconds": 10,
-                    "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}},
-                },
-            },
+            "config": {"ingest": {"entry_rows": 250}, "worker": {"batch_entries": 1}},
             "ingest": {"replicas": 1},
+            "worker": {"autoscaling": {"maxReplicas": 4, "catchUpSeconds": 5, "behavior": behavior}},
         }
     )
     yield made
     made.uninstall()
 
 
-async def test_workers_grow_with_the_backlog_and_shrink_behind_it(small: Release) -> None:
+async def test_workers_grow_with_the_backlog_and_shrink_behind_it(slow: Release) -> None:
     def workers() -> int:
-        number: int = small.namespace.get("deployment", "millrace-worker")["spec"]["replicas"]
+        number: int = slow.namespace.get("deployment", "millrace-worker")["spec"]["replicas"]
         return number
 
     assert workers() == 1
-    small.send(600_000, "--batch 1000")
+    slow.send(2_000_000, "--batch 250", "--connections 8")
     await eventually(lambda: workers() >= 3, 120, 1.0)
-    verdict = await small.verdict(await small.sent(300), 300)
-    assert (verdict.promised, verdict.clean) == (600_000, True), verdict
+    verdict = await slow.verdict(await slow.sent(300), 300)
+    assert (verdict.promised, verdict.clean) == (2_000_000, True), verdict
     await eventually(lambda: workers() == 1, 300, 1.0)
-    assert small.redis("xpending", "sensor_stream", "workers").split()[0] == "0"
+    assert slow.redis("xpending", "sensor_stream", "workers").split()[0] == "0"
