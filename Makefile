@@ -20,15 +20,15 @@ venv: .venv/made-from.lock ## Make .venv, if requirements.lock changed
 .venv/made-from.lock: requirements.lock pyproject.toml
 	@cmp -s requirements.lock $@ && touch $@ || $(MAKE) --no-print-directory install
 
+# The lock is complete: without --no-deps pip would look for newer releases behind extras, and refuse them.
 .PHONY: install
 install:
 	@python=$$(for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done); \
 	  test "$$python" || { echo 'Python 3.11 or later is needed, and none was found' >&2; exit 1; }; \
 	  echo "Making .venv with $$($$python --version)" && rm -rf .venv && $$python -m venv .venv
-	# The lock is complete: without --no-deps pip would look for newer releases behind extras, and refuse them.
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e .
 	@cp requirements.lock .venv/made-from.lock
 
 up: venv ## Run everything on this machine; Ctrl-C stops it

@@ -54,7 +54,8 @@ class Admission:
             Problem: `backlog_full`, `stream_full` or `stream_unavailable`, with Retry-After.
         """
         if self._refusal is not None:
-            raise self._refusal
+            # It stands for many requests, and would else keep a traceback of each.
+            raise self._refusal.with_traceback(None)
 
     async def durability(self) -> Durability:
         """Return how the server proves a write, as soon as it has been asked."""

@@ -50,7 +50,6 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await receipts.open()
         tasks.extend(vital(work()) for work in (admission.run, listener.run, lanes))
         try:
             yield

@@ -1,7 +1,6 @@
 """Reading a request's body: counted while it arrives, with a deadline, decompressed up to a limit."""
 
 import asyncio
-import io
 import zlib
 from collections.abc import Mapping
 
@@ -19,7 +18,10 @@ ENCODINGS = ("gzip", "zstd")
 
 _OFF_LOOP = 64 * 1024
 _ZSTD_WINDOW = 8 * 1024 * 1024
-_GZIP_MEMBERS = 64
+_ZSTD_PIECE = 1024
+"""Bytes given to the decompressor at once; it makes at most 32 MiB of them."""
+_MEMBERS = 64
+"""Members of a gzip body, frames of a zstd body, at most: each has its own cost, however little it holds."""
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: IngestSettings) -> bytes:
@@ -79,7 +81,7 @@ def _gunzip(body: bytes, limit: int) -> bytes:
     """Read all members of a gzip body, stopping one byte past the limit."""
     parts: list[bytes] = []
     room = limit + 1
-    for _ in range(_GZIP_MEMBERS):
+    for _ in range(_MEMBERS):
         if not body or room <= 0:
             return b"".join(parts)
         member = zlib.decompressobj(wbits=31)
@@ -89,16 +91,30 @@ def _gunzip(body: bytes, limit: int) -> bytes:
         if not member.eof and room > 0:
             raise EOFError("it is cut off")
         body = member.unused_data
-    raise EOFError(f"it has more than {_GZIP_MEMBERS} members")
+    raise EOFError(f"it has more than {_MEMBERS} members")
 
 
 def _unzstd(body: bytes, limit: int) -> bytes:
+    """Read all frames of a zstd body, stopping at a piece past the limit."""
+    parts: list[bytes] = []
+    size, frames = 0, 0
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    with decompressor.stream_reader(io.BytesIO(body), read_across_frames=True) as reader:
-        decoded = reader.read(limit + 1)
-    if body and not decoded:
+    frame = None
+    for start in range(0, len(body), _ZSTD_PIECE):
+        piece = body[start : start + _ZSTD_PIECE]
+        while piece and size <= limit:
+            if frame is None:
+                frame, frames = decompressor.decompressobj(), frames + 1
+            parts.append(frame.decompress(piece))
+            size += len(parts[-1])
+            piece = frame.unused_data
+            if frame.eof:
+                frame = None
+        if frames > _MEMBERS:
+            raise EOFError(f"it has more than {_MEMBERS} frames")
+    if frame is not None and size <= limit:
         raise EOFError("it is cut off")
-    return decoded
+    return b"".join(parts)
 
 
 def _too_large(limit: int, when: str) -> Problem:

@@ -1,5 +1,6 @@
 """Receipts: what the ledger says of a batch, read with the reading role."""
 
+import asyncio
 import time
 import uuid
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import asyncpg
 import msgspec
 
 from services.contract import group_of, position_of
-from services.platform.postgres import DATABASE_AWAY, pool
+from services.platform.postgres import DATABASE_AWAY, answered, pool
 from services.platform.settings import DatabaseSettings
 from services.platform.stream import Outcome
 
@@ -42,34 +43,40 @@ class Receipts:
     """Looks into the ledger. After a failure it does not ask again for a while, so that ingest is not held up."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
+        """Connect later, when somebody first asks, so that the database may be away."""
         self._settings = settings
         self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
         self._down_until = 0.0
 
     async def find(self, batch_id: uuid.UUID) -> Receipt | None:
         """Return the receipt of a batch, None where the ledger does not know it.
 
         Raises:
-            ReceiptsUnavailableError: the database is away or was a moment ago.
+            ReceiptsUnavailableError: the database is away, silent, or was so a moment ago.
         """
-        if self._pool is None or time.monotonic() < self._down_until:
+        if time.monotonic() < self._down_until:
             raise ReceiptsUnavailableError("the database was away a moment ago")
         try:
-            rows = await self._pool.fetch(_QUERY, list({batch_id, group_of(batch_id)}), timeout=_TIMEOUT)
+            return await answered(self._look(batch_id), _TIMEOUT, self.close)
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
             self._down_until = time.monotonic() + _PAUSE
             raise ReceiptsUnavailableError(f"{type(error).__name__}: {error}") from error
-        return _receipt(batch_id, {row["batch_id"]: row for row in rows})
-
-    async def open(self) -> None:
-        """Make the pool; it connects when it is first asked, so the database may be away."""
-        url = self._settings.reader_url.get_secret_value()
-        self._pool = await pool(url, self._settings, statement_timeout=int(_TIMEOUT * 1000))
 
     def close(self) -> None:
         """Drop the connections."""
         if self._pool is not None:
             self._pool.terminate()
+            self._pool = None
+
+    async def _look(self, batch_id: uuid.UUID) -> Receipt | None:
+        async with self._opening:
+            if self._pool is None:
+                url = self._settings.reader_url.get_secret_value()
+                self._pool = await pool(url, self._settings, statement_timeout=int(_TIMEOUT * 1000))
+            found = self._pool
+        rows = await found.fetch(_QUERY, list({batch_id, group_of(batch_id)}))
+        return _receipt(batch_id, {row["batch_id"]: row for row in rows})
 
 
 def _receipt(batch_id: uuid.UUID, rows: dict[uuid.UUID, Any]) -> Receipt | None:

@@ -44,5 +44,5 @@ async def keep(part: Part) -> None:
         pause, began = min(pause * 2, LONGEST_PAUSE), time.monotonic()
         try:
             await part.start()
-        except StartError as error:
-            log.error(str(error), action="restart")
+        except (StartError, OSError) as error:
+            log.error(str(error), action="restart", part=part.name)

@@ -32,7 +32,6 @@ def run_up(settings: Settings, *, reload: bool = False) -> None:
         StartError: something cannot start; nothing is left running.
     """
     folder = settings.local.data_dir.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     with sole_user(folder):
         asyncio.run(_run(settings, folder, reload=reload))
 

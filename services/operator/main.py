@@ -1,4 +1,4 @@
-"""The operator's processes: all of it in a cluster, or the repair loop alone."""
+"""The repair loop as a process of its own, for where there is no operator."""
 
 import asyncio
 

@@ -1,8 +1,9 @@
 """PostgreSQL: pools, the one capability check, and waiting for a schema that is new enough."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
@@ -10,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .health import Health
 from .settings import DatabaseSettings
+from .tasks import end
 
 __all__ = [
     "DATABASE_AWAY",
     "SCHEMA_NEEDED",
     "Capability",
+    "answered",
     "capability",
     "connection_options",
     "engine",
@@ -23,6 +26,8 @@ __all__ = [
 ]
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SCHEMA_NEEDED = 1
 """The schema version (the highest applied migration) that this release's services need."""
@@ -127,6 +132,27 @@ async def pool(url: str, settings: DatabaseSettings, size: int | None = None, **
         max_size=min(size or settings.pool_size, settings.pool_size),
         **connection_options(settings, **server),
     )
+
+
+async def answered(work: Coroutine[Any, Any, T], timeout: float, drop: Callable[[], None]) -> T:
+    """Return what `work` gets from a database.
+
+    Where it takes longer than `timeout` seconds, `drop` must drop its connections: asyncpg ends a statement by
+    asking the server to, and a server that fell silent does not answer that either.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait({working}, timeout=timeout)
+        if not working.done():
+            raise TimeoutError(f"the database did not answer within {timeout:g} s")
+    finally:
+        if not working.done():
+            drop()
+            await end([working])
+    return working.result()
 
 
 def engine(url: str, settings: DatabaseSettings, **server: str | int) -> AsyncEngine:

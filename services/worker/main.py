@@ -34,6 +34,7 @@ def run(settings: Settings) -> None:
 
 async def _run(settings: Settings) -> None:
     worker = settings.worker
+    structlog.contextvars.bind_contextvars(consumer=worker.name)
     health = Health("contract", "database", "stream")
     stop = stop_signal()
     app = health_app("Millrace worker", health)
@@ -61,7 +62,7 @@ async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None
     await end([stopping])
     capability = waiting.result()
     health.has("contract")
-    log.info("found the database", action="start", database=str(capability), consumer=settings.worker.name)
+    log.info("found the database", action="start", database=str(capability))
     names = StreamNames(settings.redis.stream)
     stream = Stream(redis_client(settings.redis, patience=settings.worker.block), names)
     store = Store(settings.database, settings.worker, capability)

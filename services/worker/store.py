@@ -12,7 +12,7 @@ import structlog
 
 from services.contract import Columns
 from services.platform import metrics
-from services.platform.postgres import DATABASE_AWAY, Capability, pool
+from services.platform.postgres import DATABASE_AWAY, Capability, answered, pool
 from services.platform.settings import DatabaseSettings, WorkerSettings
 from services.platform.stream import Outcome
 
@@ -78,17 +78,10 @@ class Store:
         """
         patience = 2 * self._settings.transaction_timeout
         try:
-            try:
-                async with asyncio.timeout(patience):
-                    await self._transaction(work, careful=False)
-            except _REFUSED as error:
-                log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
-                async with asyncio.timeout(patience):
-                    await self._transaction(work, careful=True)
-        except TimeoutError:
-            # A server that went silent may never answer the pool's own farewell either.
-            self.close()
-            raise
+            await answered(self._transaction(work, careful=False), patience, self.close)
+        except _REFUSED as error:
+            log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
+            await answered(self._transaction(work, careful=True), patience, self.close)
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""

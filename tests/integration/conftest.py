@@ -6,10 +6,9 @@ import httpx
 import pytest
 
 from services.contract import StreamNames
-from services.ingest.app import create_app
 from services.platform.settings import Settings
 from services.platform.stream import Stream, redis_client
-from tests.support import eventually
+from tests.support.ingest import taking
 
 
 @pytest.fixture
@@ -28,14 +27,5 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
             "body_timeout": 0.3,
         }
     )  # fmt: skip
-    app = create_app(settings.model_copy(update={"ingest": small}))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest") as found,
-    ):
-
-        async def ready() -> bool:
-            return (await found.get("/readyz")).status_code == 200
-
-        await eventually(ready)
+    async with taking(settings.model_copy(update={"ingest": small})) as found:
         yield found

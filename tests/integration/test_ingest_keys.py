@@ -3,12 +3,14 @@ import json
 import uuid
 
 import httpx
+from sqlalchemy.engine import make_url
 
 from services.platform.settings import Settings
 from services.platform.stream import Outcome, Stream
 from services.platform.stream.news import News, pack_news
 from tests.support import eventually
-from tests.support.ingest import JSON, READING, assert_problem, entries
+from tests.support.ingest import JSON, READING, assert_problem, entries, taking
+from tests.support.proxy import moved, proxied
 from tests.support.readings import sql
 
 
@@ -70,6 +72,26 @@ async def test_stored_is_answered_by_the_news_of_the_commit(client: httpx.AsyncC
     assert response.status_code == 200
     response, _ = await asyncio.gather(client.post("/ingest?ack=stored", json=[READING]), settle(Outcome.DEAD))
     assert "why" in assert_problem(response, 422, "batch_dead")["detail"]
+
+
+async def test_a_database_that_falls_silent_does_not_hold_ingestion_up(settings: Settings) -> None:
+    url = make_url(settings.database.reader_url.get_secret_value())
+    assert url.host
+    async with proxied(url.host, url.port or 5432) as proxy, taking(moved(settings, proxy.port)) as client:
+        known = (await client.post("/ingest", json=[READING])).json()["batch_id"]
+        assert (await client.get(f"/batches/{known}")).json()["status"] == "queued"
+        proxy.open.clear()
+        for number in range(3):
+            async with asyncio.timeout(10):
+                taken = await client.post("/ingest", json=[READING], headers={"Idempotency-Key": f"k-{number}"})
+                assert taken.status_code == 200
+                assert_problem(await client.get(f"/batches/{known}"), 503, "database_unavailable")
+        proxy.open.set()
+
+        async def answered() -> bool:
+            return (await client.get(f"/batches/{known}")).status_code == 200
+
+        await eventually(answered)
 
 
 async def test_unknown_batches_are_unknown(client: httpx.AsyncClient) -> None:

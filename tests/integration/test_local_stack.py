@@ -115,6 +115,8 @@ def test_workers_get_names_and_ports_of_their_own(running: RunningStack, tmp_pat
     workers = [service for service in plan.services if service.command == "worker"]
     assert [worker.name for worker in workers] == ["worker-1", "worker-2"]
     assert len({port for _, port in plan.ports.values()}) == len(plan.ports) == 7
+    said = [json.loads(line) for line in running.log_text().splitlines() if line.startswith("{")]
+    assert {line.get("consumer") for line in said if line["service"] == "worker"} == {"worker-1", "worker-2"}
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,15 @@ def test_programs_that_are_not_there_are_told_in_one_line(settings: Settings, tm
     assert up.returncode == 2
     assert up.stderr.count("\n") == 1
     assert "MILLRACE_PG_BIN" in up.stderr
+
+
+def test_a_data_folder_that_cannot_be_made_is_told_in_one_line(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    local = settings.local.model_copy(update={"data_dir": tmp_path / "file" / "data"})
+    up = said_by("up", settings.model_copy(update={"local": local}))
+    assert up.returncode == 2
+    assert up.stderr.count("\n") == 1
+    assert "MILLRACE_LOCAL_DATA_DIR" in up.stderr
 
 
 async def test_nothing_outlives_a_supervisor_that_is_killed(settings: Settings, tmp_path: Path) -> None:

@@ -38,7 +38,6 @@ async def test_the_openapi_document_is_true(
                 cwd=ROOT,
                 capture_output=True,
                 text=True,
-                timeout=180,
             )
         )
     assert run.returncode == 0, run.stdout

@@ -6,14 +6,13 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from services.operator.schema import apply
 from services.platform.settings import Settings
 from services.query.store import Store
 from tests.support import TestDatabase, eventually, free_port
-from tests.support.proxy import proxied
+from tests.support.proxy import moved, proxied
 from tests.support.query import asking, owner, query_settings
 
 RANGE = "sensor_id=sensor-1&start=2025-10-22T21:00:00Z&end=2025-10-22T22:00:00Z"
@@ -23,13 +22,6 @@ QUESTIONS = [f"/get_range?{RANGE}", f"/min?{RANGE}", f"/hourly?{RANGE}"]
 def elsewhere(settings: Settings, **database: Any) -> Settings:
     """Return the settings with other values for the database."""
     return settings.model_copy(update={"database": settings.database.model_copy(update=database)})
-
-
-def moved(settings: Settings, port: int, **database: Any) -> Settings:
-    """Return the settings with the reader's server at another port of this machine."""
-    url = make_url(settings.database.reader_url.get_secret_value())
-    there = url.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
-    return elsewhere(settings, reader_url=SecretStr(there), **database)
 
 
 async def refused(client: httpx.AsyncClient, url: str, code: str, *words: str) -> None:

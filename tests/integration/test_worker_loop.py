@@ -101,6 +101,7 @@ async def test_a_damaged_entry_is_a_dead_letter_and_its_neighbours_are_stored(
     await stream.ensure_group()
     await add_entry(stream, entry_of([("a", NOW, 1.0)]))
     damaged: list[Any] = [{"v": "1", "n": "3", "e": b"\x00garbage"}, {"hello": "world"}, {"v": "x"}]
+    damaged += [{"v": "1", "n": digits, "e": b""} for digits in ("9" * 18, "9" * 5000)]
     for fields in damaged:
         await stream.client.xadd(settings.redis.stream, fields)
     await add_entry(stream, entry_of([("b", NOW, 1.0)]))
@@ -108,7 +109,7 @@ async def test_a_damaged_entry_is_a_dead_letter_and_its_neighbours_are_stored(
     await eventually(lambda: empty(stream))
     assert len(await rows_in(settings.database)) == 2
     letters = await raw_entries(stream, stream.names.dead)
-    assert [fields[b"reason"] for _, fields in letters] == [b"damaged"] * 3
+    assert [fields[b"reason"] for _, fields in letters] == [b"damaged"] * 5
     assert letters[0][1][b"e"] == b"\x00garbage"
     assert letters[1][1][b"hello"] == b"world"
 

@@ -4,6 +4,7 @@ import uuid
 
 import numpy as np
 import pytest
+from sqlalchemy.engine import make_url
 
 from services.contract import Columns, Entry, decode, encode, keyed_id
 from services.contract.codec import MAX_VALUE
@@ -13,6 +14,7 @@ from services.platform.settings import Settings, WorkerSettings
 from services.platform.stream import Delivery, Outcome
 from services.worker.store import Store
 from services.worker.work import Work
+from tests.support.proxy import moved, proxied
 from tests.support.readings import Row, entry_of, rows_in, sql
 
 NOW = time.time_ns() // 1000
@@ -146,6 +148,25 @@ async def test_concurrent_writers_of_the_same_entries_in_any_order_store_each_on
         store.close()
     assert found.count(Outcome.STORED) == 20
     assert await rows_in(settings.database) == sorted(row for number in range(20) for row in some(3, f"s{number}"))
+
+
+async def test_a_server_that_falls_silent_is_given_up_and_the_work_stored_once(settings: Settings) -> None:
+    url = make_url(settings.database.writer_url.get_secret_value())
+    assert url.host
+    async with proxied(url.host, url.port or 5432) as proxy:
+        behind = moved(settings, proxy.port, "writer", connect_timeout=1.0)
+        store = await store_for(behind, settings.worker.model_copy(update={"transaction_timeout": 0.5}))
+        await store.write(work_of(entry_of(some(1, "before"))))
+        work = work_of(entry_of(some(1, "silent")))
+        proxy.open.clear()
+        for _ in range(2):
+            async with asyncio.timeout(10):
+                with pytest.raises(TimeoutError):
+                    await store.write(work)
+        proxy.open.set()
+        await store.write(work)
+        store.close()
+    assert [row[0] for row in await rows_in(settings.database)] == ["before", "silent"]
 
 
 async def test_late_rows_are_noted_and_fresh_ones_are_not(timescaledb_settings: Settings) -> None:

@@ -3,8 +3,22 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
-__all__ = ["Proxy", "proxied"]
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+
+from services.platform.settings import Settings
+
+__all__ = ["Proxy", "moved", "proxied"]
+
+
+def moved(settings: Settings, port: int, role: str = "reader", **database: Any) -> Settings:
+    """Return the settings with the server of a role at another port of this machine."""
+    url = make_url(getattr(settings.database, f"{role}_url").get_secret_value())
+    there = url.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+    changed = settings.database.model_copy(update={f"{role}_url": SecretStr(there), **database})
+    return settings.model_copy(update={"database": changed})
 
 
 class Proxy:

@@ -150,7 +150,8 @@ def test_a_refused_sensor_id_does_not_enter_the_dictionary() -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b" ", b"[]", b"nonsense", b"[1", b"\xff\xfe", b'"text"', b"7", b"null", b"[" * 100_000,
-     b'{"sensor_id":"a"},{"sensor_id":"b"}', b"[" + b"9" * 5000 + b"]", b'[{"a":1}]garbage'],
+     b'{"sensor_id":"a"},{"sensor_id":"b"}', b"[" + b"9" * 5000 + b"]", b'[{"a":1}]garbage',
+     json.dumps(GOOD).encode("utf-16"), json.dumps([GOOD]).encode("utf-32-le")],
 )  # fmt: skip
 def test_what_is_no_array_of_readings_is_malformed(body: bytes) -> None:
     assert problem(body, partial=True).code == "malformed_body"

@@ -58,6 +58,13 @@ def test_other_programs_names_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> N
         ("MILLRACE_WORKER_BATCH_ROWS", "0"),
         ("MILLRACE_TELEMETRY_SAMPLE_RATIO", "1.1"),
         ("MILLRACE_LOG_LEVEL", SECRET),
+        ("MILLRACE_INGEST_MAX_PAST", "inf"),
+        ("MILLRACE_REDIS_URL", SECRET),
+        ("MILLRACE_REDIS_URL", f"http://{SECRET}"),
+        ("MILLRACE_REDIS_URL", f"redis://:{SECRET}/x@localhost:6379/0"),
+        ("MILLRACE_DATABASE_READER_URL", f"mysql://user:{SECRET}@localhost/sensors"),
+        ("MILLRACE_DATABASE_WRITER_URL", f"postgresql://user:{SECRET}#x@localhost/sensors"),
+        ("MILLRACE_DATABASE_OWNER_URL", f"postgresql://[{SECRET}/sensors"),
     ],
 )
 def test_a_wrong_value_is_named_but_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +72,12 @@ def test_a_wrong_value_is_named_but_not_shown(name: str, value: str, monkeypatch
     with pytest.raises(SettingsError, match=name) as raised:
         load()
     assert SECRET not in str(raised.value)
+
+
+def test_several_hosts_may_stand_in_a_databases_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://writer@first:5432,second:5433/sensors"
+    monkeypatch.setenv("MILLRACE_DATABASE_WRITER_URL", url)
+    assert load().database.writer_url.get_secret_value() == url
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -76,7 +89,7 @@ def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.Mo
         try:
             value = numbers.get(variable) or str(type(_number(default.default))(_number(default.default) + 1))
         except ValueError:
-            value = "redis://elsewhere/0" if variable.endswith("_URL") else "/elsewhere"
+            value = default.default.replace("127.0.0.1", "elsewhere") if variable.endswith("_URL") else "/elsewhere"
     monkeypatch.setenv(variable, value)
     found = {item.variable: item for item in describe(load())}[variable]
     assert found.value not in {default.value, ""}
@@ -92,6 +105,15 @@ def test_every_setting_says_what_it_means() -> None:
         assert item.meaning.endswith("."), item.variable
 
 
+def unchecked(url: str) -> Settings:
+    """Return settings with `url`, even one that would be refused."""
+    secret = SecretStr(url)
+    return Settings(
+        redis=RedisSettings().model_copy(update={"url": secret}),
+        database=DatabaseSettings().model_copy(update={"writer_url": secret}),
+    )
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -105,7 +127,7 @@ def test_every_setting_says_what_it_means() -> None:
     ],
 )
 def test_a_secret_is_never_shown(url: str) -> None:
-    settings = Settings(redis=RedisSettings(url=SecretStr(url)), database=DatabaseSettings(writer_url=SecretStr(url)))
+    settings = unchecked(url)
     told = "".join(str(item) for item in describe(settings)) + repr(settings) + settings.model_dump_json()
     assert SECRET not in told
 
@@ -113,7 +135,7 @@ def test_a_secret_is_never_shown(url: str) -> None:
 @given(st.text(min_size=1), st.text(st.characters(codec="ascii")))
 def test_no_password_is_shown_whatever_its_signs(password: str, user: str) -> None:
     password = f"<{password}>"
-    settings = Settings(redis=RedisSettings(url=SecretStr(f"redis://{user}:{password}@h:1/0")))
+    settings = unchecked(f"redis://{user}:{password}@h:1/0")
     shown = next(item.value for item in describe(settings) if item.variable == "MILLRACE_REDIS_URL")
     assert password not in shown
 

@@ -48,8 +48,6 @@ class Found:
         version: of this reading of it (`resourceVersion`).
         generation: of its spec.
         created: when, so that texts sort like instants.
-        deleting: whether it waits for its finalizers.
-        finalizers: those it has.
         annotations: by name.
         spec: as it was written.
         status: as it was last reported, empty before.
@@ -62,8 +60,6 @@ class Found:
     version: str
     generation: int
     created: str
-    deleting: bool
-    finalizers: tuple[str, ...]
     annotations: Mapping[str, str]
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
@@ -115,8 +111,6 @@ def _found(kind: Kind, item: Mapping[str, Any]) -> Found:
         version=about["resourceVersion"],
         generation=about["generation"],
         created=about["creationTimestamp"],
-        deleting="deletionTimestamp" in about,
-        finalizers=tuple(about.get("finalizers", ())),
         annotations=about.get("annotations", {}),
         spec=item.get("spec", {}),
         status=item.get("status", {}),

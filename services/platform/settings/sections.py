@@ -3,9 +3,10 @@
 import os
 import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
 
 __all__ = [
     "DatabaseSettings",
@@ -31,13 +32,34 @@ def setting(default: Any, meaning: str, unit: str = "", **constraints: Any) -> A
 class Section(BaseModel):
     """A branch of the tree: frozen, and closed to unknown names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _address(*schemes: str) -> AfterValidator:
+    """Refuse what is no URL of `schemes`, before a client library does so with the password in its words."""
+
+    def check(url: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(url.get_secret_value())
+            # Several hosts in one URL have no one port.
+            _ = "," in parts.netloc or parts.port
+        except ValueError:
+            raise ValueError("its host and port cannot be read; signs in a password are written %XX") from None
+        if parts.scheme not in schemes:
+            raise ValueError(f"it must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+StreamUrl = Annotated[SecretStr, _address("redis", "rediss", "unix")]
+DatabaseUrl = Annotated[SecretStr, _address("postgresql", "postgres")]
 
 
 class RedisSettings(Section):
     """The stream's server: Redis 7.2 or later, or Valkey."""
 
-    url: SecretStr = setting(
+    url: StreamUrl = setting(
         SecretStr("redis://127.0.0.1:6379/0"), "Where the server is: redis://, rediss:// or unix://."
     )
     stream: str = setting("sensor_stream", "Name of the stream; the keys beside it derive from it.")
@@ -52,14 +74,14 @@ class RedisSettings(Section):
 class DatabaseSettings(Section):
     """PostgreSQL 16 to 18, best with TimescaleDB 2.24 or later."""
 
-    owner_url: SecretStr = setting(
+    owner_url: DatabaseUrl = setting(
         SecretStr("postgresql://millrace_owner@127.0.0.1:5432/sensors"),
         "Connection of the role that owns the schema: the operator and the repair loop.",
     )
-    writer_url: SecretStr = setting(
+    writer_url: DatabaseUrl = setting(
         SecretStr("postgresql://millrace_writer@127.0.0.1:5432/sensors"), "Connection of the worker's role."
     )
-    reader_url: SecretStr = setting(
+    reader_url: DatabaseUrl = setting(
         SecretStr("postgresql://millrace_reader@127.0.0.1:5432/sensors"),
         "Connection of the reading role: query, and the receipts of ingest.",
     )

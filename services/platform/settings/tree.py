@@ -1,10 +1,11 @@
 """The root of the settings tree and how it is read."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .sections import (
@@ -64,7 +65,7 @@ def variables() -> Iterator[tuple[str, str, str]]:
             yield f"{PREFIX}{name}".upper(), "", name
 
 
-def load(environment: Mapping[str, str] = os.environ) -> Settings:
+def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
@@ -72,14 +73,16 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
             as they may be secret.
     """
     known = {variable for variable, _, _ in variables()}
-    unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}; `millrace config` lists all there are")
     try:
         return Settings()
     except ValidationError as error:
-        faults = [
-            f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-        raise SettingsError("; ".join(faults)) from None
+        faults = error.errors(include_input=False, include_url=False)
+        raise SettingsError("; ".join(map(_named, faults))) from None
+
+
+def _named(fault: ErrorDetails) -> str:
+    variable = "_".join(map(str, fault["loc"])).upper()
+    return f"{PREFIX}{variable}: {fault['msg'].removeprefix('Value error, ')}"

@@ -53,9 +53,9 @@ class Delivery:
 
     @property
     def rows(self) -> int:
-        """Rows the entry names, 0 where it is damaged."""
+        """Rows the entry names, 0 where it is damaged; what is too long for the contract would break the counts."""
         text = (self.fields or {}).get(FIELD_ROWS, b"")
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
     @property
     def size(self) -> int:

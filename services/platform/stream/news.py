@@ -78,16 +78,22 @@ class Listener:
 
     async def run(self) -> None:
         """Listen for ever, through the server's restarts. What is missed meanwhile the ledger still tells."""
+        lost = False
         while True:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._channel)
+                    if lost:
+                        log.info("hears the settled channel again", action="listen")
+                        lost = False
                     while True:
                         message = await channel.get_message(timeout=30.0)
                         if message is not None:
                             self._tell(unpack_news(message["data"]))
             except STREAM_ERRORS as error:
-                log.warning("lost the settled channel", action="listen", error=str(error))
+                if not lost:
+                    log.warning("lost the settled channel", action="listen", error=str(error))
+                    lost = True
                 with contextlib.suppress(*STREAM_ERRORS):
                     await self._client.connection_pool.disconnect()
                 await asyncio.sleep(0.5)
