@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -125,33 +124,3 @@ def test_data_and_passwords_outlive_an_uninstall(release: Release) -> None:
     assert release.namespace.get("secret", "millrace-database")["data"] == secret
     assert release.psql("select count(*) from sensor_data") == before
     assert "Phase:          Succeeded" in release.helm("test", "millrace", "--timeout", "2m")
-
-
-@pytest.fixture
-async def slow(namespace: Namespace) -> AsyncIterator[Release]:
-    """A release of the test's own, whose workers write one small entry a transaction: several do more than one."""
-    made = Release(namespace)
-    behavior = {"scaleDown": {"stabilizationWindowSeconds": 30}}
-    made.install(
-        {
-            "config": {"ingest": {"entry_rows": 250}, "worker": {"batch_entries": 1}},
-            "ingest": {"replicas": 1},
-            "worker": {"autoscaling": {"maxReplicas": 4, "catchUpSeconds": 5, "behavior": behavior}},
-        }
-    )
-    yield made
-    made.uninstall()
-
-
-async def test_workers_grow_with_the_backlog_and_shrink_behind_it(slow: Release) -> None:
-    def workers() -> int:
-        number: int = slow.namespace.get("deployment", "millrace-worker")["spec"]["replicas"]
-        return number
-
-    assert workers() == 1
-    slow.send(2_000_000, "--batch 250", "--connections 8")
-    await eventually(lambda: workers() >= 3, 120, 1.0)
-    verdict = await slow.verdict(await slow.sent(300), 300)
-    assert (verdict.promised, verdict.clean) == (2_000_000, True), verdict
-    await eventually(lambda: workers() == 1, 300, 1.0)
-    assert slow.redis("xpending", "sensor_stream", "workers").split()[0] == "0"

@@ -16,12 +16,15 @@ from .patience import eventually
 __all__ = ["Release"]
 
 REPOSITORY, _, TAG = IMAGE.rpartition(":")
+LITTLE = {"requests": {"cpu": "20m"}}
 SMALL: dict[str, Any] = {
     "image": {"repository": REPOSITORY, "tag": TAG},
-    "ingest": {"autoscaling": {"enabled": False}},
-    "query": {"autoscaling": {"enabled": False}, "replicas": 1},
-    "redis": {"storage": {"size": "1Gi"}},
-    "timescaledb": {"storage": {"size": "2Gi"}},
+    "ingest": {"autoscaling": {"enabled": False}, "resources": LITTLE},
+    "query": {"autoscaling": {"enabled": False}, "replicas": 1, "resources": LITTLE},
+    "worker": {"resources": LITTLE},
+    "operator": {"resources": LITTLE},
+    "redis": {"storage": {"size": "1Gi"}, "resources": LITTLE},
+    "timescaledb": {"storage": {"size": "2Gi"}, "resources": LITTLE},
 }
 """Values for a test's cluster, over which a test's own go."""
 
