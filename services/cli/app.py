@@ -98,19 +98,58 @@ def up(
 ) -> None:
     """Run everything on this machine, servers included; Ctrl-C drains and stops it."""
     with service("local") as settings:
-        from services.local import run_up
+        from services.local.up import run_up
 
         run_up(settings, reload=reload)
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    *,
+    ingest_url: Annotated[
+        str | None, typer.Option("--ingest", help="Where ingest is; on this machine if not said.")
+    ] = None,
+    query_url: Annotated[
+        str | None, typer.Option("--query", help="Where query is; on this machine if not said.")
+    ] = None,
+    sensor: Annotated[str, typer.Option(help="Whose readings they are.")] = "sensor-1",
+    patience: Annotated[float, typer.Option(min=0, help="Seconds in which an answer may become right.")] = 0.0,
+) -> None:
     """Send the demo's readings, ask the three questions and check the answers."""
     with service("demo") as settings:
-        from services.local import run_demo
+        from services.local.demo import Demo
 
-        right = run_demo(settings)
+        right = Demo(
+            ingest=ingest_url or f"http://localhost:{settings.ingest.port}",
+            query=query_url or f"http://localhost:{settings.query.port}",
+            sensor=sensor,
+        ).run(patience)
     raise typer.Exit(0 if right else 1)
+
+
+@app.command()
+def secret(
+    name: Annotated[str, typer.Argument(help="Name of the Secret in this pod's namespace.")],
+    templates: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="`random` is drawn once; {key} is another key's value.")
+    ],
+) -> None:
+    """Make a Secret of the cluster complete; what was drawn never changes and is never shown."""
+    import asyncio
+
+    from services.operator.cluster.client import API_ERRORS
+
+    from .secret import make_secret
+
+    pairs = [template.partition("=") for template in templates]
+    if wrong := [key for key, equals, _ in pairs if not (key and equals)]:
+        raise typer.BadParameter(f"{wrong[0]}: say KEY=VALUE")
+    with command():
+        try:
+            done = asyncio.run(make_secret(name, {key: value for key, _, value in pairs}))
+        except (*API_ERRORS, ValueError) as error:
+            raise fail(error) from None
+    typer.echo(f"secret {name}: {done}")
 
 
 @schema.command("apply")
