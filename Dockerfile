@@ -3,14 +3,16 @@
 #   build    everything that is only needed to install: uv, the packages with their hashes, the bytecode
 #   (last)   the base, the environment made above, and the SQL files; user 65532, nothing to be written
 #
-# Build arguments: BASE (any image with Python 3.11 or later at the same path in both stages), VERSION, REVISION, and
-# PIP_INDEX_URL and UV_DEFAULT_INDEX where packages come from another index.
+# Build arguments: BASE (any image with Python 3.11 or later at the same path in both stages), VERSION, REVISION,
+# EXTRAS (`local` brings the reloader that skaffold's profile `dev` needs), and PIP_INDEX_URL and UV_DEFAULT_INDEX
+# where packages come from another index.
 
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
+ARG EXTRAS
 WORKDIR /src
 COPY requirements.lock pyproject.toml ./
 RUN sed -n '/^uv==/,/[^\\]$/p' requirements.lock >uv.lock && python3 -m venv /build \
@@ -18,7 +20,7 @@ RUN sed -n '/^uv==/,/[^\\]$/p' requirements.lock >uv.lock && python3 -m venv /bu
 # The lock holds the extras too; as a constraint it gives versions and hashes to the workloads' own packages alone.
 RUN python3 -m venv --without-pip /opt/millrace \
  && /build/bin/uv pip install --no-cache --python /opt/millrace --require-hashes --compile-bytecode \
-      --requirement pyproject.toml --constraint requirements.lock
+      --requirement pyproject.toml ${EXTRAS:+--extra $EXTRAS} --constraint requirements.lock
 COPY README.md LICENSE /opt/millrace/
 COPY services /opt/millrace/services
 COPY sql /opt/millrace/sql

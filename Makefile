@@ -5,7 +5,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal
   --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
 # BUILD_OPTIONS takes what a machine needs, such as --network host or --build-arg PIP_INDEX_URL.
-VERSION ?= dev
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
@@ -49,9 +49,10 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo
-	@find services tests $(wildcard benchmarks) -name '*.py' -exec wc -l {} + | \
+	@find services tests charts $(wildcard benchmarks) -name '*.py' -exec wc -l {} + | \
 	  awk '$$2 != "total" && $$1 > 300 { print $$2 ": " $$1 " lines, 300 are the limit"; found = 1 } END { exit found }'
 	@$(BIN)/millrace config --markdown | diff docs/settings.md - || { echo 'docs/settings.md: run make docs' >&2; exit 1; }
+	@$(BIN)/python -m charts.generate --check
 	@$(BIN)/uv pip install --quiet --offline --dry-run --strict -r pyproject.toml --all-extras || \
 	  { echo 'requirements.lock does not hold what pyproject.toml asks for: run make lock' >&2; exit 1; }
 
@@ -83,8 +84,9 @@ push: ## Push the image to REGISTRY
 	docker tag $(IMAGE) $(REGISTRY)/$(IMAGE)
 	docker push $(REGISTRY)/$(IMAGE)
 
-docs: venv ## Write the generated pages of docs/
+docs: venv ## Write docs/settings.md and what is generated in the chart
 	$(BIN)/millrace config --markdown > docs/settings.md
+	$(BIN)/python -m charts.generate
 
 lock: venv ## Write requirements.lock, keeping the versions that fit
 	$(COMPILE) --output-file requirements.lock

@@ -13,6 +13,7 @@ from services import __version__
 from .dead_letters import app as dead_letters
 from .keys import app as keys
 from .process import command, fail, service
+from .schema import app as schema
 
 __all__ = ["app", "main"]
 
@@ -23,7 +24,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-schema = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(schema, name="schema")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(keys, name="keys")
@@ -102,18 +102,33 @@ def up(
 ) -> None:
     """Run everything on this machine, servers included; Ctrl-C drains and stops it."""
     with service("local") as settings:
-        from services.local import run_up
+        from services.local.up import run_up
 
         run_up(settings, reload=reload)
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    *,
+    ingest_url: Annotated[
+        str | None, typer.Option("--ingest", help="Where ingest is; on this machine if not said.")
+    ] = None,
+    query_url: Annotated[
+        str | None, typer.Option("--query", help="Where query is; on this machine if not said.")
+    ] = None,
+    sensor: Annotated[str, typer.Option(help="Whose readings they are.")] = "sensor-1",
+    patience: Annotated[float, typer.Option(min=0, help="Seconds in which an answer may become right.")] = 0.0,
+) -> None:
     """Send the demo's readings, ask the three questions and check the answers."""
     with service("demo") as settings:
-        from services.local import run_demo
+        from services.local.demo import Demo
 
-        right = run_demo(settings)
+        right = Demo(
+            ingest=ingest_url or f"http://localhost:{settings.ingest.port}",
+            query=query_url or f"http://localhost:{settings.query.port}",
+            sensor=sensor,
+            key=settings.client.key.get_secret_value() if settings.client.key else None,
+        ).run(patience)
     raise typer.Exit(0 if right else 1)
 
 
@@ -131,23 +146,29 @@ def prove(
     raise typer.Exit(0 if kept else 1)
 
 
-@schema.command("apply")
-def schema_apply() -> None:
-    """Bring the database to this release's schema, and say what it can do."""
+@app.command()
+def secret(
+    name: Annotated[str, typer.Argument(help="Name of the Secret in this pod's namespace.")],
+    templates: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="`random` is drawn once; {key} is another key's value.")
+    ],
+) -> None:
+    """Make a Secret of the cluster complete; what was drawn never changes and is never shown."""
     import asyncio
 
-    with service("schema") as settings:
-        from services.operator.schema import SchemaError, apply
-        from services.operator.scripts import ScriptError
+    from services.operator.cluster.client import API_ERRORS
 
+    from .secret import make_secret
+
+    pairs = [template.partition("=") for template in templates]
+    if wrong := [key for key, equals, _ in pairs if not (key and equals)]:
+        raise typer.BadParameter(f"{wrong[0]}: say KEY=VALUE")
+    with command():
         try:
-            applied = asyncio.run(apply(settings.database))
-        except (SchemaError, ScriptError) as error:
+            done = asyncio.run(make_secret(name, {key: value for key, _, value in pairs}))
+        except (*API_ERRORS, ValueError) as error:
             raise fail(error) from None
-    typer.echo(f"schema version {applied.version}; ran {', '.join(applied.migrations) or 'nothing new'}")
-    typer.echo(applied.capability)
-    for missing in applied.capability.missing:
-        typer.echo(f"not supported here: {missing}")
+    typer.echo(f"secret {name}: {done}")
 
 
 @app.command()

@@ -1,6 +1,4 @@
-"""The one-machine stack: embedded Valkey and PostgreSQL, and every service, under one command."""
+"""The one-machine stack: embedded Valkey and PostgreSQL, and every service, under one command.
 
-from .demo import run_demo
-from .up import run_up
-
-__all__ = ["run_demo", "run_up"]
+Modules are imported one by one: `demo` works where the servers' wheels are not installed.
+"""

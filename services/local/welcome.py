@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.platform.postgres import Capability
 
-from .demo import commands
+from .demo import Demo
 from .plan import Plan
 
 __all__ = ["welcome", "write_shell_file"]
@@ -19,6 +19,12 @@ def welcome(plan: Plan, capability: Capability) -> str:
     settings = plan.settings
     urls = {service.name: service.url for service in plan.services}
     shell = _near(plan.folder / SHELL_FILE)
+    key = settings.client.key
+    demo = Demo(
+        f"http://localhost:{settings.ingest.port}",
+        f"http://localhost:{settings.query.port}",
+        key=key.get_secret_value() if key else None,
+    )
     lines = [
         "",
         "Millrace runs.",
@@ -35,7 +41,7 @@ def welcome(plan: Plan, capability: Capability) -> str:
         "",
         "Try it (or all of it by `make demo`):",
         "",
-        *(f"  {command}" for command in commands(settings)),
+        *(f"  {command}" for command in demo.commands()),
         "",
         "Look inside (the first line brings ports and passwords into the shell):",
         "",

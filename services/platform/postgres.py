@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import asyncpg
 import structlog
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .health import Health
@@ -157,14 +156,21 @@ async def answered(work: Coroutine[Any, Any, T], timeout: float, drop: Callable[
 
 
 def engine(url: str, settings: DatabaseSettings, **server: str | int) -> AsyncEngine:
-    """Return SQLAlchemy's engine on asyncpg for `url`, with the session settings `server`."""
+    """Return SQLAlchemy's engine on asyncpg for `url`, with the session settings `server`.
+
+    asyncpg reads the URL itself, for it knows what PostgreSQL's URLs may say, such as sslmode.
+    """
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(url, **connection_options(settings, **server))
+
     return create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        "postgresql+asyncpg://",
+        async_creator=connect,
         pool_size=settings.pool_size,
         max_overflow=0,
         pool_timeout=settings.connect_timeout,
         pool_pre_ping=True,
-        connect_args=connection_options(settings, **server),
     )
 
 

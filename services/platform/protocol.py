@@ -60,6 +60,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; count what comes before the end of the headers."""
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):  # type: ignore[redundant-expr]
+            self._wait()
         super().data_received(data)
         if self._deadline is not None:
             self._head += len(data)
@@ -72,10 +74,10 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request: idle for as long as uvicorn lets it, but in time once it has begun."""
         super().on_response_complete()
         if not self.transport.is_closing() and self.cycle.response_complete:
-            self._wait()
+            _waiting[self] = None
 
     def _wait(self) -> None:
         self._begin()
@@ -83,10 +85,10 @@ class PatientProtocol(HttpToolsProtocol):
         _waiting[self] = None
 
     def _begin(self) -> None:
+        _waiting.pop(self, None)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline, self._head = None, 0
-            _waiting.pop(self, None)
 
     def _timed_out(self) -> None:
         if self._head:

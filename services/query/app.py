@@ -14,6 +14,7 @@ from services.platform.errors import Problem
 from services.platform.health import Health, health_routes
 from services.platform.postgres import wait_for_schema
 from services.platform.settings import Settings
+from services.platform.tasks import end, vital
 
 from .asked import Asked
 from .routes import questions
@@ -32,10 +33,17 @@ def create_app(settings: Settings) -> FastAPI:
     seen = asyncio.Event()
 
     async def look() -> None:
+        url = settings.database.reader_url.get_secret_value()
+        await wait_for_schema(url, settings.database, health)
+        seen.set()
         while True:
-            await wait_for_schema(settings.database.reader_url.get_secret_value(), settings.database, health)
-            seen.set()
             await asyncio.sleep(_LOOK_INTERVAL)
+            if store.replicas.fresh():
+                health.has("database")
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_INTERVAL):
+                    await wait_for_schema(url, settings.database, health)
 
     async def ready() -> None:
         # Once it was there, a question finds out by itself: the pool may still work while a look fails.
@@ -46,12 +54,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        looking = asyncio.create_task(look())
+        tasks = [vital(look()), vital(store.replicas.run())]
         try:
             yield
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            await end(tasks)
             await store.close()
 
     app = FastAPI(

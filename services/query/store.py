@@ -1,14 +1,16 @@
 """What the questions ask of the database, by the reader's role: columns out of binary COPY.
 
-An answer is one statement, and so one snapshot. Its columns are pushed into a sink that is awaited: as long as the
-sink waits for a slow client, nothing is read from the database's socket. Whatever fails leaves as a problem.
+Fresh read replicas are asked first, one after the other, then the primary; an answer that has not begun starts anew
+there. An answer is one statement, and so one snapshot. Its columns are pushed into a sink that is awaited: as long
+as the sink waits for a slow client, nothing is read from the database's socket. Whatever fails leaves as a problem.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import asyncpg
 import numpy as np
@@ -17,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.platform.errors import Problem
 from services.platform.postgres import DATABASE_AWAY, connection_options, engine
+from services.platform.replicas import Replica, Replicas
 from services.platform.settings import Settings
 
 from .columns import Hours, Readings
@@ -29,6 +32,8 @@ from .store_copy import copy_out
 __all__ = ["Store"]
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _SQL = statements(__package__, "queries.sql")
 _READINGS = {"id": INTEGER, "timestamp": TIMESTAMP, "value": FLOAT}
@@ -47,18 +52,21 @@ class Store:
         self._settings = settings.database
         self._url = settings.database.reader_url.get_secret_value()
         self._timeout = settings.query.statement_timeout
-        self._engine = engine(
-            self._url,
-            self._settings,
+        pool = partial(
+            engine,
+            settings=self._settings,
             statement_timeout=int(self._timeout * 1000),
             default_transaction_read_only="on",
             # Compiling a plan pays for itself seldom, and costs anew for each chunk.
             jit="off",
         )
+        self._engine = pool(self._url)
+        self.replicas = Replicas(self._settings, settings.query.max_replica_lag, pool)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
+        await self.replicas.close()
 
     async def readings(
         self,
@@ -93,11 +101,14 @@ class Store:
         Raises:
             Problem: database_unavailable, query_timeout.
         """
-        async with self._connection() as connection:
+
+        async def ask(connection: Any, _: Replica | None) -> float | None:
             least: float | None = await connection.fetchval(
                 _SQL["minimum"], question.sensor_id, question.start, question.end
             )
-        return least
+            return least
+
+        return await self._answer(ask, lambda: False)
 
     async def hours(self, question: Question, sink: Callable[[Hours], Awaitable[None]]) -> None:
         """Push the hour buckets that start in a range into `sink`.
@@ -120,16 +131,38 @@ class Store:
         columns: dict[str, str],
         push: Callable[[Records], Awaitable[None]],
     ) -> None:
-        reader = CopyReader(columns)
+        begun = False
 
-        async def output(data: bytes) -> None:
-            rows = reader.feed(data)
-            if len(rows):
-                await push(rows)
+        async def ask(connection: Any, replica: Replica | None) -> None:
+            reader = CopyReader(columns)
 
-        async with self._connection() as connection:
-            await copy_out(connection, _SQL[name], arguments, output, self._end)
-        reader.finish()
+            async def output(data: bytes) -> None:
+                nonlocal begun
+                rows = reader.feed(data)
+                if len(rows):
+                    begun = True
+                    await push(rows)
+
+            async def give_up(_: int) -> None:
+                # Which of several servers stands behind a replica's name is not known; it notices by itself.
+                connection.terminate()
+
+            await copy_out(connection, _SQL[name], arguments, output, give_up if replica else self._end)
+            reader.finish()
+
+        await self._answer(ask, lambda: begun)
+
+    async def _answer(self, ask: Callable[[Any, Replica | None], Awaitable[T]], begun: Callable[[], bool]) -> T:
+        """Ask the fresh replicas in turn, then the primary, as long as no answer has begun."""
+        for replica in self.replicas.fresh():
+            try:
+                async with self._connection(replica) as connection:
+                    return await ask(connection, replica)
+            except Problem as problem:
+                if begun() or problem.code != "database_unavailable":
+                    raise
+        async with self._connection(None) as connection:
+            return await ask(connection, None)
 
     async def _end(self, backend: int) -> None:
         """End the statement of one of our own backends."""
@@ -142,7 +175,7 @@ class Store:
                     connection.terminate()
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def _connection(self, replica: Replica | None) -> AsyncIterator[Any]:
         """Lend asyncpg's connection for one question; our own clock ends what the server's cannot.
 
         A server that waits for a client to take its rows does not look at statement_timeout.
@@ -150,9 +183,12 @@ class Store:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._settings.connect_timeout):
-                    pooled = await stack.enter_async_context(self._engine.connect())
+                    pool = replica.engine if replica else self._engine
+                    pooled = await stack.enter_async_context(pool.connect())
                     raw = await pooled.get_raw_connection()
             except _FAILURES as error:
+                if replica:
+                    self.replicas.away(replica)
                 raise _unavailable("no connection to the database could be had", error) from error
             try:
                 async with asyncio.timeout(self._timeout):

@@ -16,6 +16,7 @@ from services.platform.tasks import end, vital
 from .graveyard import Graveyard
 from .janitor import keep_house
 from .loop import Loop
+from .numbers import backlog_routes
 from .store import Store
 
 __all__ = ["run"]
@@ -37,12 +38,16 @@ async def _run(settings: Settings) -> None:
     structlog.contextvars.bind_contextvars(consumer=worker.name)
     health = Health("contract", "database", "stream")
     stop = stop_signal()
-    async with serving(health_app("Millrace worker", health), worker.host, worker.port, "MILLRACE_WORKER_PORT"):
+    app = health_app("Millrace worker", health)
+    counted = Stream(redis_client(settings.redis), StreamNames(settings.redis.stream))
+    app.include_router(backlog_routes(counted))
+    async with serving(app, worker.host, worker.port, "MILLRACE_WORKER_PORT"):
         work = asyncio.create_task(_work(settings, health, stop))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
         done, late = await asyncio.wait([work], timeout=worker.drain_timeout if stop.is_set() else 0)
         await end([stopping, *late])
+        await counted.client.aclose()
         for task in done:
             task.result()
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from services.platform.settings import DatabaseSettings
 
 from ..support import eventually, free_port
-from ..support.cluster import K8S, Namespace
+from ..support.cluster import IMAGE, K8S, Namespace
 
 ROWS = 1_000_000
 """One worker, which drains 10,000 rows/s at most, would need a hundred seconds for them."""
@@ -111,7 +111,7 @@ async def test_workers_grow_with_a_backlog_and_shrink_behind_it_and_each_row_is_
     await namespace.ready(*WORKERS)
     assert replicas(namespace) == 1
     send = ["send", "--rows", str(ROWS), "--batch", "1000", "--url", "http://ingest:8000"]
-    namespace.run("create", "job", "sender", "--image=millrace:dev", "--", "millrace", *send)
+    namespace.run("create", "job", "sender", f"--image={IMAGE}", "--", "millrace", *send)
     await eventually(lambda: replicas(namespace) >= 3, 90, 1.0)
     namespace.run("wait", "--for=condition=complete", "job/sender", "--timeout=110s")
     await eventually(lambda: stored(namespace) == (ROWS, ROWS), 240, 3.0)

@@ -137,7 +137,7 @@ async def waiting(connection: asyncpg.Connection) -> bool:
 async def test_connections_can_only_read_and_have_a_clock(database: TestDatabase) -> None:
     store = Store(query_settings(database, statement_timeout=7))
     try:
-        async with store._connection() as connection:
+        async with store._connection(None) as connection:
             assert await connection.fetchval("select current_user") == "millrace_reader"
             assert await connection.fetchval("show transaction_read_only") == "on"
             assert await connection.fetchval("show statement_timeout") == "7s"

@@ -8,14 +8,18 @@ from typing import Any
 
 import yaml
 
+from services import __version__
 from services.platform.settings import DatabaseSettings, RedisSettings, Settings
 
 from .patience import eventually, free_port
 from .service import ROOT
 
-__all__ = ["K8S", "Namespace", "kubectl", "operator_settings"]
+__all__ = ["IMAGE", "K8S", "Namespace", "kubectl", "operator_settings"]
 
 K8S = ROOT / "k8s"
+
+IMAGE = os.environ.get("MILLRACE_IMAGE", f"millrace:{__version__}")
+"""The image that the cluster has."""
 
 PATIENCE = 60.0
 """Seconds in which the operator must put right or report whatever it is."""

@@ -1,6 +1,8 @@
 """The oracle of the fault tests: what the sender's journal promises, held against the database."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from services.platform.settings import DatabaseSettings
 
 from .readings import sql
 
-__all__ = ["Verdict", "check"]
+__all__ = ["Verdict", "check", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,20 @@ class Verdict:
 
 async def check(journal: Path, database: DatabaseSettings) -> Verdict:
     """Hold a journal against `sensor_data`: a made reading's value is the number of its row."""
-    promised = _promised(journal)
     values = [int(row[0]) for row in await sql(database, "select value from sensor_data")]
+    return await asyncio.to_thread(lambda: judge(journal.read_text(), values))
+
+
+def judge(journal: str, values: Sequence[int]) -> Verdict:
+    """Hold a journal's lines against the values that are stored."""
+    promised = _promised(journal)
     times = np.bincount(np.array(values, np.int64), minlength=len(promised))
     lost = int(np.count_nonzero(times[: len(promised)][promised] == 0))
     return Verdict(int(promised.sum()), len(values), lost, int(np.count_nonzero(times > 1)))
 
 
-def _promised(journal: Path) -> NDArray[np.bool_]:
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+def _promised(journal: str) -> NDArray[np.bool_]:
+    lines = [json.loads(line) for line in journal.splitlines()]
     last = max(line["first_row"] + line["rows"] for line in lines)
     promised = np.zeros(last, np.bool_)
     for line in lines:

@@ -88,6 +88,11 @@ class DatabaseSettings(Section):
         SecretStr("postgresql://millrace_reader@127.0.0.1:5432/sensors"),
         "Connection of the reading role: query, and the receipts of ingest.",
     )
+    replica_url: SecretStr | None = setting(
+        None,
+        "The reading role's connection to read replicas, several hosts separated by commas; "
+        "query asks them first while they are fresh.",
+    )
     connect_timeout: PositiveFloat = setting(5.0, "How long connecting may take.", "s")
     pool_size: PositiveInt = setting(8, "Most connections a process holds.", "connections")
 
@@ -213,6 +218,9 @@ class QuerySettings(Section):
     port: int = setting(8001, "Port to listen on.", "", ge=0, le=65535)
     statement_timeout: PositiveFloat = setting(30.0, "Longest statement, its streaming included.", "s")
     max_limit: PositiveInt = setting(10_000_000, "Largest `limit` of `/get_range`.", "rows")
+    max_replica_lag: PositiveFloat = setting(
+        5.0, "How far a read replica may be behind; while one is further, others and the primary are asked.", "s"
+    )
 
 
 class RepairSettings(Section):

@@ -1,0 +1,36 @@
+{{/*
+What stands in a Secret that is made inside the cluster, as arguments of `millrace secret`: `random` is drawn once,
+{key} is another key's value.
+*/}}
+{{- define "millrace.redisTemplates" -}}
+{{- $host := printf "%s-redis" (include "millrace.fullname" .) -}}
+- password=random
+{{- if .Values.redis.tls.existingSecret }}
+- url=rediss://:{password}@{{ $host }}:6379/0?ssl_ca_certs=/etc/millrace/redis/ca.crt
+{{- else }}
+- url=redis://:{password}@{{ $host }}:6379/0
+{{- end }}
+- users.acl=user default on >{password} ~* &* +@all -@dangerous +info +config|get
+{{- end }}
+
+{{- define "millrace.databaseTemplates" -}}
+{{- $host := printf "%s-timescaledb" (include "millrace.fullname" .) -}}
+{{- $name := .Values.database.name -}}
+{{- $options := ternary "?sslmode=verify-full" "" (not (empty .Values.timescaledb.tls.existingSecret)) -}}
+- postgres-password=random
+- replication-password=random
+- owner-password=random
+- writer-password=random
+- reader-password=random
+- admin-url=postgresql://postgres:{postgres-password}@{{ $host }}:5432/postgres{{ $options }}
+{{- range list "owner" "writer" "reader" }}
+- {{ . }}-url=postgresql://millrace_{{ . }}:{{ printf "{%s-password}" . }}@{{ $host }}:5432/{{ $name }}{{ $options }}
+{{- end }}
+{{- $replicas := list }}
+{{- range until (int .Values.timescaledb.replicas.count) }}
+{{- $replicas = append $replicas (printf "%s-replica-%d.%s-replica:5432" $host . $host) }}
+{{- end }}
+{{- with $replicas }}
+- replica-url=postgresql://millrace_reader:{reader-password}@{{ join "," . }}/{{ $name }}{{ $options }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,92 @@
+{{/* A value as a setting reads it: Helm holds whole numbers as floats, and would write a large one with an exponent. */}}
+{{- define "millrace.plain" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end -}}
+{{- end }}
+
+{{/* `config` as variables: (list root section…). The one place where a setting gets its name. */}}
+{{- define "millrace.settings" -}}
+{{- $root := index . 0 -}}
+{{- range $section := rest . }}
+{{- range $name, $value := index $root.Values.config $section }}
+{{- if not (kindIs "invalid" $value) }}
+- {name: {{ printf "MILLRACE_%s_%s" $section $name | upper }}, value: {{ include "millrace.plain" $value | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "millrace.databaseSecret" -}}
+{{ default (printf "%s-database" (include "millrace.fullname" .)) .Values.database.existingSecret }}
+{{- end }}
+
+{{- define "millrace.redisSecret" -}}
+{{ default (printf "%s-redis" (include "millrace.fullname" .)) .Values.redis.existingSecret }}
+{{- end }}
+
+{{/* Connections as variables: (list root role…), a role being redis, writer, reader or replica. */}}
+{{- define "millrace.connections" -}}
+{{- $root := index . 0 -}}
+{{- range rest . }}
+{{- if eq . "redis" }}
+- {name: MILLRACE_REDIS_URL, valueFrom: {secretKeyRef: {name: {{ include "millrace.redisSecret" $root }}, key: url}}}
+{{- else }}
+- name: MILLRACE_DATABASE_{{ upper . }}_URL
+  valueFrom: {secretKeyRef: {name: {{ include "millrace.databaseSecret" $root }}, key: {{ . }}-url{{ if eq . "replica" }}, optional: true{{ end }}}}
+{{- end }}
+{{- end }}
+{{- if include "millrace.databaseCa" $root }}
+- {name: PGSSLROOTCERT, value: /etc/millrace/database/ca.crt}
+{{- end }}
+{{- end }}
+
+{{/* The Secrets whose ca.crt the servers are checked by; empty where there is none. */}}
+{{- define "millrace.databaseCa" -}}
+{{ ternary .Values.timescaledb.tls.existingSecret .Values.database.caSecret .Values.timescaledb.enabled }}
+{{- end }}
+
+{{- define "millrace.redisCa" -}}
+{{ ternary .Values.redis.tls.existingSecret .Values.redis.caSecret .Values.redis.enabled }}
+{{- end }}
+
+{{/* Mounts of a container of Millrace's own image, and the volumes behind them. */}}
+{{- define "millrace.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if .Values.development.reload }}
+- {name: sources, mountPath: /opt/millrace/services}
+{{- end }}
+{{- range $server, $secret := dict "database" (include "millrace.databaseCa" .) "redis" (include "millrace.redisCa" .) }}
+{{- if $secret }}
+- {name: {{ $server }}-ca, mountPath: /etc/millrace/{{ $server }}, readOnly: true}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "millrace.volumes" -}}
+- {name: tmp, emptyDir: {sizeLimit: 64Mi}}
+{{- if .Values.development.reload }}
+- {name: sources, emptyDir: {sizeLimit: 64Mi}}
+{{- end }}
+{{- range $server, $secret := dict "database" (include "millrace.databaseCa" .) "redis" (include "millrace.redisCa" .) }}
+{{- if $secret }}
+- {name: {{ $server }}-ca, secret: {secretName: {{ $secret }}, items: [{key: ca.crt, path: ca.crt}]}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+An annotation that changes when a pod's Secrets do: (list root secret…). An existing Secret is read at each upgrade;
+one that is made here changes only with its addresses, which stand in its templates.
+*/}}
+{{- define "millrace.secretsAnnotation" -}}
+{{- $root := index . 0 -}}
+{{- $seen := list -}}
+{{- range rest . }}
+{{- $name := index (index $root.Values .) "existingSecret" }}
+{{- if $name }}
+{{- $seen = append $seen (get (lookup "v1" "Secret" $root.Release.Namespace $name) "data") }}
+{{- else }}
+{{- $seen = append $seen (include (printf "millrace.%sTemplates" .) $root) }}
+{{- end }}
+{{- end }}
+{{- dict "millrace.dev/secrets" (toJson $seen | sha256sum | trunc 16) | toYaml }}
+{{- end }}

@@ -1,0 +1,24 @@
+{{/* What the schema cannot say: values that exclude or need each other. Each message names the value and the fix. */}}
+{{- define "millrace.validate" -}}
+{{- if and (not .Values.redis.enabled) (not .Values.redis.existingSecret) }}
+{{- fail "redis.existingSecret is empty: name the Secret with the other server's `url`, or set redis.enabled to true" }}
+{{- end }}
+{{- if and (not .Values.timescaledb.enabled) (not .Values.database.existingSecret) }}
+{{- fail "database.existingSecret is empty: name the Secret with owner-url, writer-url and reader-url, or set timescaledb.enabled to true" }}
+{{- end }}
+{{- if and (not .Values.timescaledb.enabled) (gt (int .Values.timescaledb.replicas.count) 0) }}
+{{- fail "timescaledb.replicas.count needs the bundled server: put `replica-url` into database.existingSecret instead" }}
+{{- end }}
+{{- range $workload := list "ingest" "query" "worker" }}
+{{- $bounds := index $.Values $workload "autoscaling" }}
+{{- if gt (int $bounds.minReplicas) (int $bounds.maxReplicas) }}
+{{- fail (printf "%s.autoscaling.minReplicas is above maxReplicas: lower it or raise maxReplicas" $workload) }}
+{{- end }}
+{{- end }}
+{{- if lt (float64 .Values.config.worker.drain_timeout) (float64 .Values.config.worker.transaction_timeout) }}
+{{- fail "config.worker.drain_timeout is below config.worker.transaction_timeout: a stopping worker would leave its batch to others; raise it" }}
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+{{- fail "httpRoute.parentRefs is empty: name the Gateway, as in [{name: gateway, namespace: infrastructure}]" }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,35 @@
+"""`millrace schema`."""
+
+# ruff: noqa: PLC0415 -- `millrace --help` pays for no driver
+
+import typer
+
+from .process import fail, service
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+
+
+@app.callback()
+def schema() -> None:
+    """Keep `apply` a command of its own name."""
+
+
+@app.command()
+def apply() -> None:
+    """Bring the database to this release's schema, and say what it can do."""
+    import asyncio
+
+    with service("schema") as settings:
+        from services.operator.schema import SchemaError, apply
+        from services.operator.scripts import ScriptError
+
+        try:
+            applied = asyncio.run(apply(settings.database))
+        except (SchemaError, ScriptError) as error:
+            raise fail(error) from None
+    typer.echo(f"schema version {applied.version}; ran {', '.join(applied.migrations) or 'nothing new'}")
+    typer.echo(applied.capability)
+    for missing in applied.capability.missing:
+        typer.echo(f"not supported here: {missing}")

@@ -1,0 +1,153 @@
+"""The chart's `config` is the settings tree; connections come by Secrets; what changes rolls the pods that use it."""
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from charts.generate import OWN_WAY
+from services.platform.settings import Settings
+from services.platform.settings.tree import variables
+from tests.support.chart import CHART, VARIANTS, Object, Pod, pods, refusal, render
+from tests.support.service import ROOT
+
+OURS = {"ingest", "query", "worker", "operator"}
+STAND_IN = {"REDIS": "redis://redis:6379", "WRITER": "postgresql://db/x", "READER": "postgresql://db/x",
+            "REPLICA": "postgresql://db/x"}  # fmt: skip
+
+
+def environment(pod: Pod) -> dict[str, str]:
+    """Return a pod's variables; those from Secrets have a value of their kind."""
+    found = {}
+    for one in pod.spec["containers"][0].get("env", []):
+        key = one["name"].removesuffix("_URL").rsplit("_", 1)[-1]
+        found[one["name"]] = one.get("value") or STAND_IN.get(key, "word")
+    return found
+
+
+def test_config_is_the_settings_tree_in_its_order() -> None:
+    config = yaml.safe_load((CHART / "values.yaml").read_text())["config"]
+    tree = Settings.model_construct()
+    expected = [
+        (section, name, getattr(getattr(tree, section), name))
+        for _, section, name in variables()
+        if section and section != "local" and f"{section}.{name}" not in OWN_WAY
+    ]
+    assert [(section, name, value) for section, names in config.items() for name, value in names.items()] == expected
+
+
+def test_no_setting_stands_outside_config_but_those_that_the_chart_sets(objects: list[Object]) -> None:
+    known = {variable for variable, _, _ in variables()}
+    for pod in pods(objects):
+        names = [one["name"] for one in pod.spec["containers"][0].get("env", [])]
+        assert len(names) == len(set(names))
+        assert {name for name in names if name.startswith("MILLRACE_")} <= known
+
+
+def test_each_process_takes_its_settings(objects: list[Object]) -> None:
+    for pod in pods(objects):
+        if pod.component not in OURS:
+            continue
+        own = {name: value for name, value in environment(pod).items() if name.startswith("MILLRACE_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli", "config"],
+            cwd=ROOT, env={"PATH": os.environ["PATH"], **own}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        inforce = dict(line.split("\t")[:2] for line in done.stdout.splitlines())
+        assert inforce[f"MILLRACE_{pod.component.upper()}_PORT"] == own[f"MILLRACE_{pod.component.upper()}_PORT"]
+
+
+@pytest.mark.usefixtures("helm")
+def test_numbers_arrive_as_they_were_written() -> None:
+    config = {"ingest": {"backlog_bytes": 123456789012, "max_past": 3652.5}, "telemetry": {"sample_ratio": 1e-05}}
+    own = environment(next(pod for pod in pods(render({"config": config})) if pod.component == "ingest"))
+    assert own["MILLRACE_INGEST_BACKLOG_BYTES"] == "123456789012"
+    assert float(own["MILLRACE_INGEST_MAX_PAST"]) == 3652.5
+    assert float(own["MILLRACE_TELEMETRY_SAMPLE_RATIO"]) == 1e-05
+
+
+@pytest.mark.usefixtures("helm")
+def test_a_setting_of_null_is_left_to_the_service() -> None:
+    found = render({"config": {"ingest": {"max_rows": None}}})
+    own = environment(next(pod for pod in pods(found) if pod.component == "ingest"))
+    assert "MILLRACE_INGEST_MAX_ROWS" not in own
+
+
+def test_no_password_is_rendered(objects: list[Object]) -> None:
+    assert not [one for one in objects if one["kind"] == "Secret"]
+    for one in objects:
+        if one["kind"] != "CustomResourceDefinition":
+            # A connection with a word in it that is no template of the maker of Secrets.
+            assert not re.search(r"://[^ /]*:(?!\{)[^ /@]+@", yaml.safe_dump(one)), one["metadata"]["name"]
+
+
+def templates(values: dict[str, Any]) -> dict[str, Any]:
+    """Return each workload's pod template."""
+    return {
+        one["metadata"]["name"].removeprefix("millrace-"): one["spec"]["template"]
+        for one in render(values)
+        if one["kind"] in {"Deployment", "StatefulSet"}
+    }
+
+
+@pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize(
+    ("changed", "rolled"),
+    [
+        ({"config": {"worker": {"block": 2}}}, ["worker"]),
+        ({"config": {"query": {"max_limit": 5}}}, ["query"]),
+        ({"config": {"redis": {"timeout": 6}}}, ["ingest", "worker", "operator"]),
+        ({"defaults": {"hypertable": {"chunkInterval": "1 day"}}}, ["operator"]),
+        ({"redis": {"existingSecret": "other"}}, ["ingest", "worker", "operator", "redis"]),
+        ({"database": {"name": "other"}}, ["ingest", "worker", "operator", "query", "timescaledb"]),
+        ({"timescaledb": {"parameters": {"work_mem": "16MB"}}}, ["timescaledb"]),
+        ({"worker": {"autoscaling": {"maxReplicas": 9}}}, ["operator"]),
+        ({"ingress": {"enabled": True}}, []),
+    ],
+    ids=str,
+)
+def test_a_change_rolls_the_pods_that_use_it(changed: dict[str, Any], rolled: list[str]) -> None:
+    before, after = templates({}), templates(changed)
+    assert {name for name in before if before[name] != after[name]} == set(rolled)
+
+
+@pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"redis": {"enabled": False}}, "redis.existingSecret is empty"),
+        ({"timescaledb": {"enabled": False}}, "database.existingSecret is empty"),
+        ({**VARIANTS["external"], "timescaledb": {"enabled": False, "replicas": {"count": 1}}}, "replica-url"),
+        ({"worker": {"autoscaling": {"minReplicas": 9}}}, "worker.autoscaling.minReplicas is above"),
+        ({"config": {"worker": {"drain_timeout": 5}}}, "raise it"),
+        ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is empty"),
+        ({"worker": {"autoscaling": {"mode": "magic"}}}, "worker.autoscaling.mode"),
+        ({"worker": {"autoscaling": {"minReplicas": 0}}}, "worker.autoscaling.minReplicas"),
+        ({"confg": {}}, "confg"),
+    ],
+    ids=str,
+)
+def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], message: str) -> None:
+    assert message in refusal(values).replace("/", ".")
+
+
+def memory(text: str) -> float:
+    """Return bytes of a Kubernetes quantity or of Redis' own unit."""
+    units = {"gb": 2**30, "mb": 2**20, "gi": 2**30, "mi": 2**20}
+    return float(text[:-2]) * units[text[-2:].lower()]
+
+
+def test_redis_stays_below_its_limit_and_ingest_stops_before_redis_is_full(objects: list[Object]) -> None:
+    every = {pod.component: pod for pod in pods(objects)}
+    if "redis" in every:
+        container = every["redis"].spec["containers"][0]
+        limit = memory(container["resources"]["limits"]["memory"])
+        most = next(memory(one.split()[1]) for one in container["args"] if one.startswith("--maxmemory "))
+        assert most <= 0.75 * limit
+        assert int(environment(every["ingest"])["MILLRACE_INGEST_BACKLOG_BYTES"]) < 0.8 * most
+        assert {"--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"} <= set(container["args"])
