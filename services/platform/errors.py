@@ -1,6 +1,6 @@
 """Errors that reach a client: RFC 9457 problem+json with a stable code, one table for all services."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 
 __all__ = ["KINDS", "Kind", "Problem", "install", "problem_responses"]
 
@@ -111,10 +111,20 @@ def install(app: FastAPI) -> None:
 def _allowed(request: Request) -> list[str]:
     """Return the methods of all routes at a path; Starlette's own header names those of the first."""
     found: set[str] = set()
-    for route in request.app.routes:
+    for route in _flat(request.app.routes):
         if route.matches(request.scope)[0] is not Match.NONE:
             found |= getattr(route, "methods", None) or set()
     return sorted(found)
+
+
+def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Yield routes, those of routers that FastAPI keeps whole among them; ours are included without a prefix."""
+    for route in routes:
+        router = getattr(route, "original_router", None)
+        if router is None:
+            yield route
+        else:
+            yield from _flat(router.routes)
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -180,6 +180,13 @@ async def test_deleting_leaves_what_came_later(stream: Stream, ports: Ports) -> 
     assert [letter["letter_id"] for letter in await listed(ports)] == ids[4:]
 
 
+async def test_a_wrong_method_is_told_all_that_are_right(ports: Ports) -> None:
+    for path, methods in ((LETTERS, "DELETE, GET"), (f"{LETTERS}/1-1", "DELETE, GET"), ("/replay", "POST")):
+        response = await ports.admin.put(path)
+        assert_problem(response, 405, "method_not_allowed")
+        assert response.headers["allow"] == methods
+
+
 @pytest.mark.parametrize("letter_id", ["7", "7-", "x-1", "99999999999999999999-0", "1-1%20"])
 async def test_no_id_brings_an_error_of_ours(ports: Ports, letter_id: str) -> None:
     assert_problem(await ports.admin.get(f"{LETTERS}/{letter_id}"), 422, "invalid_parameter")
