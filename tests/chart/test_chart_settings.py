@@ -1,5 +1,6 @@
 """The chart's `config` is the settings tree; connections come by Secrets; what changes rolls the pods that use it."""
 
+import json
 import os
 import re
 import subprocess
@@ -109,7 +110,7 @@ def templates(values: dict[str, Any]) -> dict[str, Any]:
         ({"worker": {"autoscaling": {"maxReplicas": 9}}}, {"operator"}),
         ({"ingress": {"enabled": True}}, set()),
     ],
-    ids=str,
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
 def test_a_change_rolls_the_pods_that_use_it(changed: dict[str, Any], rolled: set[str]) -> None:
     before, after = templates({}), templates(changed)
@@ -130,7 +131,7 @@ def test_a_change_rolls_the_pods_that_use_it(changed: dict[str, Any], rolled: se
         ({"worker": {"autoscaling": {"minReplicas": 0}}}, "worker.autoscaling.minReplicas"),
         ({"confg": {}}, "confg"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], message: str) -> None:
     assert message in refusal(values).replace("/", ".")
