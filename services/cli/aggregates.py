@@ -5,8 +5,6 @@ from datetime import datetime
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from services.operator.database.overview import aggregates
 from services.operator.database.status import AggregateStatus, JobStatus
@@ -16,7 +14,7 @@ __all__ = ["show"]
 
 
 async def show(settings: DatabaseSettings, *, as_json: bool) -> None:
-    """Write each continuous aggregate to standard output, as a table or as one JSON object by name.
+    """Write each continuous aggregate to standard output, as lines or as one JSON object by name.
 
     Raises:
         SchemaError: the database is away or refuses.
@@ -25,31 +23,25 @@ async def show(settings: DatabaseSettings, *, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)))
         return
-    if found:
-        Console().print(_table(found))
-    else:
+    for name, status in found.items():
+        typer.echo("\n".join([name, *_lines(status)]))
+    if not found:
         typer.echo("there is no continuous aggregate in the schema public")
     for missing in able.missing:
         typer.echo(f"not supported here: {missing}")
 
 
-def _table(found: dict[str, AggregateStatus]) -> Table:
-    table = Table("aggregate", "materialised to", "lag", "late", "policy", "last run", "next run", "failures", "error")
-    for name, status in found.items():
-        lag = "" if status.lag is None else f"{status.lag:.0f} s"
-        head = [name, _time(status.watermark), lag, str(status.late_ranges)]
-        for policy in _policies(status) or [[""] * 5]:
-            table.add_row(*head, *policy)
-            head = [""] * 4
-    return table
+def _lines(status: AggregateStatus) -> Iterator[str]:
+    lag = "" if status.lag is None else f", {status.lag:.0f} s behind"
+    yield f"  materialised to {_time(status.watermark)}{lag}"
+    yield f"  late ranges that wait: {status.late_ranges}"
+    for policy, job in status.jobs.items():
+        yield f"  {policy} policy: {_told(job)}"
 
 
-def _policies(status: AggregateStatus) -> list[list[str]]:
-    return [list(_cells(name, job)) for name, job in status.jobs.items()]
-
-
-def _cells(name: str, job: JobStatus) -> Iterator[str]:
-    yield from (name, _time(job.last_run), _time(job.next_run), str(job.failures), job.last_error or "")
+def _told(job: JobStatus) -> str:
+    told = f"last run {_time(job.last_run)}, next run {_time(job.next_run)}, {job.failures} failures"
+    return f"{told}; the last run failed: {job.last_error}" if job.last_error else told
 
 
 def _time(at: datetime | None) -> str:
