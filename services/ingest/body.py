@@ -16,6 +16,10 @@ __all__ = ["ENCODINGS", "read_body"]
 ENCODINGS = ("gzip", "zstd")
 """Content encodings that are taken beside identity."""
 
+_HEARD_OUT = 4
+"""Up to so many times its limit a body is read to its end: who sends all of it before listening would not hear why
+the connection was closed."""
+
 _OFF_LOOP = 64 * 1024
 _ZSTD_WINDOW = 8 * 1024 * 1024
 _ZSTD_PIECE = 1024
@@ -36,7 +40,8 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: 
         detail = f"content encoding {encoding[:40]!r} is not taken; send gzip, zstd or none"
         raise Problem("unsupported_encoding", detail, {"Accept-Encoding": ", ".join(ENCODINGS)})
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length[:20]) > settings.max_body_bytes:
+    asks_first = b"expect" in headers
+    if length.isdigit() and int(length[:20]) > settings.max_body_bytes * (1 if asks_first else _HEARD_OUT):
         raise _too_large(settings.max_body_bytes, "as sent")
     try:
         async with asyncio.timeout(settings.body_timeout):
@@ -52,6 +57,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: 
 
 
 async def _receive_all(receive: Receive, limit: int) -> bytes:
+    """Return a body of at most `limit` bytes; of a larger one nothing is kept."""
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -60,10 +66,14 @@ async def _receive_all(receive: Receive, limit: int) -> bytes:
             raise ClientDisconnect
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > limit:
+        complete = not message.get("more_body", False)
+        if size > limit * _HEARD_OUT or (complete and size > limit):
             raise _too_large(limit, "as sent")
-        chunks.append(chunk)
-        if not message.get("more_body", False):
+        if size > limit:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+        if complete:
             return b"".join(chunks) if len(chunks) > 1 else chunk
 
 

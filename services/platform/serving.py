@@ -18,6 +18,11 @@ from .health import Health, health_routes
 __all__ = ["StartError", "health_app", "serve", "serving", "stop_signal"]
 
 
+_KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than clients and proxies keep theirs (60 s is usual), or one
+would now and then send a request into a connection that is just being closed."""
+
+
 class StartError(Exception):
     """A process cannot start; the message names the setting to change."""
 
@@ -87,6 +92,7 @@ def _config(app: FastAPI, grace: float) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         date_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, int(grace)),
     )
 
