@@ -106,6 +106,7 @@ def templates(values: dict[str, Any]) -> dict[str, Any]:
         ({"redis": {"existingSecret": "other"}}, ["ingest", "worker", "operator", "redis"]),
         ({"database": {"name": "other"}}, ["ingest", "worker", "operator", "query", "timescaledb"]),
         ({"timescaledb": {"parameters": {"work_mem": "16MB"}}}, ["timescaledb"]),
+        ({"timescaledb": {"replicas": {"count": 2}}}, ["query"]),
         ({"worker": {"autoscaling": {"maxReplicas": 9}}}, ["operator"]),
         ({"ingress": {"enabled": True}}, []),
     ],

@@ -26,11 +26,17 @@ What stands in a Secret that is made inside the cluster, as arguments of `millra
 {{- range list "owner" "writer" "reader" }}
 - {{ . }}-url=postgresql://millrace_{{ . }}:{{ printf "{%s-password}" . }}@{{ $host }}:5432/{{ $name }}{{ $options }}
 {{- end }}
+{{- end }}
+
+{{/* The read replicas' address, apart: it concerns query alone. */}}
+{{- define "millrace.replicaTemplates" -}}
+{{- $host := printf "%s-timescaledb" (include "millrace.fullname" .) -}}
+{{- $options := ternary "?sslmode=verify-full" "" (not (empty .Values.timescaledb.tls.existingSecret)) -}}
 {{- $replicas := list }}
 {{- range until (int .Values.timescaledb.replicas.count) }}
 {{- $replicas = append $replicas (printf "%s-replica-%d.%s-replica:5432" $host . $host) }}
 {{- end }}
 {{- with $replicas }}
-- replica-url=postgresql://millrace_reader:{reader-password}@{{ join "," . }}/{{ $name }}{{ $options }}
+- replica-url=postgresql://millrace_reader:{reader-password}@{{ join "," . }}/{{ $.Values.database.name }}{{ $options }}
 {{- end }}
 {{- end }}
