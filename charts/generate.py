@@ -1,7 +1,8 @@
 """What in the chart is made from something else: `make docs` writes it, `make check` compares (`--check`).
 
 * values.yaml's block `config`, from the settings tree; README.md and values.schema.json, from values.yaml.
-* the versions in Chart.yaml and elsewhere, from pyproject.toml; the definitions and the operator's rules, from k8s/.
+* the versions in Chart.yaml and elsewhere, from pyproject.toml; the definitions and the operator's rules, from k8s/;
+  the alarms, from monitoring/.
 """
 
 import json
@@ -21,11 +22,11 @@ ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "millrace"
 OWN_WAY = {
     "redis.url", "database.owner_url", "database.writer_url", "database.reader_url", "database.replica_url",
-    "worker.name", "repair.host", "repair.port", "operator.namespace", "operator.resources",
+    "auth.keys_file", "worker.name", "repair.host", "repair.port", "operator.namespace", "operator.resources",
 }  # fmt: skip
 """Settings that the chart gives by Secrets or sets itself, or that no pod of it reads."""
-ELSEWHERE = {"local"}
-"""Sections that only the one-machine stack reads."""
+ELSEWHERE = {"client", "local"}
+"""Sections that only commands and the one-machine stack read."""
 
 Schema = dict[str, Any]
 
@@ -169,6 +170,7 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield path, re.sub(r"image: millrace:.*", f"image: millrace:{version}", path.read_text())
     for crd in sorted((ROOT / "k8s" / "crds").glob("*.yaml")):
         yield CHART / "files" / "crds" / crd.name, crd.read_text()
+    yield CHART / "files" / "alarms.yaml", (ROOT / "monitoring" / "alarms.yaml").read_text()
     role = re.search(r"(?ms)^kind: Role$.*?^rules:\n(.*?)^---", (ROOT / "k8s" / "operator.yaml").read_text())
     assert role
     yield CHART / "files" / "operator-rules.yaml", re.sub(r"(?m)^  ", "", role[1])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.generate import OWN_WAY
+from charts.generate import ELSEWHERE, OWN_WAY
 from services.platform.settings import Settings
 from services.platform.settings.tree import variables
 from tests.support.chart import CHART, VARIANTS, Object, Pod, pods, refusal, render
@@ -35,7 +35,7 @@ def test_config_is_the_settings_tree_in_its_order() -> None:
     expected = [
         (section, name, getattr(getattr(tree, section), name))
         for _, section, name in variables()
-        if section and section != "local" and f"{section}.{name}" not in OWN_WAY
+        if section and section not in ELSEWHERE and f"{section}.{name}" not in OWN_WAY
     ]
     assert [(section, name, value) for section, names in config.items() for name, value in names.items()] == expected
 
@@ -46,6 +46,31 @@ def test_no_setting_stands_outside_config_but_those_that_the_chart_sets(objects:
         names = [one["name"] for one in pod.spec["containers"][0].get("env", [])]
         assert len(names) == len(set(names))
         assert {name for name in names if name.startswith("MILLRACE_")} <= known
+
+
+@pytest.mark.usefixtures("helm")
+def test_whatever_stands_in_config_reaches_a_pod() -> None:
+    config = yaml.safe_load((CHART / "values.yaml").read_text())["config"]
+    written = {
+        f"MILLRACE_{section}_{name}".upper()
+        for section, names in config.items()
+        for name, value in names.items()
+        if value is not None
+    }
+    assert written <= {name for pod in pods(render({})) for name in environment(pod)}
+
+
+@pytest.mark.usefixtures("helm")
+def test_callers_keys_reach_ingest_and_query_alone() -> None:
+    for pod in pods(render({"auth": {"existingSecret": "callers"}})):
+        file = environment(pod).get("MILLRACE_AUTH_KEYS_FILE")
+        volumes = [volume for volume in pod.spec.get("volumes", []) if volume["name"] == "keys"]
+        if pod.component in {"ingest", "query"}:
+            [mount] = [one for one in pod.spec["containers"][0]["volumeMounts"] if one["name"] == "keys"]
+            assert file == f"{mount['mountPath']}/keys.yaml"
+            assert volumes[0]["secret"]["secretName"] == "callers"
+        else:
+            assert (file, volumes) == (None, [])
 
 
 def test_each_process_takes_its_settings(objects: list[Object]) -> None:

@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     **{path.stem: yaml.safe_load(path.read_text()) for path in sorted((CHART / "examples").glob("*.yaml"))},
     "most": {
+        "auth": {"existingSecret": "own-keys"},
         "commonLabels": {"team": "water"},
         "podLabels": {"sidecar": "no"},
         "imagePullSecrets": [{"name": "registry"}],

@@ -73,6 +73,25 @@
 {{- end }}
 {{- end }}
 
+{{/* The file of callers' keys, which ingest and query follow while they run: variable, mount and volume. */}}
+{{- define "millrace.keysVariable" -}}
+{{- if .Values.auth.existingSecret -}}
+- {name: MILLRACE_AUTH_KEYS_FILE, value: /etc/millrace/keys/keys.yaml}
+{{- end }}
+{{- end }}
+
+{{- define "millrace.keysMount" -}}
+{{- if .Values.auth.existingSecret -}}
+- {name: keys, mountPath: /etc/millrace/keys, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "millrace.keysVolume" -}}
+{{- with .Values.auth.existingSecret -}}
+- {name: keys, secret: {secretName: {{ . }}, items: [{key: keys.yaml, path: keys.yaml}]}}
+{{- end }}
+{{- end }}
+
 {{/*
 An annotation that changes when a pod's Secrets do: (list root secret…). An existing Secret is read at each upgrade;
 one that is made here changes only with its addresses, which stand in its templates.

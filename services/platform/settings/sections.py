@@ -88,7 +88,7 @@ class DatabaseSettings(Section):
         SecretStr("postgresql://millrace_reader@127.0.0.1:5432/sensors"),
         "Connection of the reading role: query, and the receipts of ingest.",
     )
-    replica_url: SecretStr | None = setting(
+    replica_url: DatabaseUrl | None = setting(
         None,
         "The reading role's connection to read replicas, several hosts separated by commas; "
         "query asks them first while they are fresh.",
