@@ -6,24 +6,34 @@ import pytest
 
 from tests.support import eventually
 from tests.support.chart import NO_HELM, helm
-from tests.support.cluster import Namespace
+from tests.support.cluster import Namespace, kubectl
 from tests.support.release import Release
 
 
-@pytest.fixture
-async def slow(namespace: Namespace) -> AsyncIterator[Release]:
+@pytest.fixture(params=["backlog", "keda"])
+async def slow(namespace: Namespace, request: pytest.FixtureRequest) -> AsyncIterator[Release]:
     """A release of the test's own, whose workers write one small entry a transaction: several do more than one."""
     try:
         helm("version")
     except LookupError:
         pytest.skip(NO_HELM)
+    if request.param == "keda" and kubectl("get", "crd", "scaledobjects.keda.sh").returncode:
+        pytest.skip("this cluster has no KEDA")
     made = Release(namespace)
     behavior = {"scaleDown": {"stabilizationWindowSeconds": 30}}
     made.install(
         {
             "config": {"ingest": {"entry_rows": 250}, "worker": {"batch_entries": 1}},
             "ingest": {"replicas": 1},
-            "worker": {"autoscaling": {"maxReplicas": 4, "catchUpSeconds": 5, "behavior": behavior}},
+            "worker": {
+                "autoscaling": {
+                    "mode": request.param,
+                    "maxReplicas": 4,
+                    "catchUpSeconds": 5,
+                    "behavior": behavior,
+                    "keda": {"pollingInterval": 5, "rowsPerWorker": 100_000},
+                }
+            },
         }
     )
     yield made

@@ -85,9 +85,13 @@ def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.Mo
     default = {item.variable: item for item in describe(Settings())}[variable]
     value = {"False": "true", "auto": "json", "info": "debug"}.get(default.default)
     if value is None:
-        numbers = {"MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5", "MILLRACE_WORKER_DEAD_LETTER_RETENTION": "30"}
+        own = {
+            "MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5",
+            "MILLRACE_WORKER_DEAD_LETTER_RETENTION": "30",
+            "MILLRACE_DATABASE_REPLICA_URL": "postgresql://elsewhere/sensors",
+        }
         try:
-            value = numbers.get(variable) or str(type(_number(default.default))(_number(default.default) + 1))
+            value = own.get(variable) or str(type(_number(default.default))(_number(default.default) + 1))
         except ValueError:
             value = default.default.replace("127.0.0.1", "elsewhere") if variable.endswith("_URL") else "/elsewhere"
     monkeypatch.setenv(variable, value)
