@@ -37,7 +37,7 @@ async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
     try:
         async with asyncio.timeout(20):
             return await reader.read()
-    except ConnectionResetError:
+    except ConnectionError:
         return b""
     finally:
         sending.cancel()

@@ -114,7 +114,7 @@ def test_workers_get_names_and_ports_of_their_own(running: RunningStack, tmp_pat
     plan = make_plan(running.settings, tmp_path)
     workers = [service for service in plan.services if service.command == "worker"]
     assert [worker.name for worker in workers] == ["worker-1", "worker-2"]
-    assert len({port for _, port in plan.ports.values()}) == len(plan.ports) == 7
+    assert len({port for _, port in plan.ports.values()}) == len(plan.ports) == 8
     said = [json.loads(line) for line in running.log_text().splitlines() if line.startswith("{")]
     assert {line.get("consumer") for line in said if line["service"] == "worker"} == {"worker-1", "worker-2"}
 
