@@ -40,6 +40,7 @@ async def test_row_01_workers_killed_again_and_again_lose_and_double_nothing(
     assert (verdict.promised, verdict.stored) == (ROWS, ROWS)
 
 
+@pytest.mark.long
 async def test_row_06_a_killed_stream_server_loses_and_doubles_nothing(
     database: TestDatabase, valkey: ValkeyServer, service: Make, tmp_path: Path
 ) -> None:
@@ -59,6 +60,7 @@ async def test_row_06_a_killed_stream_server_loses_and_doubles_nothing(
     assert verdict.stored == ROWS
 
 
+@pytest.mark.long
 async def test_row_14_a_killed_database_loses_and_doubles_nothing(
     postgres: TestDatabase, redis_settings: RedisSettings, service: Make, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from services.platform.settings import QuerySettings, Settings
 from tests.support import TestDatabase, eventually, free_port
 from tests.support.query import EPOCH, asking, insert, owner, some_sensor
 from tests.support.replica import Primary, ReplicaServer, reading_url
-from tests.support.servers import installations
+from tests.support.servers import MODES, installations
 
 ASKED = """
 select count(*) from pg_stat_activity
@@ -32,9 +32,10 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def primary(folder: Path, database_mode: str) -> Primary:
-    """A primary of each mode, not started."""
-    return Primary(folder, free_port(), installations()[database_mode], database_mode)
+def primary(folder: Path) -> Primary:
+    """A primary, not started; that it streams has nothing to do with TimescaleDB, so it is of one mode."""
+    mode = next(mode for mode in MODES if mode in installations())
+    return Primary(folder, free_port(), installations()[mode], mode)
 
 
 @pytest.fixture
