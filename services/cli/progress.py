@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from services.platform.tasks import end
+
 from .tally import Tally
 
 __all__ = ["shown"]
@@ -23,9 +25,7 @@ async def shown(tally: Tally, rows: int | None) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end((task,))
 
 
 async def _bar(console: Console, tally: Tally, rows: int | None) -> None:

@@ -24,6 +24,7 @@ from services.local.plan import make_plan
 from services.local.stack import Stack
 from services.platform.settings import Settings
 from services.platform.stream import STREAM_ERRORS, Stream, redis_client
+from services.platform.tasks import end
 
 from .verdict import Verdict, judge
 
@@ -141,9 +142,7 @@ class Proof:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end((task,))
 
     async def _show(self, console: Console) -> None:
         if not console.is_terminal:
