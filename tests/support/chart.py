@@ -78,7 +78,7 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = shutil.which(os.environ.get("HELM", "helm"))
     if not program:
         raise LookupError(NO_HELM)
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=240, check=False)
 
 
 def rendered(values: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
