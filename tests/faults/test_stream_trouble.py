@@ -66,7 +66,8 @@ async def send(client: httpx.AsyncClient, number: int, ack: str = "durable") -> 
 def cut_back(valkey: ValkeyServer, notes: Path) -> int:
     """Cut the append-only file back to its last fsync, as a power cut may; return the bytes that went."""
     [file] = valkey.folder.glob("appendonlydir/*.incr.aof")
-    there, kept = file.stat().st_size, int((notes / file.name).read_text())
+    note = notes / file.name
+    there, kept = file.stat().st_size, int(note.read_text()) if note.exists() else 0
     with file.open("r+b") as opened:
         opened.truncate(kept)
     return there - kept
