@@ -1,7 +1,6 @@
 """A release of the chart on a real cluster: installed by Helm, loaded from inside, held against a journal."""
 
 import json
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -122,8 +121,3 @@ class Release:
         """Wait until a component's pods are ready."""
         label = f"app.kubernetes.io/component={component}"
         self.namespace.run("wait", "pod", "--selector", label, "--for=condition=Ready", "--timeout=100s")
-
-    def forwarded(self, target: str, port: int, own: int) -> subprocess.Popen[bytes]:
-        """Lead a port of this machine to one of a Service or pod."""
-        command = ["kubectl", "--namespace", self.namespace.name, "port-forward", target, f"{own}:{port}"]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
