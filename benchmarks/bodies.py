@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from services.contract import Columns
 
-__all__ = ["Shape", "columns", "write_requests"]
+__all__ = ["Shape", "columns", "framed", "write_requests"]
 
 SPAN = 480_000
 """Milliseconds from the first reading to the last."""
@@ -96,9 +96,9 @@ def write_requests(shape: Shape, requests: int, path: Path, host: str) -> None:
         for bodies in _bodies(shape, made):
             if shape.packed:
                 for body in bodies:
-                    file.write(_framed(shape, host, gzip.compress(body.tobytes(), 1, mtime=0)))
+                    file.write(_post(shape, host, gzip.compress(body.tobytes(), 1, mtime=0)))
             else:
-                head = np.frombuffer(_framed(shape, host, bodies[0].tobytes())[: -bodies.shape[1]], np.uint8)
+                head = np.frombuffer(_post(shape, host, bodies[0].tobytes())[: -bodies.shape[1]], np.uint8)
                 heads = np.broadcast_to(head, (len(bodies), len(head)))
                 file.write(np.hstack((heads, bodies)).tobytes())
 
@@ -128,7 +128,7 @@ def _text(part: Columns, ids: NDArray[np.bytes_]) -> NDArray[np.void]:
     return text
 
 
-def _framed(shape: Shape, host: str, body: bytes) -> bytes:
+def _post(shape: Shape, host: str, body: bytes) -> bytes:
     lines = [
         f"POST /ingest?ack={shape.ack} HTTP/1.1",
         f"Host: {host}",
@@ -136,5 +136,9 @@ def _framed(shape: Shape, host: str, body: bytes) -> bytes:
         f"Content-Length: {len(body)}",
         *(["Content-Encoding: gzip"] if shape.packed else []),
     ]
-    request = "\r\n".join([*lines, "", ""]).encode() + body
+    return framed("\r\n".join([*lines, "", ""]).encode() + body)
+
+
+def framed(request: bytes) -> bytes:
+    """Return a whole HTTP request as wrk.lua reads it."""
     return b"%08d" % len(request) + request

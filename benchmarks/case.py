@@ -17,10 +17,14 @@ class Options:
     Attributes:
         seconds: of load in one run.
         repeats: runs of a case.
+        rows: of the past that questions are asked about.
+        minutes: of the soak.
     """
 
     seconds: float
     repeats: int
+    rows: int
+    minutes: float
 
 
 Measure = Callable[[Bench, Options], Awaitable[Measures]]
@@ -37,6 +41,8 @@ class Case:
         measure: one run, with everything in it that it is held against, one directly behind the other.
         plain: whether it wants a database without TimescaleDB.
         sections: settings of its stack; cases with equal ones share a stack.
+        prepare: what is done once, before the first run.
+        once: whether one run is enough, however many are wanted.
         asked: whether it runs only where it is named.
     """
 
@@ -45,4 +51,6 @@ class Case:
     measure: Measure
     plain: bool = False
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prepare: Callable[[Bench, Options], Awaitable[None]] | None = None
+    once: bool = False
     asked: bool = False

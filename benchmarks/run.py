@@ -43,7 +43,9 @@ async def measure(cases: Sequence[Case], options: Options, folder: Path, console
             console.print(f"a stack on {bench.capability}")
             await _warm_up(bench)
             for case in together:
-                runs = [await case.measure(bench, options) for _ in range(options.repeats)]
+                if case.prepare:
+                    await case.prepare(bench, options)
+                runs = [await case.measure(bench, options) for _ in range(1 if case.once else options.repeats)]
                 outcomes[case.name] = Outcome.of(case.title, runs)
                 console.print(outcome_table(case.name, outcomes[case.name]))
     shutil.rmtree(folder, ignore_errors=True)

@@ -57,6 +57,22 @@ TARGETS = (
     Target("rows-1", "ingest µs/request", at_least=False, bound=60),
     Target("sensors", "late, shuffled: × ordered", at_least=True, bound=0.5, ratio=True),
     Target("sensors", "late, shuffled: × ordered, 1,000 sensors", at_least=True, bound=0.5, ratio=True),
+    Target("freshness", "half load: p99 ms", at_least=False, bound=500),
+    Target("freshness", "idle: p99 ms", at_least=False, bound=50),
+    *(
+        Target("queries", f"{kind}: ms beyond 1.2 × asyncpg", at_least=False, bound=1)
+        for kind in (
+            "get_range, an hour",
+            "get_range, a day",
+            "get_range, the last hour",
+            "min, a day",
+            "min, all",
+            "hourly, a day",
+            "hourly, all",
+        )
+    ),
+    Target("queries", "a million rows: × asyncpg", at_least=True, bound=1.5, ratio=True),
+    Target("queries", "a million rows: × query's peak before", at_least=False, bound=1.2, ratio=True),
     Target("plain", "× row-store COPY", at_least=True, bound=1, ratio=True),
 )
 

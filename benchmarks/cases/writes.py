@@ -9,7 +9,7 @@ from ..stack import Bench
 from ..way import way_run
 from ..yardstick import copy_run
 
-__all__ = ["CASES"]
+__all__ = ["PLAIN", "TIMESCALEDB"]
 
 COPY_SECONDS = 4.0
 
@@ -56,7 +56,7 @@ def against_each_other(shapes: Mapping[str, Shape]) -> Measure:
     return measure
 
 
-CASES = (
+TIMESCALEDB = (
     *(
         Case(f"rows-{rows}", f"{rows:,} rows a request", against_copy(Shape(rows)))
         for rows in (1, 10, 100, 1_000, 10_000)
@@ -94,5 +94,6 @@ CASES = (
         "bodies compressed by gzip, 1,000 rows a request",
         against_each_other({"plain": Shape(1_000), "gzip": Shape(1_000, packed=True)}),
     ),
-    Case("plain", "PostgreSQL without TimescaleDB, 1,000 rows a request", against_copy(Shape(1_000)), plain=True),
 )
+
+PLAIN = (Case("plain", "PostgreSQL without TimescaleDB, 1,000 rows a request", against_copy(Shape(1_000)), plain=True),)
