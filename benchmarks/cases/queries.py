@@ -1,0 +1,156 @@
+"""Cases of the way out: each kind of question by HTTP against the same SQL by asyncpg, in turn."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+
+from services.platform.postgres import connection_options
+from services.query.statements import statements
+
+from ..bodies import framed
+from ..case import Case, Options
+from ..figures import Measures
+from ..history import BUSY, fill
+from ..processes import peaks, reset_peaks, snapshot
+from ..stack import Bench
+from ..wrk import load
+
+__all__ = ["CASES"]
+
+SQL = statements("services.query", "queries.sql")
+BELOW_ALL_IDS = -(1 << 63)
+ASKED_SENSORS = 200
+SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question, as a path of the query service and as a statement."""
+
+    path: str
+    statement: str
+    arguments: tuple[object, ...]
+
+
+@dataclass(slots=True)
+class Questions:
+    """The questions about one history, which `prepare` stores; every kind about many sensors."""
+
+    kinds: dict[str, list[Asked]] = field(default_factory=dict)
+    busy: Asked | None = None
+
+    async def prepare(self, bench: Bench, options: Options) -> None:
+        """Store the history and write the questions down."""
+        past = await fill(bench, options.rows)
+        sensors = past.sensors[:ASKED_SENSORS]
+        day = past.start + (past.end - past.start) / 3
+        self.kinds = {
+            "get_range, an hour": [_range(sensor, day, day + timedelta(hours=1)) for sensor in sensors],
+            "get_range, a day": [_range(sensor, day, day + timedelta(days=1)) for sensor in sensors],
+            "get_range, the last hour": [_range(sensor, past.end - timedelta(hours=1), past.end) for sensor in sensors],
+            "min, a day": [_least(sensor, day, day + timedelta(days=1)) for sensor in sensors],
+            "min, all": [_least(sensor, past.start, past.end) for sensor in sensors],
+            "hourly, a day": [_hours(sensor, day, day + timedelta(days=1)) for sensor in sensors],
+            "hourly, all": [_all_hours(sensor) for sensor in sensors],
+        }
+        self.busy = _range(BUSY, past.start, past.end)
+
+    async def measure(self, bench: Bench, _: Options) -> Measures:
+        """Ask every kind both ways, and then for the million rows."""
+        found: Measures = {}
+        database = bench.settings.database
+        reader = await asyncpg.connect(
+            database.reader_url.get_secret_value(),
+            **connection_options(database, default_transaction_read_only="on", jit="off"),
+        )
+        try:
+            for kind, questions in self.kinds.items():
+                bare, http = await _bare(reader, questions, SECONDS), await _http(bench, questions, SECONDS)
+                found |= {f"{kind}: ms": http, f"{kind}: asyncpg ms": bare, f"{kind}: × asyncpg": http / bare}
+                found[f"{kind}: ms beyond 1.2 × asyncpg"] = http - 1.2 * bare
+            return found | await self._million(bench, reader)
+        finally:
+            await reader.close()
+
+    async def _million(self, bench: Bench, reader: Any) -> Measures:
+        if self.busy is None:
+            raise ValueError("prepare was not called")
+        rows = len(await reader.fetch(self.busy.statement, *self.busy.arguments))
+        bare = await _bare(reader, [self.busy], SECONDS)
+        resting = peaks(bench.stack.family())["query"]
+        reset_peaks(bench.stack.family())
+        before = snapshot(bench.stack.family())
+        began = time.monotonic()
+        http = await _http(bench, [self.busy], SECONDS + 1)
+        cost, took = before.until(snapshot(bench.stack.family())), time.monotonic() - began
+        return {
+            "a million rows: rows/s": 1000 * rows / http,
+            "a million rows: asyncpg rows/s": 1000 * rows / bare,
+            "a million rows: × asyncpg": bare / http,
+            "a million rows: cores of query": cost.seconds["query"] / took,
+            "a million rows: cores of PostgreSQL": cost.postgres / took,
+            "a million rows: query peak MiB": peaks(bench.stack.family())["query"],
+            "a million rows: × query's peak before": peaks(bench.stack.family())["query"] / resting,
+        }
+
+
+async def _bare(reader: Any, questions: Sequence[Asked], seconds: float) -> float:
+    """Return the median milliseconds of a statement by asyncpg, its rows fetched."""
+    took: list[float] = []
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        asked = questions[len(took) % len(questions)]
+        began = time.perf_counter()
+        await reader.fetch(asked.statement, *asked.arguments)
+        took.append(time.perf_counter() - began)
+    return 1000 * statistics.median(took)
+
+
+async def _http(bench: Bench, questions: Sequence[Asked], seconds: float) -> float:
+    """Return the median milliseconds of an answer by HTTP, over one connection."""
+    file = bench.folder / "requests"
+    host = bench.query.removeprefix("http://")
+    file.write_bytes(
+        b"".join(framed(f"GET {asked.path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()) for asked in questions)
+    )
+    return (await load(bench.query, seconds, 1, file)).p50 / 1000
+
+
+def _range(sensor: str, start: datetime, end: datetime) -> Asked:
+    return Asked(_path("/get_range", sensor, start, end), SQL["readings"], (sensor, start, end, BELOW_ALL_IDS, None))
+
+
+def _least(sensor: str, start: datetime, end: datetime) -> Asked:
+    return Asked(_path("/min", sensor, start, end), SQL["minimum"], (sensor, start, end))
+
+
+def _hours(sensor: str, start: datetime, end: datetime) -> Asked:
+    return Asked(_path("/hourly", sensor, start, end), SQL["hours"], (sensor, start, end))
+
+
+def _all_hours(sensor: str) -> Asked:
+    """Ask without a range, as the demo does; the statement then has the first and the last instants there are."""
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(minute=0, second=0, microsecond=0, tzinfo=UTC)
+    return Asked(f"/hourly?sensor_id={sensor}", SQL["hours"], (sensor, first, last))
+
+
+def _path(route: str, sensor: str, start: datetime, end: datetime) -> str:
+    return f"{route}?{urlencode({'sensor_id': sensor, 'start': start.isoformat(), 'end': end.isoformat()})}"
+
+
+_QUESTIONS = Questions()
+
+CASES = (
+    Case(
+        "queries",
+        "questions by HTTP against the same SQL by asyncpg",
+        _QUESTIONS.measure,
+        prepare=_QUESTIONS.prepare,
+    ),
+)

@@ -1,0 +1,100 @@
+"""What is aimed at, and whether a run reached it. Pure."""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .results import Outcome
+
+__all__ = ["TARGETS", "Target", "Verdict", "judge", "missed_badly"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound for the median of one figure.
+
+    Attributes:
+        case: the case's name.
+        figure: the figure's name in it.
+        at_least: whether `bound` is a lower one.
+        bound: in the figure's unit.
+        ratio: whether it holds on any machine, because both sides were measured on it.
+    """
+
+    case: str
+    figure: str
+    at_least: bool
+    bound: float
+    ratio: bool = False
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.bound:,g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a target: the measured median, None where the case was not run."""
+
+    target: Target
+    value: float | None
+
+    @property
+    def word(self) -> str:
+        """Reached, missed or not measured."""
+        if self.value is None:
+            return "not measured"
+        holds = operator.ge if self.target.at_least else operator.le
+        return "reached" if holds(self.value, self.target.bound) else "missed"
+
+
+TARGETS = (
+    Target("rows-1000", "× row-store COPY", at_least=True, bound=5, ratio=True),
+    Target("rows-1000", "all µs/row", at_least=False, bound=1.8),
+    Target("rows-10000", "× row-store COPY", at_least=True, bound=6, ratio=True),
+    Target("rows-10000", "all µs/row", at_least=False, bound=1.6),
+    Target("rows-10", "ingest µs/request", at_least=False, bound=70),
+    Target("rows-10", "requests/s", at_least=True, bound=12_000),
+    Target("rows-1", "ingest µs/request", at_least=False, bound=60),
+    Target("sensors", "late, shuffled: × ordered", at_least=True, bound=0.5, ratio=True),
+    Target("sensors", "late, shuffled: × ordered, 1,000 sensors", at_least=True, bound=0.5, ratio=True),
+    Target("freshness", "half load: p99 ms", at_least=False, bound=500),
+    Target("freshness", "idle: p99 ms", at_least=False, bound=50),
+    *(
+        Target("queries", f"{kind}: ms beyond 1.2 × asyncpg", at_least=False, bound=1)
+        for kind in (
+            "get_range, an hour",
+            "get_range, a day",
+            "get_range, the last hour",
+            "min, a day",
+            "min, all",
+            "hourly, a day",
+            "hourly, all",
+        )
+    ),
+    Target("queries", "a million rows: × asyncpg", at_least=True, bound=1.5, ratio=True),
+    Target("queries", "a million rows: × query's peak before", at_least=False, bound=1.2, ratio=True),
+    Target("plain", "× row-store COPY", at_least=True, bound=1, ratio=True),
+)
+
+
+def judge(cases: Mapping[str, Outcome]) -> list[Verdict]:
+    """Hold what was measured against every target."""
+    return [
+        Verdict(target, cases[target.case].median(target.figure) if target.case in cases else None)
+        for target in TARGETS
+    ]
+
+
+def missed_badly(verdicts: list[Verdict]) -> list[Verdict]:
+    """Return promised ratios that are missed by more than half."""
+    return [
+        verdict
+        for verdict in verdicts
+        if verdict.target.ratio
+        and verdict.value is not None
+        and (
+            verdict.value < verdict.target.bound / 2
+            if verdict.target.at_least
+            else verdict.value > verdict.target.bound * 2
+        )
+    ]
