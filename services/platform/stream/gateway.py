@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -20,6 +21,9 @@ __all__ = ["Backlog", "DeadLetter", "Delivery", "GroupMissingError", "Settlement
 Fields = dict[bytes, bytes]
 
 _LETTER_FIELDS = {b"reason", b"detail", b"origin", b"batch_id"}
+
+_MOST_FIELDS = 100
+"""Fields that a dead letter keeps apart: a script can pass on no more than a few thousand values."""
 
 
 class GroupMissingError(Exception):
@@ -218,6 +222,8 @@ def _letter_fields(delivery: Delivery, letter: DeadLetter) -> list[bytes | str]:
     flat: list[bytes | str] = ["reason", letter.reason, "detail", letter.detail, "origin", delivery.entry_id]
     if letter.batch_id is not None:
         flat += ["batch_id", str(letter.batch_id)]
+    if len(letter.fields) > _MOST_FIELDS:
+        return [*flat, "fields", msgspec.msgpack.encode(letter.fields)]
     for name, value in letter.fields.items():
         # A damaged entry may have fields of any name; none takes the place of ours.
         if name not in _LETTER_FIELDS:
