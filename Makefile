@@ -9,7 +9,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove bench check test test-faults cluster-test image image-test kind-load minikube-load push docs lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster bench check test test-faults cluster-test image image-test kind-load minikube-load push docs lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ prove: venv ## Kill and pause everything under load for MINUTES, and count what 
 
 bench: venv ## Measure the stack against its yardsticks; CASE=name for one, else all
 	@$(BIN)/python -m benchmarks $(CASE)
+
+RELEASE ?= millrace
+prove-cluster: venv ## The same against RELEASE in NAMESPACE of kubectl's cluster: it deletes pods, and needs an empty table
+	@test "$(NAMESPACE)" || { echo 'say whose pods may be deleted: make prove-cluster NAMESPACE=proof' >&2; exit 1; }
+	@$(BIN)/millrace prove-cluster --namespace $(NAMESPACE) --release $(RELEASE) --minutes $(MINUTES) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(INGEST),--ingest $(INGEST)) $(if $(DATABASE),--database '$(DATABASE)')
 
 check: venv ## Style, types, import rules, module sizes, lock and docs
 	$(BIN)/ruff format --check --quiet
