@@ -14,7 +14,9 @@ from services.platform.settings import Settings
 
 from .bodies import Shape
 from .case import Case, Options
+from .figures import Measures
 from .machine import load_average, place, real_disk
+from .profile import profiled
 from .results import Outcome, Results
 from .show import outcome_table
 from .stack import Bench, running
@@ -43,15 +45,25 @@ async def measure(cases: Sequence[Case], options: Options, folder: Path, console
             console.print(f"a stack on {bench.capability}")
             await _warm_up(bench)
             for case in together:
-                if case.prepare:
-                    await case.prepare(bench, options)
-                runs = [await case.measure(bench, options) for _ in range(1 if case.once else options.repeats)]
-                outcomes[case.name] = Outcome.of(case.title, runs)
+                if case.columnstore and not bench.compresses:
+                    console.print(f"{case.name} is left out: it needs TimescaleDB")
+                    continue
+                outcomes[case.name] = Outcome.of(case.title, await _runs(bench, case, options))
                 console.print(outcome_table(case.name, outcomes[case.name]))
     shutil.rmtree(folder, ignore_errors=True)
     after = load_average()
     console.print(f"load before {before:.2f}, after {after:.2f}")
     return Results(began.isoformat(timespec="seconds"), found, "; ".join(databases), (before, after), outcomes)
+
+
+async def _runs(bench: Bench, case: Case, options: Options) -> list[Measures]:
+    if case.prepare:
+        await case.prepare(bench, options)
+    runs = [await case.measure(bench, options) for _ in range(1 if case.once else options.repeats)]
+    if options.profiles:
+        async with profiled(bench, options.profiles, case.name):
+            await case.measure(bench, options)
+    return runs
 
 
 async def _warm_up(bench: Bench) -> None:
