@@ -10,9 +10,10 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -20,15 +21,22 @@ from rich.table import Table
 
 from services.contract import StreamNames
 from services.local.guards import sole_user
+from services.local.keeper import Part
 from services.local.plan import make_plan
 from services.local.stack import Stack
+from services.platform.postgres import DATABASE_AWAY
 from services.platform.settings import Settings
 from services.platform.stream import STREAM_ERRORS, Stream, redis_client
 from services.platform.tasks import end
 
+from .leftovers import Left, left_over, table
 from .verdict import Verdict, judge
+from .watch import Watch
 
 __all__ = ["run_prove"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _DRAINED_WITHIN = 120.0
 _LINE_EVERY = 10.0
@@ -47,16 +55,19 @@ def run_prove(settings: Settings, minutes: float, seed: int | None) -> bool:
             if old.name != "lock":
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         proof = Proof(_apart(settings, folder), folder, secrets.randbits(32) if seed is None else seed)
-        verdict = asyncio.run(proof.run(minutes * 60))
-    Console().print(proof.table(verdict))
-    return verdict.clean
+        verdict, left = asyncio.run(proof.run(minutes * 60))
+    console = Console()
+    console.print(proof.table(verdict))
+    console.print(table(proof.stack.plan, proof.watch, left))
+    return verdict.clean and left.clean and proof.watch.flat
 
 
 class Proof:
     """One run: its stack, its faults and what it has seen."""
 
     def __init__(self, settings: Settings, folder: Path, seed: int) -> None:
-        self._stack = Stack(make_plan(settings, folder))
+        self.stack = Stack(make_plan(settings, folder))
+        self.watch = Watch()
         self._journal = folder / "journal"
         self._seed = seed
         self._dice = random.Random(seed)  # noqa: S311 -- to be repeated, not to be secret
@@ -64,24 +75,31 @@ class Proof:
         self._waiting = 0
         self._ends_at = 0.0
 
-    async def run(self, seconds: float) -> Verdict:
-        """Load and break for `seconds`, then let everything drain and judge."""
+    async def run(self, seconds: float) -> tuple[Verdict, Left]:
+        """Load and break for `seconds`, then let everything drain and judge; tell what is left over, too."""
         console = Console(stderr=True)
         console.print(f"seed {self._seed}")
-        await self._stack.start()
+        await self.stack.start()
         try:
             self._ends_at = time.monotonic() + seconds
-            async with self._load(), self._shown(console):
+            async with self._load() as sender, _beside(self.watch.follow(self.stack.plan, sender), self._show(console)):
                 while (left := self._ends_at - time.monotonic()) > 0:
-                    await self._break_something(left)
+                    await self._break_something(left, self._spared(left / seconds))
             await self._drained()
-            return await judge(self._journal, self._stack.plan.settings.database)
+            verdict = await _once_back(judge, self._journal, self.stack.plan.settings.database)
+            return verdict, await _once_back(left_over, self.stack.plan)
         finally:
-            await self._stack.stop()
+            await self.stack.stop()
 
-    async def _break_something(self, left: float) -> None:
+    def _spared(self, left: float) -> Part:
+        """Return the part that is only paused now. Each is in its turn, so that one of its lives is long to watch."""
+        parts = self.stack.plan.parts
+        return parts[min(int((1 - left) * len(parts)), len(parts) - 1)]
+
+    async def _break_something(self, left: float, spared: Part) -> None:
         await asyncio.sleep(min(left, self._dice.uniform(0.5, 3.0)))
-        part, how = self._dice.choice(self._stack.plan.parts), self._dice.choice(("killed", "paused"))
+        part, how = self._dice.choice(self.stack.plan.parts), self._dice.choice(("killed", "paused"))
+        how = "paused" if part is spared else how
         self._faults[part.name, how] += 1
         if how == "killed":
             part.signal(signal.SIGKILL)
@@ -91,9 +109,9 @@ class Proof:
         part.signal(signal.SIGCONT)
 
     @contextlib.asynccontextmanager
-    async def _load(self) -> AsyncIterator[None]:
-        """Send until the block ends; who is interrupted has its journal complete."""
-        url = f"http://127.0.0.1:{self._stack.plan.settings.ingest.port}"
+    async def _load(self) -> AsyncIterator[int]:
+        """Send until the block ends, and yield the sender's process; who is interrupted has its journal complete."""
+        url = f"http://127.0.0.1:{self.stack.plan.settings.ingest.port}"
         command = ["-m", "services.cli", "send", "--rows", str(10**12), "--batch", "100", "--connections", "4"]
         # A millisecond a step, so that the load's own clock stays behind ours.
         start = datetime.now(UTC) - timedelta(days=1)
@@ -114,7 +132,7 @@ class Proof:
             sys.executable, *command, stdin=nothing, stdout=nothing, stderr=nothing
         )
         try:
-            yield
+            yield sender.pid
         finally:
             with contextlib.suppress(ProcessLookupError):
                 sender.send_signal(signal.SIGINT)
@@ -128,21 +146,13 @@ class Proof:
                     await asyncio.sleep(0.2)
 
     async def _backlog(self) -> int | None:
-        redis = self._stack.plan.settings.redis
+        redis = self.stack.plan.settings.redis
         async with redis_client(redis) as client:
             try:
                 self._waiting = (await Stream(client, StreamNames(redis.stream)).backlog()).rows
                 return await client.xlen(redis.stream)
             except STREAM_ERRORS:
                 return None
-
-    @contextlib.asynccontextmanager
-    async def _shown(self, console: Console) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._show(console))
-        try:
-            yield
-        finally:
-            await end((task,))
 
     async def _show(self, console: Console) -> None:
         if not console.is_terminal:
@@ -158,7 +168,7 @@ class Proof:
     def table(self, verdict: Verdict | None) -> Table:
         """Return the faults so far, and the verdict where there is one."""
         table = Table("what", "how often", title=f"seed {self._seed}")
-        for part in self._stack.plan.parts:
+        for part in self.stack.plan.parts:
             killed, paused = (self._faults[part.name, how] for how in ("killed", "paused"))
             table.add_row(part.name, f"killed {killed}, paused {paused}")
         if verdict is None:
@@ -171,6 +181,27 @@ class Proof:
             table.add_row(label, f"{getattr(verdict, name):,}")
         table.add_row("verdict", "kept" if verdict.clean else "BROKEN")
         return table
+
+
+@contextlib.asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        await end(tasks)
+
+
+async def _once_back(ask: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
+    """Return what `ask` finds as soon as the servers answer: the last fault may have been theirs."""
+    deadline = time.monotonic() + _DRAINED_WITHIN
+    while True:
+        try:
+            return await ask(*arguments, **named)
+        except (*DATABASE_AWAY, *STREAM_ERRORS):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
 
 
 def _apart(settings: Settings, folder: Path) -> Settings:

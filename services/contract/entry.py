@@ -45,10 +45,14 @@ class Columns:
         if len(parts) == 1:
             return parts[0]
         known: dict[str, int] = {}
+        recoded: dict[int, NDArray[np.uint32]] = {}
         indexes = []
         for part in parts:
-            codes = [known.setdefault(sensor_id, len(known)) for sensor_id in part.sensor_ids]
-            indexes.append(np.array(codes, np.uint32)[part.index])
+            dictionary = id(part.sensor_ids)
+            if dictionary not in recoded:
+                codes = [known.setdefault(sensor_id, len(known)) for sensor_id in part.sensor_ids]
+                recoded[dictionary] = np.array(codes, np.uint32)
+            indexes.append(recoded[dictionary][part.index])
         return Columns(
             list(known),
             np.concatenate(indexes),

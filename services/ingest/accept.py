@@ -18,22 +18,34 @@ from services.platform.auth import Caller
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
 from services.platform.stream import Outcome
-from services.platform.telemetry import carried, current_traceparent, tracer
+from services.platform.telemetry import current_traceparent, request_span
 
 from .admission import Admission
 from .body import read_body
-from .decoders import Fault, Limits, decode_json
+from .decoders import Fault, Limits, checked, read_json
 from .load import Held, Load
 from .rates import Rates
 from .requests import Ack, Asked, asked
 from .store import Receipt, Receipts, ReceiptsUnavailableError
-from .writer import Accepted, StreamWriter, Wish, key_reused
+from .wishes import Accepted, Wish
+from .writer import StreamWriter, key_reused
 
-__all__ = ["Acceptance"]
+__all__ = ["Acceptance", "Request"]
 
 log = structlog.get_logger(__name__)
 
 _STATUS = {Ack.QUEUED: 202, Ack.DURABLE: 200, Ack.STORED: 200}
+
+
+@dataclass(slots=True)
+class Request:
+    """A `POST /ingest`: who sends it, its query string and headers, its body's source, whether all of it is here."""
+
+    caller: Caller
+    query: bytes
+    headers: Mapping[bytes, bytes]
+    receive: Receive
+    arrived: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,7 @@ class Acceptance:
     writer: StreamWriter
     receipts: Receipts
 
-    async def take(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
+    async def take(self, request: Request) -> Response:
         """Answer one `POST /ingest`.
 
         Raises:
@@ -55,11 +67,11 @@ class Acceptance:
             ClientDisconnect: the client went away before its body had arrived.
         """
         began = time.perf_counter()
-        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        with tracer.start_as_current_span("ingest", carried(traceparent)) as span:
+        traceparent = request.headers.get(b"traceparent", b"").decode("latin-1")
+        with request_span("ingest", traceparent) as span:
             try:
                 with self.load.request() as held:
-                    response = await self._take(caller, query, headers, receive, held)
+                    response = await self._take(request, held)
             except Problem as problem:
                 metrics.refused_requests.add(1, {"code": problem.code})
                 span.set_attribute("millrace.code", problem.code)
@@ -67,38 +79,39 @@ class Acceptance:
             metrics.request_seconds.record(time.perf_counter() - began, {"status": response.status_code})
             return response
 
-    async def _take(
-        self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes], receive: Receive, held: Held
-    ) -> Response:
-        wanted = asked(query, headers)
-        self.rates.check(caller)
+    async def _take(self, request: Request, held: Held) -> Response:
+        wanted = asked(request.query, request.headers)
+        self.rates.check(request.caller)
         self.admission.check()
-        body = await read_body(headers, receive, self.settings, held)
-        columns, faults = decode_json(body, Limits.now(self.settings), partial=wanted.partial)
-        self.rates.count_rows(caller, len(columns))
-        if faults:
-            metrics.rows_rejected.add(len(faults))
+        body = await read_body(request.headers, request.receive, self.settings, held, arrived=request.arrived)
+        rows = read_json(body, self.settings.max_rows)
         wish = Wish(
-            columns,
+            rows,
             traceparent=current_traceparent(),
             durable=wanted.ack is not Ack.QUEUED,
             notify=wanted.ack is Ack.STORED,
         )
-        if wanted.key is not None:
-            wish.batch_id = keyed_id(caller.name, wanted.key)
-            wish.digest = _digest(columns)
+        faults: list[Fault] = []
+        if rows.faults or wanted.partial or wanted.key is not None:
+            columns, faults = checked(rows, Limits.now(self.settings), partial=wanted.partial)
+            wish.readings = columns
+            if wanted.key is not None:
+                wish.batch_id, wish.digest = keyed_id(request.caller.name, wanted.key), _digest(columns)
+        self.rates.count_rows(request.caller, len(wish.readings))
+        if faults:
+            metrics.rows_rejected.add(len(faults))
+        if wish.batch_id is not None and wish.digest is not None:
             known = await self._known(wish.batch_id, wish.digest)
             if known is not None:
-                return _answer(wish.batch_id, columns, faults, _STATUS[wanted.ack], repeated=True)
+                return _answer(wish.batch_id, len(wish.readings), faults, _STATUS[wanted.ack], repeated=True)
         accepted = await self.writer.put(wish)
         if wish.digest is not None:
             # Another body of this key may have been stored and settled between the look above and the write.
             await self._known(accepted.batch_id, wish.digest)
         held.release()
-        metrics.rows_accepted.add(len(columns))
-        log.debug("accepted", action="accept", batch_id=str(accepted.batch_id), rows=len(columns))
+        log.debug("accepted", action="accept", batch_id=str(accepted.batch_id), rows=len(wish.readings))
         status = await self._settled(wanted, accepted)
-        return _answer(accepted.batch_id, columns, faults, status, repeated=False)
+        return _answer(accepted.batch_id, len(wish.readings), faults, status, repeated=False)
 
     async def _known(self, batch_id: uuid.UUID, digest: bytes) -> Receipt | None:
         """Return the receipt of a key that is stored already; the stream takes whatever is not."""
@@ -150,7 +163,7 @@ def _digest(columns: Columns) -> bytes:
     return digest.digest()
 
 
-def _answer(batch_id: uuid.UUID, columns: Columns, faults: list[Fault], status: int, *, repeated: bool) -> Response:
-    body = {"batch_id": str(batch_id), "accepted": len(columns), "rejected": faults}
+def _answer(batch_id: uuid.UUID, accepted: int, faults: list[Fault], status: int, *, repeated: bool) -> Response:
+    body = {"batch_id": batch_id, "accepted": accepted, "rejected": faults}
     headers = {"Idempotent-Replayed": "true"} if repeated else None
     return Response(orjson.dumps(body), status, headers, "application/json")

@@ -18,6 +18,7 @@ from services.platform.tasks import end, vital
 from .accept import Acceptance
 from .admin import admin_app
 from .admission import Admission
+from .entrance import EntranceApp
 from .load import Load
 from .rates import Rates
 from .replay import Replay
@@ -43,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     health = Health("stream")
     letters = DeadLetters(stream.client, names)
     admission = Admission(stream, letters, settings.redis, settings.ingest, health)
-    writer = StreamWriter(listener, lambda: admission.proof, settings.ingest.entry_rows, settings.redis.timeout)
+    writer = StreamWriter(listener, lambda: admission.proof, settings.ingest, settings.redis.timeout)
     receipts = Receipts(settings.database)
     load = Load(settings.ingest)
     tasks: list[asyncio.Task[None]] = []
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
             await stream.client.aclose()
             await ear.aclose()
 
-    app = FastAPI(
+    app = EntranceApp(
         title="Millrace ingest",
         version=__version__,
         description="Takes readings over HTTP and keeps them safe until they are in the database exactly once.",
@@ -77,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), load, writer, receipts)
     replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
     app.state.admin = admin_app(letters, replay, load, settings.ingest)
-    guard(app, settings.auth, Scope.INGEST)
+    app.state.check = guard(app, settings.auth, Scope.INGEST)
     guard(app.state.admin, settings.auth, Scope.ADMIN)
     errors.install(app)
     include_ingest(app)

@@ -1,6 +1,7 @@
 """Reading a request's body: counted while it arrives, with a deadline, decompressed up to a limit."""
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import Mapping
 
@@ -23,6 +24,7 @@ _HEARD_OUT = 4
 the connection was closed."""
 
 _OFF_LOOP = 64 * 1024
+_IN_TIME = contextlib.nullcontext()
 _ZSTD_WINDOW = 8 * 1024 * 1024
 _ZSTD_PIECE = 1024
 """Bytes given to the decompressor at once; it makes at most 32 MiB of them."""
@@ -30,8 +32,10 @@ _MEMBERS = 64
 """Members of a gzip body, frames of a zstd body, at most: each has its own cost, however little it holds."""
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: IngestSettings, held: Held) -> bytes:
-    """Return the decoded body; `held` counts it while it arrives.
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, settings: IngestSettings, held: Held, *, arrived: bool = False
+) -> bytes:
+    """Return the decoded body; `held` counts it while it arrives, which one that has `arrived` needs no deadline for.
 
     Raises:
         Problem: `body_too_large`, `body_timeout`, `overloaded`, `unsupported_encoding` or `malformed_body`.
@@ -46,7 +50,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: 
     if length.isdigit() and int(length[:20]) > settings.max_body_bytes * (1 if asks_first else _HEARD_OUT):
         raise _too_large(settings.max_body_bytes, "as sent")
     try:
-        async with asyncio.timeout(settings.body_timeout):
+        async with _IN_TIME if arrived else asyncio.timeout(settings.body_timeout):
             body = await _receive_all(receive, settings.max_body_bytes, held)
     except TimeoutError:
         detail = f"the body did not arrive within {settings.body_timeout:g} s; send smaller batches"

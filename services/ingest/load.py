@@ -1,7 +1,7 @@
 """What requests under way may hold together, so that no load makes the process larger than it may be."""
 
-import contextlib
-from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
 
 from services.platform.errors import Problem
 from services.platform.metrics import observe
@@ -21,8 +21,7 @@ class Load:
         observe("millrace_ingest_requests_under_way", "Requests that have not been answered.", lambda: self.requests)
         observe("millrace_ingest_bytes_under_way", "Bytes of their bodies.", lambda: self.bytes)
 
-    @contextlib.contextmanager
-    def request(self) -> Iterator["Held"]:
+    def request(self) -> "Held":
         """Count one request, and what it holds, until the block is left.
 
         Raises:
@@ -31,12 +30,7 @@ class Load:
         if self.requests >= self._most_requests:
             raise _overloaded(f"{self.requests} requests are under way")
         self.requests += 1
-        held = Held(self)
-        try:
-            yield held
-        finally:
-            self.requests -= 1
-            held.release()
+        return Held(self)
 
     def take(self, size: int) -> None:
         """Count `size` bytes more.
@@ -50,7 +44,7 @@ class Load:
 
 
 class Held:
-    """The bytes that one request holds."""
+    """A request under way, and the bytes that it holds: nothing behind its block."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -64,6 +58,15 @@ class Held:
         """
         self._load.take(size)
         self._bytes += size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._load.requests -= 1
+        self.release()
 
     def release(self) -> None:
         """Hold nothing any more."""

@@ -1,22 +1,18 @@
-"""The routes: `/ingest` as a bare ASGI callable behind a documented route, and `/batches/{batch_id}`."""
+"""The routes: the documentation of `/ingest`, which the entrance answers, and `/batches/{batch_id}`."""
 
 import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 from services.contract import group_of, position_of
 from services.contract.codec import MAX_VALUE
-from services.platform.auth import caller_of
 from services.platform.errors import Problem, problem_responses
 from services.platform.stream import STREAM_ERRORS, Outcome, Stream
 
-from .accept import Acceptance
+from .entrance import PATH
 from .requests import Ack
 from .store import Receipt, Receipts, ReceiptsUnavailableError
 
@@ -49,32 +45,12 @@ class BatchStatus(BaseModel):
     reason: str | None = None
 
 
-class IngestRoute(APIRoute):
-    """A route that FastAPI documents and that answers as a bare ASGI callable.
-
-    At ten thousand requests a second, request objects and dependency solving would cost more than the work.
-    """
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["method"] not in (self.methods or ()):
-            await super().handle(scope, receive, send)
-            return
-        acceptance: Acceptance = scope["app"].state.acceptance
-        try:
-            response = await acceptance.take(caller_of(scope), scope["query_string"], dict(scope["headers"]), receive)
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
-
-
 def include_ingest(app: FastAPI) -> None:
-    """Add `POST /ingest` to `app`, whose state must hold the `acceptance`."""
+    """Document `POST /ingest`."""
     app.router.add_api_route(
-        "/ingest",
+        PATH,
         _documented,
         methods=["POST"],
-        route_class_override=IngestRoute,
         summary="Take a batch of readings",
         tags=["ingest"],
         response_model=IngestAnswer,

@@ -2,67 +2,36 @@
 
 import asyncio
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import structlog
 
-from services.contract import Batch, Columns, Entry, encode, member_id, new_group
+from services.contract import encode
 from services.contract.ids import MAX_GROUP
 from services.platform import failpoints, metrics
 from services.platform.errors import Problem
-from services.platform.stream import STREAM_ERRORS, Durability, Listener, News, Stream, is_full
+from services.platform.settings import IngestSettings
+from services.platform.stream import STREAM_ERRORS, Durability, Listener, Stream, is_full
 
-__all__ = ["Accepted", "StreamWriter", "Wish", "as_problem", "key_reused"]
+from .decoders import Limits
+from .wishes import Accepted, Wish, check_together, shared_entry
+
+__all__ = ["StreamWriter", "as_problem", "key_reused"]
 
 log = structlog.get_logger(__name__)
-
-Settled = asyncio.Future[News]
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A batch in the stream: its id, and for who asked, the promise of what becomes of it."""
-
-    batch_id: uuid.UUID
-    settled: Settled | None
-
-
-@dataclass(slots=True)
-class Wish:
-    """A batch that wants into the stream.
-
-    Attributes:
-        columns: its readings.
-        batch_id: of a keyed batch; an anonymous one gets its id with its place in an entry.
-        digest: of a keyed batch.
-        traceparent: of a sampled request.
-        durable: whether to wait for the disk.
-        notify: whether to hear what becomes of it.
-    """
-
-    columns: Columns
-    batch_id: uuid.UUID | None = None
-    digest: bytes | None = None
-    traceparent: str | None = None
-    durable: bool = True
-    notify: bool = False
-    accepted_at: int = field(default_factory=lambda: time.time_ns() // 1000)
-    done: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class StreamWriter:
     """Writes wishes to the stream, one entry at a time; what arrives meanwhile shares the next entry."""
 
     def __init__(
-        self, listener: Listener, proof: Callable[[], Durability], entry_rows: int, disk_timeout: float
+        self, listener: Listener, proof: Callable[[], Durability], settings: IngestSettings, disk_timeout: float
     ) -> None:
         """`proof` tells how the server proves a write now; it may change while the server runs."""
         self._listener = listener
         self._proof = proof
-        self._entry_rows = entry_rows
+        self._settings = settings
         self._disk_timeout = disk_timeout
         self._waiting: deque[Wish] = deque()
         self._arrived = asyncio.Event()
@@ -71,7 +40,7 @@ class StreamWriter:
         """Return when the batch is in the stream, and for a durable one, on disk.
 
         Raises:
-            Problem: `key_reused`, `stream_full` or `stream_unavailable`.
+            Problem: `invalid_readings`, `key_reused`, `stream_full` or `stream_unavailable`.
         """
         self._waiting.append(wish)
         self._arrived.set()
@@ -96,7 +65,7 @@ class StreamWriter:
             wish = self._waiting.popleft()
             if wish.done.cancelled():
                 continue
-            full = bool(taken) and rows + len(wish.columns) > self._entry_rows
+            full = bool(taken) and rows + len(wish.readings) > self._settings.entry_rows
             apart = self._proof() is Durability.WAITAOF and taken and taken[0].durable != wish.durable
             if full or apart or wish.batch_id in keys:
                 left.append(wish)
@@ -105,7 +74,7 @@ class StreamWriter:
                 continue
             if wish.batch_id is not None:
                 keys.add(wish.batch_id)
-            rows += len(wish.columns)
+            rows += len(wish.readings)
             taken.append(wish)
         self._waiting.extendleft(reversed(left))
         return taken
@@ -113,6 +82,7 @@ class StreamWriter:
     async def _write(self, stream: Stream, wishes: list[Wish]) -> None:
         began = time.perf_counter()
         try:
+            wishes = check_together(wishes, Limits.now(self._settings))
             while wishes:
                 accepted = await self._try(stream, wishes)
                 if accepted is not None:
@@ -136,13 +106,14 @@ class StreamWriter:
         else:
             metrics.queue_seconds.record(time.perf_counter() - began)
             metrics.entries_added.add(1)
+            metrics.rows_accepted.add(sum(len(wish.readings) for wish in wishes))
             for wish, result in zip(wishes, accepted, strict=True):
                 if not wish.done.done():
                     wish.done.set_result(result)
 
     async def _try(self, stream: Stream, wishes: list[Wish]) -> list[Accepted] | None:
         """Write one entry; None, with the clashing wishes failed, where a key stands there with another body."""
-        entry, marks = _entry(wishes)
+        entry, marks = shared_entry(wishes)
         settled = [
             self._listener.expect(batch.batch_id, batch.digest) if batch.notify else None for batch in entry.batches
         ]
@@ -173,8 +144,7 @@ class StreamWriter:
     @staticmethod
     def _fail(wishes: list[Wish], error: Exception) -> None:
         for wish in wishes:
-            if not wish.done.done():
-                wish.done.set_exception(error)
+            wish.fail(error)
 
 
 def key_reused() -> Problem:
@@ -183,24 +153,6 @@ def key_reused() -> Problem:
         "key_reused",
         "this Idempotency-Key was sent with other readings before; use a new key for new readings",
     )
-
-
-def _entry(wishes: list[Wish]) -> tuple[Entry, dict[uuid.UUID, bytes]]:
-    group = new_group()
-    anonymous = 0
-    batches = []
-    marks: dict[uuid.UUID, bytes] = {}
-    for wish in wishes:
-        if wish.batch_id is None:
-            anonymous += 1
-            batch_id = member_id(group, anonymous)
-        else:
-            batch_id = wish.batch_id
-            marks[batch_id] = wish.digest or b""
-        batches.append(Batch(batch_id, len(wish.columns), wish.accepted_at, wish.traceparent, wish.digest, wish.notify))
-    if anonymous:
-        marks[group] = b"%d" % anonymous
-    return Entry(group, batches, Columns.concat([wish.columns for wish in wishes])), marks
 
 
 def as_problem(error: BaseException) -> Problem:

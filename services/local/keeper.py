@@ -24,6 +24,10 @@ class Part(Protocol):
     def name(self) -> str:
         """What people call it."""
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, None where none runs."""
+
     async def start(self) -> None:
         """Start it."""
 

@@ -30,6 +30,11 @@ class Server(abc.ABC):
         self.process: subprocess.Popen[bytes] | None = None
         self._polite = polite
 
+    @property
+    def pid(self) -> int | None:
+        """The process, None where none runs."""
+        return self.process.pid if self.process and self.process.poll() is None else None
+
     async def ended(self) -> int:
         """Wait for the end and return the exit code."""
         while self.process is None or (code := self.process.poll()) is None:  # noqa: ASYNC110 -- no event tells

@@ -69,6 +69,11 @@ class ServiceProcess:
         """Tell whether the process was started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def pid(self) -> int | None:
+        """The process, None where none runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
     async def ended(self) -> int:
         """Wait for the end and return the exit code."""
         assert self._process  # noqa: S101 -- it was started

@@ -11,10 +11,13 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HEADER_TIMEOUT", "PatientProtocol", "raise_file_limit"]
+__all__ = ["ARRIVED", "HEADER_TIMEOUT", "PatientProtocol", "raise_file_limit"]
 
 HEADER_TIMEOUT = 10.0
 """Seconds that a request's headers may take where no setting says otherwise."""
+
+ARRIVED = "millrace.arrived"
+"""Key of a connection scope: present where the whole body is here, so that reading it needs no deadline."""
 
 _MAX_HEAD = 64 * 1024
 _OTHER_FILES = 200
@@ -48,7 +51,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
-        super().connection_made(transport)
+        super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
         self._wait()
         if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES:
             next(iter(_waiting)).transport.abort()
@@ -60,9 +63,11 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; count what comes before the end of the headers."""
-        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):  # type: ignore[redundant-expr]
-            self._wait()
+        before = self.cycle
         super().data_received(data)
+        # Most requests come whole: a deadline is for those whose headers did not end with this piece.
+        if self._deadline is None and self.cycle is before and (before is None or before.response_complete):  # type: ignore[redundant-expr]
+            self._wait()
         if self._deadline is not None:
             self._head += len(data)
             if self._head > _MAX_HEAD:
@@ -72,6 +77,11 @@ class PatientProtocol(HttpToolsProtocol):
         """Leave the rest of the request to the application, which has deadlines of its own."""
         self._begin()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the request is here."""
+        super().on_message_complete()
+        self.scope[ARRIVED] = True  # type: ignore[literal-required]
 
     def on_response_complete(self) -> None:
         """Wait for the next request: idle for as long as uvicorn lets it, but in time once it has begun."""
@@ -101,3 +111,29 @@ class PatientProtocol(HttpToolsProtocol):
             head = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\n" % (status, title)
             self.transport.write(b"%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (head, len(detail), detail))
             self.transport.close()
+
+
+class _Joined:
+    """A transport whose writes of one turn of the event loop leave together: head and body of an answer are one."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))

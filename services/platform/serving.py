@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -18,8 +19,10 @@ from . import errors
 from .health import Health, health_routes
 from .protocol import HEADER_TIMEOUT, PatientProtocol, raise_file_limit
 
-__all__ = ["Port", "StartError", "health_app", "serve", "serving", "stop_signal"]
+__all__ = ["Port", "StartError", "calm_collector", "health_app", "serve", "serving", "stop_signal"]
 
+_GARBAGE = 20_000
+"""Objects made and not yet freed after which the youngest are looked through."""
 
 _KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than clients and proxies keep theirs (60 s is usual), or one
@@ -56,6 +59,7 @@ def serve(ports: Sequence[Port], grace: float, header_timeout: float) -> None:
     Raises:
         StartError: a port is taken.
     """
+    calm_collector()
     uvloop.run(_serve(ports, grace, header_timeout))
 
 
@@ -95,6 +99,16 @@ async def serving(
             await task
 
 
+def calm_collector() -> None:
+    """Collect cyclic garbage seldom, and never look through what was there at the start.
+
+    Requests leave little of it behind; looking after every 700 new objects took a tenth of a small request's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, 20, 50)
+
+
 def stop_signal() -> asyncio.Event:
     """Return an event that SIGTERM or SIGINT sets."""
     stop = asyncio.Event()
@@ -113,6 +127,7 @@ def _config(app: FastAPI, grace: float, header_timeout: float) -> uvicorn.Config
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, int(grace)),

@@ -1,7 +1,8 @@
 """Traces and metrics by OpenTelemetry: Prometheus form at `/metrics`, OTLP/HTTP where an endpoint is set."""
 
+import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
@@ -13,26 +14,30 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from services import __version__
 
 from .settings import TelemetrySettings
 
-__all__ = ["carried", "current_traceparent", "telemetry", "tracer"]
+__all__ = ["carried", "current_traceparent", "request_span", "telemetry", "tracer"]
 
 _propagator = TraceContextTextMapPropagator()
 
 tracer = trace.get_tracer("millrace", __version__)
 
+_NOT_SAMPLED = nullcontext(trace.INVALID_SPAN)
+_sampled = {"share": 0.0}
+
 
 @contextmanager
 def telemetry(settings: TelemetrySettings, service: str) -> Iterator[None]:
     """Set up the process's providers, and flush them at the end."""
+    _sampled["share"] = settings.sample_ratio
     resource = Resource.create({"service.name": f"millrace-{service}", "service.version": __version__})
     readers: list[MetricReader] = [PrometheusMetricReader()]
-    tracing = TracerProvider(resource=resource, sampler=ParentBased(root=TraceIdRatioBased(settings.sample_ratio)))
+    tracing = TracerProvider(resource=resource, sampler=DEFAULT_ON)
     if settings.otlp_endpoint:
         base = settings.otlp_endpoint.rstrip("/")
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
@@ -47,6 +52,17 @@ def telemetry(settings: TelemetrySettings, service: str) -> Iterator[None]:
     finally:
         tracing.shutdown()
         metering.shutdown()
+
+
+def request_span(
+    name: str, traceparent: str | None, kind: trace.SpanKind = trace.SpanKind.INTERNAL
+) -> AbstractContextManager[trace.Span]:
+    """Return the span of a request, as its traceparent or else the ratio decides.
+
+    The draw comes before the span is made: one that is made and then not sampled costs as much as the work.
+    """
+    sampled = not traceparent.endswith("-00") if traceparent else random.random() < _sampled["share"]  # noqa: S311
+    return tracer.start_as_current_span(name, carried(traceparent), kind) if sampled else _NOT_SAMPLED
 
 
 def current_traceparent() -> str | None:

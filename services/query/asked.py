@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.platform.metrics import query_seconds
-from services.platform.telemetry import carried, tracer
+from services.platform.telemetry import request_span
 
 __all__ = ["Asked"]
 
@@ -26,9 +26,9 @@ class Asked:
         if scope["type"] != "http" or scope["path"] not in self._paths:
             await self._app(scope, receive, send)
             return
-        context = carried(Headers(scope=scope).get("traceparent"))
+        traceparent = Headers(scope=scope).get("traceparent")
         begun = time.perf_counter()
-        with tracer.start_as_current_span(f"{scope['method']} {scope['path']}", context, SpanKind.SERVER) as span:
+        with request_span(f"{scope['method']} {scope['path']}", traceparent, SpanKind.SERVER) as span:
             complete = False
 
             async def observed(message: Message) -> None:

@@ -8,7 +8,7 @@ import uvloop
 from services.contract import StreamNames
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
-from services.platform.serving import health_app, serving, stop_signal
+from services.platform.serving import calm_collector, health_app, serving, stop_signal
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Stream, redis_client
 from services.platform.tasks import end, vital
@@ -30,6 +30,7 @@ def run(settings: Settings) -> None:
     Raises:
         StartError: the health port is taken.
     """
+    calm_collector()
     uvloop.run(_run(settings))
 
 

@@ -73,6 +73,14 @@ def test_callers_keys_reach_ingest_and_query_alone() -> None:
             assert (file, volumes) == (None, [])
 
 
+@pytest.mark.usefixtures("helm")
+def test_the_releases_own_test_gets_the_key_of_a_caller_where_there_is_one() -> None:
+    for values, expected in ({}, []), ({"auth": {"testSecret": "mine"}}, [{"name": "mine", "key": "key"}]):
+        [test] = [pod for pod in pods(render(values)) if pod.component == "test"]
+        keys = [one for one in test.spec["containers"][0]["env"] if one["name"] == "MILLRACE_CLIENT_KEY"]
+        assert [one["valueFrom"]["secretKeyRef"] for one in keys] == expected
+
+
 def test_each_process_takes_its_settings(objects: list[Object]) -> None:
     for pod in pods(objects):
         if pod.component not in OURS:

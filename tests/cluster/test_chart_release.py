@@ -3,16 +3,14 @@
 import os
 import subprocess
 import sys
-import uuid
 from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.support import eventually
-from tests.support.chart import NO_HELM, helm
-from tests.support.cluster import Namespace, kubectl
-from tests.support.release import Release
+from tests.support.cluster import kubectl
+from tests.support.release import Release, released
 
 REPLICAS = ["millrace-timescaledb-replica-0", "millrace-timescaledb-replica-1"]
 READING = """
@@ -25,18 +23,8 @@ ROWS = 300_000
 @pytest.fixture(scope="module")
 def release() -> Any:
     """A release with two replicas, one for all tests of this file."""
-    try:
-        helm("version")
-    except LookupError:
-        pytest.skip(NO_HELM)
-    name = f"millrace-{uuid.uuid4().hex[:8]}"
-    assert kubectl("create", "namespace", name).returncode == 0
-    made = Release(Namespace(name))
-    made.install({"timescaledb": {"replicas": {"count": 2}}})
-    yield made
-    made.uninstall()
-    deleted = kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s")
-    assert deleted.returncode == 0, deleted.stderr
+    with released({"timescaledb": {"replicas": {"count": 2}}}) as made:
+        yield made
 
 
 def demo(*options: str) -> str:

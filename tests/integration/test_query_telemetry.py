@@ -41,11 +41,12 @@ async def test_a_question_continues_the_trace_it_comes_from(
     spans = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    monkeypatch.setattr("services.query.asked.tracer", provider.get_tracer("test"))
+    monkeypatch.setattr("services.platform.telemetry.tracer", provider.get_tracer("test"))
     async with asking(query_settings(database)) as client:
         header = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
         await client.get(f"/get_range?{RANGE}", headers=header)
         await client.get("/min", headers={"traceparent": "no such thing"})
+        await client.get("/min", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-00"})
     first, second = spans.get_finished_spans()
     assert (first.name, f"{first.context.trace_id:032x}") == ("GET /get_range", TRACE)
     assert first.attributes

@@ -2,17 +2,21 @@
 
 import json
 import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from .chart import CHART, helm
+from .chart import CHART, NO_HELM, helm
 from .cluster import IMAGE, Namespace, kubectl
 from .oracle import Verdict, judge
 from .patience import eventually
 
-__all__ = ["Release"]
+__all__ = ["Release", "released"]
 
 REPOSITORY, _, TAG = IMAGE.rpartition(":")
 LITTLE = {"requests": {"cpu": "20m"}}
@@ -121,3 +125,24 @@ class Release:
         """Wait until a component's pods are ready."""
         label = f"app.kubernetes.io/component={component}"
         self.namespace.run("wait", "pod", "--selector", label, "--for=condition=Ready", "--timeout=100s")
+
+
+@contextmanager
+def released(values: dict[str, Any], before: Callable[[str], None] = lambda _: None) -> Iterator[Release]:
+    """Yield a release in a namespace of its own, and uninstall it; that the namespace's deletion ends is checked.
+
+    `before` gets the namespace's name, to put into it what the release shall find.
+    """
+    try:
+        helm("version")
+    except LookupError:
+        pytest.skip(NO_HELM)
+    name = f"millrace-{uuid.uuid4().hex[:8]}"
+    assert kubectl("create", "namespace", name).returncode == 0
+    made = Release(Namespace(name))
+    before(name)
+    made.install(values)
+    yield made
+    made.uninstall()
+    deleted = kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s")
+    assert deleted.returncode == 0, deleted.stderr

@@ -14,6 +14,7 @@ class Part:
     """Ends at once; its first starts fail as they do where a disk is full or a server refuses."""
 
     name = "part"
+    pid = None
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)

@@ -2,8 +2,10 @@
 
 import re
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +57,25 @@ class Limits:
 class Rows:
     """A batch as decoded: one item a record that has the right shape, and the faults of those that have not."""
 
-    sensor_ids: Sequence[str]
-    timestamps: Sequence[str]
-    values: NDArray[np.float64]
+    sensor_ids: list[str]
+    timestamps: list[str]
+    values: list[float]
     positions: NDArray[np.intp] | None = None
     faults: list[Fault] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @staticmethod
+    def joined(parts: Sequence["Rows"]) -> "Rows":
+        """Return the readings of batches without faults, one behind the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return Rows(
+            list(chain.from_iterable(part.sensor_ids for part in parts)),
+            list(chain.from_iterable(part.timestamps for part in parts)),
+            list(chain.from_iterable(part.values for part in parts)),
+        )
 
 
 def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list[Fault]]:
@@ -69,14 +85,12 @@ def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list
         Problem: `invalid_readings` naming the first hundred bad records, where there are any and the batch may
             not be split, or where no reading is good.
     """
-    count = len(rows.sensor_ids)
-    codes = {sensor_id: code for code, sensor_id in enumerate(dict.fromkeys(rows.sensor_ids))}
-    columns = Columns(
-        list(codes),
-        np.fromiter(map(codes.__getitem__, rows.sensor_ids), np.uint32, count),
-        parse_timestamps(rows.timestamps),
-        rows.values,
-    )
+    count = len(rows)
+    codes: defaultdict[str, int] = defaultdict()
+    codes.default_factory = codes.__len__
+    index = np.fromiter(map(codes.__getitem__, rows.sensor_ids), np.uint32, count)
+    values = np.fromiter(rows.values, np.float64, count)
+    columns = Columns(list(codes), index, parse_timestamps(rows.timestamps), values)
     good = _good(columns, limits)
     if good.all() and not rows.faults:
         return columns, []

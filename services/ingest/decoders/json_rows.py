@@ -17,7 +17,7 @@ from services.platform.errors import Problem
 
 from .checks import Fault, Limits, Rows, checked
 
-__all__ = ["decode_json"]
+__all__ = ["decode_json", "read_json"]
 
 
 class Reading(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -43,37 +43,45 @@ def decode_json(body: bytes, limits: Limits, *, partial: bool) -> tuple[Columns,
     Raises:
         Problem: `malformed_body`, `too_many_rows` or `invalid_readings`.
     """
+    return checked(read_json(body, limits.rows), limits, partial=partial)
+
+
+def read_json(body: bytes, most: int) -> Rows:
+    """Return the readings of a JSON body, at most `most`, as written, and the faults of those without the right shape.
+
+    Raises:
+        Problem: `malformed_body` or `too_many_rows`.
+    """
     positions: NDArray[np.intp] | None = None
     faults: list[Fault] = []
     try:
         decoded = _decoder.decode(body)
         readings = decoded if isinstance(decoded, list) else [decoded]
     except (ValueError, RecursionError):
-        items = _loosely(body, limits)
-        _check_count(len(items), limits)
+        items = _loosely(body, most)
+        _check_count(len(items), most)
         readings, positions, faults = _shaped(items)
-    _check_count(len(readings) + len(faults), limits)
-    rows = Rows(
+    _check_count(len(readings) + len(faults), most)
+    return Rows(
         list(map(_sensor_id, readings)),
         list(map(_timestamp, readings)),
-        np.fromiter(map(_value, readings), np.float64, len(readings)),
+        list(map(_value, readings)),
         positions,
         faults,
     )
-    return checked(rows, limits, partial=partial)
 
 
-def _check_count(count: int, limits: Limits) -> None:
+def _check_count(count: int, most: int) -> None:
     if count == 0:
         raise Problem("malformed_body", "the array is empty; a batch needs at least one reading")
-    if count > limits.rows:
-        raise Problem("too_many_rows", f"{count} readings in one batch; at most {limits.rows} are taken: split it")
+    if count > most:
+        raise Problem("too_many_rows", f"{count} readings in one batch; at most {most} are taken: split it")
 
 
-def _loosely(body: bytes, limits: Limits) -> list[Any]:
+def _loosely(body: bytes, most: int) -> list[Any]:
     """Read a body that may hold wrong records and the NaN and Infinity that some encoders write."""
-    if body.count(b",") > _LOOSE_COMMAS * limits.rows:
-        raise Problem("too_many_rows", f"the body holds more items than {limits.rows} readings can have: split it")
+    if body.count(b",") > _LOOSE_COMMAS * most:
+        raise Problem("too_many_rows", f"the body holds more items than {most} readings can have: split it")
     try:
         # The standard library would guess UTF-16 and UTF-32 too; a mark at the front is no fault.
         items = json.loads(body.decode("utf-8-sig"), parse_constant=str)

@@ -12,22 +12,10 @@ INVALID = np.iinfo(np.int64).min
 
 _SHORTEST, _LONGEST = len("2025-10-22T21:00:00Z"), len("2025-10-22T21:00:00.123456789+00:00")
 _FRACTION_AT = 19
-_SIGNS = ((4, b"-"), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":"))
-_DIGITS = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
-
-# One product with the digits gives months since year 0, month, day, second of the day, hour, minute and second.
-_WEIGHTS = np.array(
-    [
-        [12000, 1200, 120, 12, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 10, 1, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 36000, 3600, 600, 60, 10, 1],
-        [0, 0, 0, 0, 0, 0, 0, 0, 10, 1, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 1, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 1],
-    ],
-    np.float64,
-)
+_ZERO = np.uint8(ord("0"))
+_SEPARATORS = [4, 7, 13, 16]
+_SIGNS = np.frombuffer(b"--::", np.uint8)[:, np.newaxis]
+_TENS, _ONES = [0, 2, 5, 8, 11, 14, 17], [1, 3, 6, 9, 12, 15, 18]
 
 # Days from 1970-01-01 to the first of each month of the years 1 to 9999, and the first of the month after.
 _MONTHS = np.arange("0001-01", "10000-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
@@ -78,9 +66,7 @@ def _parse_kind(block: Bytes, offset_width: int) -> Numbers:
     if digits == 0 or digits > 9 or len(block) == 0:
         return np.full(len(block), INVALID, np.int64)
     columns = np.ascontiguousarray(block.T)
-    ok = np.ones(len(block), np.bool_)
-    for place, signs in _SIGNS:
-        ok &= _is_one_of(columns[place], signs)
+    ok = (columns[_SEPARATORS] == _SIGNS).all(axis=0) & _is_one_of(columns[10], b"Tt ")
     micros = _seconds(columns, ok) * 1_000_000
     if digits > 0:
         ok &= columns[_FRACTION_AT] == ord(".")
@@ -93,14 +79,15 @@ def _parse_kind(block: Bytes, offset_width: int) -> Numbers:
 
 def _seconds(columns: Bytes, ok: Flags) -> Numbers:
     """Return seconds since 1970-01-01 of date and time, and take the rows that have none out of `ok`."""
-    digits = columns[_DIGITS] - np.uint8(ord("0"))
-    ok &= (digits <= 9).all(axis=0)
-    months, month, day, second_of_day, hour, minute, second = (_WEIGHTS @ digits).astype(np.int64)
-    months -= _FIRST_MONTH
+    tens, ones = columns[_TENS] - _ZERO, columns[_ONES] - _ZERO
+    ok &= (np.maximum(tens, ones) <= 9).all(axis=0)
+    century, year, month, day, hour, minute, second = tens * np.uint8(10) + ones
+    months = (century.astype(np.int64) * 100 + year) * 12 + month - _FIRST_MONTH
     ok &= (months >= 0) & (month >= 1) & (month <= 12) & (hour < 24) & (minute < 60) & (second < 60)
     months[~ok] = 0
     ok &= (day >= 1) & (day <= _MONTH_LENGTHS[months])
-    seconds: Numbers = (_MONTHS[months] + day - 1) * 86_400 + second_of_day
+    days: Numbers = _MONTHS[months] + day - 1
+    seconds: Numbers = ((days * 24 + hour) * 60 + minute) * 60 + second
     return seconds
 
 
@@ -121,7 +108,9 @@ def _is_one_of(column: Bytes, signs: bytes) -> Flags:
 
 def _number(columns: Bytes, ok: Flags) -> Numbers:
     """Read the decimal number that stands in `columns`, and take the rows with another character out of `ok`."""
-    digits = columns - np.uint8(ord("0"))
+    digits = columns - _ZERO
     ok &= (digits <= 9).all(axis=0)
-    weights = 10.0 ** np.arange(len(digits) - 1, -1, -1)
-    return (weights @ digits).astype(np.int64)
+    number: Numbers = np.zeros(columns.shape[1], np.int64)
+    for digit in digits:
+        number = number * 10 + digit
+    return number

@@ -1,5 +1,6 @@
 """The door of an HTTP port: who has no key with the scope stays outside."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,21 +12,26 @@ from services.platform.settings import AuthSettings
 
 from .keys import EVERYBODY, Caller, Keyring, Scope
 
-__all__ = ["caller_of", "guard"]
+__all__ = ["Check", "guard"]
 
 _OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
-_CALLER = "millrace.caller"
+Check = Callable[[Mapping[bytes, bytes]], Caller]
+"""Names who sent a request by its headers, or raises `Problem`: `no_key`, `wrong_key` or `forbidden`."""
 
 
-def guard(app: FastAPI, settings: AuthSettings, scope: Scope) -> None:
+def guard(app: FastAPI, settings: AuthSettings, scope: Scope) -> Check:
     """Ask each request to `app` for a key with `scope`, but for health, metrics and docs; nobody where no file is set.
+
+    Returns:
+        The check, for what answers before the app's middleware.
 
     Raises:
         KeyFileError: the file of keys cannot be used.
     """
     if settings.keys_file is None:
-        return
-    app.add_middleware(_Guard, keyring=Keyring(settings.keys_file), needed=scope)
+        return lambda _: EVERYBODY
+    check = _check(Keyring(settings.keys_file), scope)
+    app.add_middleware(_Guard, check=check)
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -42,37 +48,36 @@ def guard(app: FastAPI, settings: AuthSettings, scope: Scope) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def caller_of(connection: Connection) -> Caller:
-    """Return who sent a request."""
-    caller: Caller = connection.get(_CALLER, EVERYBODY)
-    return caller
+    return check
 
 
 class _Guard:
-    def __init__(self, app: ASGIApp, keyring: Keyring, needed: Scope) -> None:
+    def __init__(self, app: ASGIApp, check: Check) -> None:
         self._app = app
-        self._keyring = keyring
-        self._needed = needed
+        self._check = check
 
     async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
         if connection["type"] == "http" and connection["path"] not in _OPEN:
             try:
-                connection[_CALLER] = self._caller(dict(connection["headers"]))
+                self._check(dict(connection["headers"]))
             except Problem as problem:
                 await problem.response()(connection, receive, send)
                 return
         await self._app(connection, receive, send)
 
-    def _caller(self, headers: dict[bytes, bytes]) -> Caller:
+
+def _check(keyring: Keyring, needed: Scope) -> Check:
+    challenge = {"WWW-Authenticate": 'Bearer realm="millrace"'}
+
+    def check(headers: Mapping[bytes, bytes]) -> Caller:
         kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        challenge = {"WWW-Authenticate": 'Bearer realm="millrace"'}
         if kind.lower() != "bearer":
             raise Problem("no_key", "send an API key: Authorization: Bearer millrace_...", challenge)
-        caller = self._keyring.caller(key.strip())
+        caller = keyring.caller(key.strip())
         if caller is None:
             raise Problem("wrong_key", "the API key is unknown, wrong or expired", challenge)
-        if self._needed not in caller.scopes:
-            raise Problem("forbidden", f"the API key lacks the scope {self._needed}")
+        if needed not in caller.scopes:
+            raise Problem("forbidden", f"the API key lacks the scope {needed}")
         return caller
+
+    return check
