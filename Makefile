@@ -9,7 +9,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-cluster bench check test test-faults cluster-test image image-test kind-load minikube-load push docs lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-faults cluster-test image image-test kind-load minikube-load push docs lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,8 +44,13 @@ MINUTES ?= 3
 prove: venv ## Kill and pause everything under load for MINUTES, and count what was lost or doubled
 	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-bench: venv ## Measure the stack against its yardsticks; CASE=name for one, else all
-	@$(BIN)/python -m benchmarks $(CASE)
+BENCH = $(if $(PROFILE),--profile) $(if $(ROWS),--rows $(ROWS)) $(if $(REPEATS),--repeats $(REPEATS)) \
+  $(if $(filter-out file,$(origin MINUTES)),--minutes $(MINUTES))
+bench: venv ## Measure the stack against its yardsticks; benchmarks/README.md says what CASE and others choose
+	@$(BIN)/python -m benchmarks $(CASE) $(BENCH)
+
+bench-docs: venv ## Write docs/performance.md from RESULTS, a file below benchmarks/results, or the reference anew
+	@$(BIN)/python -m benchmarks.docs $(RESULTS)
 
 RELEASE ?= millrace
 prove-cluster: venv ## The same against RELEASE in NAMESPACE of kubectl's cluster: it deletes pods, and needs an empty table

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .figures import Measures
@@ -19,12 +20,14 @@ class Options:
         repeats: runs of a case.
         rows: of the past that questions are asked about.
         minutes: of the soak.
+        profiles: folder for flame graphs of one more run a case, None for no such run.
     """
 
     seconds: float
     repeats: int
     rows: int
     minutes: float
+    profiles: Path | None = None
 
 
 Measure = Callable[[Bench, Options], Awaitable[Measures]]
@@ -40,6 +43,7 @@ class Case:
         title: a line for people.
         measure: one run, with everything in it that it is held against, one directly behind the other.
         plain: whether it wants a database without TimescaleDB.
+        columnstore: whether it is about TimescaleDB's alone.
         sections: settings of its stack; cases with equal ones share a stack.
         prepare: what is done once, before the first run.
         once: whether one run is enough, however many are wanted.
@@ -50,6 +54,7 @@ class Case:
     title: str
     measure: Measure
     plain: bool = False
+    columnstore: bool = False
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     prepare: Callable[[Bench, Options], Awaitable[None]] | None = None
     once: bool = False

@@ -48,7 +48,7 @@ def place(folder: Path) -> Place:
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
-        kernel=platform.release(),
+        kernel=platform.release().partition("-")[0],
         filesystem=_filesystem(folder),
         commit=_git("rev-parse", "HEAD"),
         changed=bool(_git("status", "--porcelain", "--", "services", "sql", "benchmarks")),

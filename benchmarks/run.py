@@ -2,8 +2,7 @@
 
 import datetime as dt
 import shutil
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +13,9 @@ from services.platform.settings import Settings
 
 from .bodies import Shape
 from .case import Case, Options
+from .figures import Measures
 from .machine import load_average, place, real_disk
+from .profile import profiled
 from .results import Outcome, Results
 from .show import outcome_table
 from .stack import Bench, running
@@ -22,46 +23,47 @@ from .way import way_run
 
 __all__ = ["measure"]
 
-WARM_UP = Shape(1_000)
+WARM_UP, WARM_UP_SECONDS, WARM_UP_CONNECTIONS = Shape(1_000), 2.0, 8
 
 
-async def measure(cases: Sequence[Case], options: Options, folder: Path, console: Console) -> Results:
-    """Measure `cases` in their order, with the stack's data in `folder`.
+async def measure(
+    cases: Sequence[Case], options: Options, folder: Path, console: Console
+) -> AsyncGenerator[Results, None]:
+    """Measure `cases` in their order, each on a stack of its own with its data in `folder`.
+
+    Yields what was found so far after each case, so that a run that is broken off keeps it.
 
     Raises:
-        StartError: a stack cannot start, or a run went wrong.
+        StartError: a stack cannot start, or a run went wrong; the data stay where they are.
     """
     real_disk(folder)
     found = place(folder)
-    began, before = dt.datetime.now(dt.UTC), load_average()
+    began, before = dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), load_average()
     console.print(f"{found.cpu}, {found.cores} cores, {found.memory_gib} GiB, {found.filesystem}; load {before:.2f}")
     outcomes: dict[str, Outcome] = {}
     databases: dict[str, None] = {}
-    for together in _stacks(cases):
-        async with running(folder, together[0].sections, _plain() if together[0].plain else None) as bench:
+    for case in cases:
+        async with running(folder, case.sections, _plain() if case.plain else None) as bench:
+            if case.columnstore and not bench.compresses:
+                console.print(f"{case.name} is left out: it needs TimescaleDB")
+                continue
             databases[str(bench.capability)] = None
-            console.print(f"a stack on {bench.capability}")
-            await _warm_up(bench)
-            for case in together:
-                if case.prepare:
-                    await case.prepare(bench, options)
-                runs = [await case.measure(bench, options) for _ in range(1 if case.once else options.repeats)]
-                outcomes[case.name] = Outcome.of(case.title, runs)
-                console.print(outcome_table(case.name, outcomes[case.name]))
+            outcomes[case.name] = Outcome.of(case.title, await _runs(bench, case, options))
+        console.print(outcome_table(case.name, outcomes[case.name]))
+        console.print(f"{bench.capability}; load {load_average():.2f}")
+        yield Results(began, found, "; ".join(databases), (before, load_average()), dict(outcomes))
     shutil.rmtree(folder, ignore_errors=True)
-    after = load_average()
-    console.print(f"load before {before:.2f}, after {after:.2f}")
-    return Results(began.isoformat(timespec="seconds"), found, "; ".join(databases), (before, after), outcomes)
 
 
-async def _warm_up(bench: Bench) -> None:
-    await way_run(bench, WARM_UP, 2, 8)
-
-
-def _stacks(cases: Sequence[Case]) -> Iterator[list[Case]]:
-    """Yield neighbouring cases that share a stack."""
-    for _, together in groupby(cases, lambda case: (case.plain, case.sections)):
-        yield list(together)
+async def _runs(bench: Bench, case: Case, options: Options) -> list[Measures]:
+    await way_run(bench, WARM_UP, WARM_UP_SECONDS, WARM_UP_CONNECTIONS)
+    if case.prepare:
+        await case.prepare(bench, options)
+    runs = [await case.measure(bench, options) for _ in range(1 if case.once else options.repeats)]
+    if options.profiles:
+        async with profiled(bench, options.profiles, case.name):
+            await case.measure(bench, options)
+    return runs
 
 
 def _plain() -> Path:

@@ -33,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a target: the measured median, None where the case was not run."""
+    """What came of a target: the measured median, None where the case did not have the figure."""
 
     target: Target
     value: float | None
@@ -73,16 +73,19 @@ TARGETS = (
     ),
     Target("queries", "a million rows: × asyncpg", at_least=True, bound=1.5, ratio=True),
     Target("queries", "a million rows: × query's peak before", at_least=False, bound=1.2, ratio=True),
+    Target("disk", "1,000 rows a request: × best", at_least=False, bound=2, ratio=True),
+    Target("workers", "workers=2: × linear", at_least=True, bound=0.8),
+    Target("workers", "workers=4: × linear", at_least=True, bound=0.8),
+    Target("soak", "greatest growth", at_least=False, bound=1.1),
+    Target("smoke", "with TimescaleDB: × row-store COPY", at_least=True, bound=5, ratio=True),
+    Target("smoke", "plain: × row-store COPY", at_least=True, bound=1, ratio=True),
     Target("plain", "× row-store COPY", at_least=True, bound=1, ratio=True),
 )
 
 
 def judge(cases: Mapping[str, Outcome]) -> list[Verdict]:
-    """Hold what was measured against every target."""
-    return [
-        Verdict(target, cases[target.case].median(target.figure) if target.case in cases else None)
-        for target in TARGETS
-    ]
+    """Hold what was measured against the targets of its cases."""
+    return [Verdict(target, cases[target.case].median(target.figure)) for target in TARGETS if target.case in cases]
 
 
 def missed_badly(verdicts: list[Verdict]) -> list[Verdict]:

@@ -1,7 +1,18 @@
 """All cases, by name, in the order of a run."""
 
-from . import freshness, queries, writes
+from . import disk, freshness, queries, scaling, soak, writes
 
 __all__ = ["ALL"]
 
-ALL = {case.name: case for case in (*writes.TIMESCALEDB, *freshness.CASES, *queries.CASES, *writes.PLAIN)}
+_ORDER = (
+    *writes.TIMESCALEDB,
+    *scaling.CASES,
+    *disk.CASES,
+    *freshness.CASES,
+    *queries.CASES,
+    *writes.PLAIN,
+    *soak.CASES,
+    *writes.SMOKE,
+)
+
+ALL = {case.name: case for case in _ORDER}

@@ -1,6 +1,7 @@
 """Cases of the way in: batches of all sizes against bare COPY, and shapes against each other."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..bodies import Shape
 from ..case import Case, Measure, Options
@@ -9,9 +10,10 @@ from ..stack import Bench
 from ..way import way_run
 from ..yardstick import copy_run
 
-__all__ = ["PLAIN", "TIMESCALEDB"]
+__all__ = ["PLAIN", "SMOKE", "TIMESCALEDB"]
 
 COPY_SECONDS = 4.0
+SMOKE_SECONDS = 5.0
 
 
 def connections(rows: int) -> int:
@@ -56,6 +58,14 @@ def against_each_other(shapes: Mapping[str, Shape]) -> Measure:
     return measure
 
 
+async def smoke(bench: Bench, options: Options) -> Measures:
+    """Measure a thousand rows a request for a few seconds; what is promised depends on the database."""
+    short = replace(options, seconds=min(options.seconds, SMOKE_SECONDS))
+    found = await against_copy(Shape(1_000))(bench, short)
+    mode = "with TimescaleDB" if bench.compresses else "plain"
+    return found | {f"{mode}: × row-store COPY": found["× row-store COPY"]}
+
+
 TIMESCALEDB = (
     *(
         Case(f"rows-{rows}", f"{rows:,} rows a request", against_copy(Shape(rows)))
@@ -97,3 +107,5 @@ TIMESCALEDB = (
 )
 
 PLAIN = (Case("plain", "PostgreSQL without TimescaleDB, 1,000 rows a request", against_copy(Shape(1_000)), plain=True),)
+
+SMOKE = (Case("smoke", "a thousand rows a request, in under a minute", smoke, once=True, asked=True),)
