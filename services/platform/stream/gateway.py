@@ -92,8 +92,10 @@ class Settlement:
 class Stream:
     """The stream and its group. Errors are redis-py's own, but for a lost group."""
 
-    def __init__(self, client: Redis, names: StreamNames) -> None:
+    def __init__(self, client: Redis, names: StreamNames, replicas: int = 0) -> None:
+        """Speak by `client`; `wait_for_disk` waits for so many replicas too."""
         self.client = client
+        self._replicas = replicas
         self.names = names
         folder = resources.files(__package__)
         add, settle, backlog, janitor = (
@@ -128,8 +130,9 @@ class Stream:
 
     async def wait_for_disk(self, timeout: float) -> bool:
         """Wait at most `timeout` s until this connection's writes are fsynced (WAITAOF); tell whether they are."""
-        reply = await self.client.execute_command("WAITAOF", 1, 0, int(timeout * 1000))  # type: ignore[no-untyped-call]
-        return bool(reply[0] >= 1)
+        waited = ("WAITAOF", 1, self._replicas, int(timeout * 1000))
+        reply = await self.client.execute_command(*waited)  # type: ignore[no-untyped-call]
+        return bool(reply[0] >= 1 and reply[1] >= self._replicas)
 
     async def ensure_group(self) -> bool:
         """Make the stream and its group where they are absent, from the first entry on; tell whether it did."""
