@@ -73,8 +73,9 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 test: venv ## All tests, with real servers, and their coverage
 	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
-test-faults: venv ## Break everything, row by row of docs/reliability.md
-	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal
+SCALE ?= 1
+test-faults: venv ## Break everything, row by row of docs/reliability.md, with SCALE times the load
+	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal --scale $(SCALE) --results docs/fault-results.md
 
 cluster-test: venv ## Tests on a real cluster: needs kubectl, KUBECONFIG, and the image in the cluster
 	$(BIN)/pytest tests/cluster --cov --cov-append --cov-report= --cov-fail-under=0
