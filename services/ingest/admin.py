@@ -13,6 +13,7 @@ from services.platform import errors, metrics
 from services.platform.errors import Problem, problem_responses
 from services.platform.settings import IngestSettings
 from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, Search
+from services.platform.telemetry import BY_OURSELVES
 
 from .body import read_body
 from .decoders import Limits, decode_json
@@ -96,7 +97,9 @@ class Deleted(BaseModel):
 
 def admin_app(letters: DeadLetters, replay: Replay, load: Load, settings: IngestSettings) -> FastAPI:
     """Return the app of the administrative port."""
-    app = FastAPI(title="Millrace administration", version=__version__, description="Dead letters.")
+    app = FastAPI(
+        title="Millrace administration", version=__version__, description="Dead letters.", telemetry=BY_OURSELVES
+    )
     errors.install(app)
 
     async def on_stream(_: Request, error: Exception) -> Response:

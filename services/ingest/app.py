@@ -14,6 +14,7 @@ from services.platform.health import Health, health_routes
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Durability, Listener, Stream, redis_client
 from services.platform.tasks import end, vital
+from services.platform.telemetry import BY_OURSELVES
 
 from .accept import Acceptance
 from .admin import admin_app
@@ -75,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description="Takes readings over HTTP and keeps them safe until they are in the database exactly once.",
         lifespan=lifespan,
+        telemetry=BY_OURSELVES,
     )
     app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), load, writer, receipts)
     replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)

@@ -18,6 +18,7 @@ from services import __version__
 from . import errors
 from .health import Health, health_routes
 from .protocol import HEADER_TIMEOUT, PatientProtocol, raise_file_limit
+from .telemetry import BY_OURSELVES
 
 __all__ = ["Port", "StartError", "calm_collector", "health_app", "serve", "serving", "stop_signal"]
 
@@ -45,7 +46,7 @@ class Port:
 
 def health_app(title: str, health: Health) -> FastAPI:
     """Return an app with the operational routes alone, for processes whose work is no HTTP."""
-    app = FastAPI(title=title, version=__version__)
+    app = FastAPI(title=title, version=__version__, telemetry=BY_OURSELVES)
     errors.install(app)
     app.include_router(health_routes(health))
     return app

@@ -15,6 +15,7 @@ from services.platform.health import Health, health_routes
 from services.platform.postgres import wait_for_schema
 from services.platform.settings import Settings
 from services.platform.tasks import end, vital
+from services.platform.telemetry import BY_OURSELVES
 
 from .asked import Asked
 from .routes import questions
@@ -67,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Answers questions about readings: ranges, the least value, hour buckets. "
         "Ranges are half-open, `start <= timestamp < end`; timestamps are RFC 3339 with an offset from UTC.",
         lifespan=lifespan,
+        telemetry=BY_OURSELVES,
     )
     asked = questions(store, settings.query.max_limit, ready)
     app.add_middleware(Asked, paths={route.path for route in asked.routes if isinstance(route, APIRoute)})
