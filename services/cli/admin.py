@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import orjson
 
-from services.platform.settings import Settings
+from services.platform.settings import Settings, masked
 
-from .process import fail
+from .process import address, fail
 
 __all__ = ["Admin", "administration"]
 
@@ -39,7 +39,7 @@ class Admin:
             try:
                 answer = self._client.request(method, path, params=chosen, content=body, headers=headers)
             except httpx.TransportError as error:
-                raise fail(f"the administrative port at {self._client.base_url}: {error}") from None
+                raise fail(f"the administrative port at {masked(str(self._client.base_url))}: {error}") from None
             if answer.is_success:
                 return orjson.loads(answer.content) if answer.content else None
             if answer.status_code not in {429, 503} or time.monotonic() > deadline:
@@ -63,7 +63,7 @@ def administration(settings: Settings, url: str | None) -> Iterator[Admin]:
     key = settings.client.key
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     here = f"http://127.0.0.1:{settings.ingest.admin_port}"
-    with httpx.Client(base_url=url or here, headers=headers, timeout=30.0) as client:
+    with httpx.Client(base_url=address(url or here).geturl(), headers=headers, timeout=30.0) as client:
         yield Admin(client)
 
 

@@ -12,7 +12,7 @@ from services import __version__
 
 from .dead_letters import app as dead_letters
 from .keys import app as keys
-from .process import command, fail, service
+from .process import address, command, fail, service
 from .proofs import prove_cluster
 from .schema import app as schema
 
@@ -126,8 +126,8 @@ def demo(
         from services.local.demo import Demo
 
         right = Demo(
-            ingest=ingest_url or f"http://localhost:{settings.ingest.port}",
-            query=query_url or f"http://localhost:{settings.query.port}",
+            ingest=address(ingest_url or f"http://localhost:{settings.ingest.port}").geturl(),
+            query=address(query_url or f"http://localhost:{settings.query.port}").geturl(),
             sensor=sensor,
             key=settings.client.key.get_secret_value() if settings.client.key else None,
         ).run(patience)
@@ -243,7 +243,7 @@ def send(  # noqa: PLR0917 -- each is an option of the command line
 
     with command() as settings:
         plan = sending.Plan(
-            url=sending.address(url or f"http://127.0.0.1:{settings.ingest.port}"),
+            url=address(url or f"http://127.0.0.1:{settings.ingest.port}"),
             ack=ack,
             connections=connections,
             gzip=gzip,

@@ -14,7 +14,7 @@ import orjson
 import typer
 
 from .entries import lines
-from .process import command, fail
+from .process import command, fail, printable
 
 if TYPE_CHECKING:
     from .admin import Admin
@@ -128,7 +128,7 @@ def replay(
                     left += page["left"]
                     advance(page["replayed"] + len(page["left"]))
     for letter in left:
-        typer.echo(f"{letter['letter_id']} stays: {letter['code']}: {letter['detail']}", err=True)
+        typer.echo(printable(f"{letter['letter_id']} stays: {letter['code']}: {letter['detail']}"), err=True)
     typer.echo(f"replayed {replayed} dead letters, {len(left)} stay")
     raise typer.Exit(1 if left else 0)
 
@@ -177,7 +177,7 @@ def _edited(readings: list[dict[str, Any]]) -> bytes:
 
 
 def _line(letter: dict[str, Any]) -> str:
-    return (
+    return printable(
         f"{letter['letter_id']}  {letter['reason']}  rows={letter['rows']}  "
         f"batch_id={letter['batch_id'] or '-'}  {letter['detail']}"
     )

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .process import printable
+
 __all__ = ["lines"]
 
 
@@ -13,8 +15,8 @@ def lines(entry: Mapping[str, Any]) -> Iterator[str]:
     for batch in entry.get("batches", []):
         yield f"  batch {_pairs(batch)}"
     for row in entry.get("first_rows", []):
-        yield f"    {row['timestamp']}  {row['value']!r}  {row['sensor_id']}"
+        yield f"    {row['timestamp']}  {row['value']!r}  {printable(row['sensor_id'])}"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name}={value}" for name, value in values.items() if value not in {None, "", False})
+    return printable("  ".join(f"{name}={value}" for name, value in values.items() if value not in {None, "", False}))

@@ -1,23 +1,42 @@
-"""How a command starts and how it ends: settings first, and one clear line where it cannot go on."""
+"""How a command starts and how it ends: settings and addresses first, and one clear line where it cannot go on."""
 
 # ruff: noqa: PLC0415 -- a command pays only for what it uses
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from urllib.parse import SplitResult, urlsplit
 
 import typer
 
 from services.platform.settings import Settings, SettingsError, load
 
-__all__ = ["CANNOT", "command", "fail", "service"]
+__all__ = ["CANNOT", "address", "command", "fail", "printable", "service"]
 
 CANNOT = 2
 """Exit code where a command cannot do its work: wrong settings, a taken port, a server that is away."""
 
 
+def address(url: str) -> SplitResult:
+    """Read a base URL.
+
+    Raises:
+        typer.BadParameter: it is none; what was said is not shown, as it may hold a password.
+    """
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    raise typer.BadParameter("this is no address like http://127.0.0.1:8000")
+
+
+def printable(text: object) -> str:
+    """Return text of others as a terminal may show it: what would move the cursor or turn the line round is escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text))
+
+
 def fail(message: object) -> typer.Exit:
     """Write one line to standard error and return the exit to raise."""
-    typer.echo(f"millrace: {' '.join(str(message).split())}", err=True)
+    typer.echo(f"millrace: {printable(' '.join(str(message).split()))}", err=True)
     return typer.Exit(CANNOT)
 
 

@@ -29,8 +29,8 @@ def prove_cluster(
 ) -> None:
     """Load a release with an empty table in kubectl's cluster, delete its pods at random, and tell what was lost."""
     with service("prove-cluster") as settings:
+        from .process import address
         from .prove_cluster import Target, run_prove_cluster
-        from .sending import address
 
         if ingest_url:
             address(ingest_url)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
-from urllib.parse import SplitResult, urlsplit
 
 import typer
 import uvloop
@@ -16,26 +15,13 @@ from rich.console import Console
 
 from .files import ReadError, format_of, read
 from .journal import Journal
-from .process import fail
+from .process import fail, printable
 from .progress import shown
 from .readings import Batch, Fleet, make
 from .send import Plan, Sender
 from .tally import Tally
 
-__all__ = ["Plan", "address", "instant", "made", "read_from", "send"]
-
-
-def address(url: str) -> SplitResult:
-    """Read a base URL.
-
-    Raises:
-        typer.BadParameter: it is none.
-    """
-    parts = urlsplit(url)
-    with contextlib.suppress(ValueError):
-        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
-            return parts
-    raise typer.BadParameter(f"{url!r} is no address like http://127.0.0.1:8000")
+__all__ = ["Plan", "instant", "made", "read_from", "send"]
 
 
 def instant(text: str | None, run: str | None) -> datetime | None:
@@ -107,7 +93,7 @@ def send(plan: Plan, source: AsyncIterator[Batch], rows: int | None, journal: Pa
         raise typer.Exit(130) from None
     finally:
         for fault in tally.faults:
-            typer.echo(fault, err=True)
+            typer.echo(printable(fault), err=True)
         Console().print(tally.table())
     return tally.complete
 

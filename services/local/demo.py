@@ -12,6 +12,8 @@ from urllib.parse import quote
 import httpx
 import typer
 
+from services.platform.settings import masked
+
 __all__ = ["Demo"]
 
 VALUES = {
@@ -50,8 +52,8 @@ class Demo:
         body = json.dumps(self._readings(), separators=(",", ":"))
         curl = "curl -sS" + (' -H "Authorization: Bearer $MILLRACE_CLIENT_KEY"' if self.key else "")
         headers = f"-H 'Content-Type: application/json' -H 'Idempotency-Key: {self._key()}'"
-        send = f"{curl} '{self.ingest}/ingest?ack=stored' {headers} -d {shlex.quote(body)}"
-        return [send, *(f"{curl} '{self.query}{question.path}'" for question in self._questions())]
+        send = f"{curl} '{masked(self.ingest)}/ingest?ack=stored' {headers} -d {shlex.quote(body)}"
+        return [send, *(f"{curl} '{masked(self.query)}{question.path}'" for question in self._questions())]
 
     def run(self, patience: float = 0.0) -> bool:
         """Send the readings, ask the questions, show both, and tell whether all answers are those expected.

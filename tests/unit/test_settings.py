@@ -65,6 +65,11 @@ def test_other_programs_names_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> N
         ("MILLRACE_DATABASE_READER_URL", f"mysql://user:{SECRET}@localhost/sensors"),
         ("MILLRACE_DATABASE_WRITER_URL", f"postgresql://user:{SECRET}#x@localhost/sensors"),
         ("MILLRACE_DATABASE_OWNER_URL", f"postgresql://[{SECRET}/sensors"),
+        ("MILLRACE_TELEMETRY_OTLP_ENDPOINT", f"user:{SECRET}@collector:4318"),
+        ("MILLRACE_TELEMETRY_OTLP_ENDPOINT", f"http://user:{SECRET}/x@collector:4318"),
+        ("MILLRACE_CLIENT_KEY", f"millrace_{SECRET}\n"),
+        ("MILLRACE_CLIENT_KEY", f"millrace_{SECRET}\r\nX-Other: 1"),
+        ("MILLRACE_CLIENT_KEY", f"millrace_ü{SECRET}"),
     ],
 )
 def test_a_wrong_value_is_named_but_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +94,7 @@ def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.Mo
             "MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5",
             "MILLRACE_WORKER_DEAD_LETTER_RETENTION": "30",
             "MILLRACE_DATABASE_REPLICA_URL": "postgresql://elsewhere/sensors",
+            "MILLRACE_TELEMETRY_OTLP_ENDPOINT": "http://elsewhere:4318",
         }
         try:
             value = own.get(variable) or str(type(_number(default.default))(_number(default.default) + 1))
@@ -127,6 +133,9 @@ def unchecked(url: str) -> Settings:
         f"redis://h:1/0?password={SECRET}",
         f"unix:///run/redis.sock?db=0&password={SECRET}",
         f"redis://user:{SECRET}/with:odd@signs?@h",
+        f"postgresql://user@h:1/db?password=a@{SECRET}",
+        f"postgresql://user@h:1/db?password=a@b&sslpassword={SECRET}",
+        f"redis://user:x?pass=y{SECRET}@h",
         f"{SECRET}",
     ],
 )
@@ -142,6 +151,12 @@ def test_no_password_is_shown_whatever_its_signs(password: str, user: str) -> No
     settings = unchecked(f"redis://{user}:{password}@h:1/0")
     shown = next(item.value for item in describe(settings) if item.variable == "MILLRACE_REDIS_URL")
     assert password not in shown
+
+
+def test_the_password_of_a_collector_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_TELEMETRY_OTLP_ENDPOINT", f"http://user:{SECRET}@collector:4318")
+    shown = next(item.value for item in describe(load()) if item.variable == "MILLRACE_TELEMETRY_OTLP_ENDPOINT")
+    assert shown == "http://user:***@collector:4318"
 
 
 def test_what_is_no_secret_of_a_url_is_shown() -> None:

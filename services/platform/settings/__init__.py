@@ -5,7 +5,7 @@ the prefix are refused, so that a misspelt setting never passes unseen.
 """
 
 from .addresses import Scattered
-from .describe import describe, markdown
+from .describe import describe, markdown, masked
 from .sections import (
     AuthSettings,
     ClientSettings,
@@ -41,4 +41,5 @@ __all__ = [
     "describe",
     "load",
     "markdown",
+    "masked",
 ]

@@ -1,4 +1,4 @@
-"""URLs of servers: which are taken, and what those say that name several, one of which has the stream."""
+"""URLs of servers, and the key shown to one: which are taken, and what URLs say that name several servers."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
-__all__ = ["DatabaseUrl", "Scattered", "StreamUrl", "scattered"]
+__all__ = ["ClientKey", "DatabaseUrl", "EndpointUrl", "Scattered", "StreamUrl", "scattered"]
 
 _SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
 _SENTINEL_FORM = "redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/0, NAME being the primary's at the Sentinels"
@@ -96,3 +96,17 @@ _SEVERAL = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluste
 
 StreamUrl = Annotated[SecretStr, _checked(*_SINGLE, *_SEVERAL)]
 DatabaseUrl = Annotated[SecretStr, _checked("postgresql", "postgres")]
+EndpointUrl = Annotated[SecretStr, _checked("http", "https")]
+
+
+def _sendable(key: SecretStr) -> SecretStr:
+    """Refuse what no header can hold, before a client library does so with the key in its words."""
+    text = key.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError(
+            "an API key has no spaces, line ends or signs beyond ASCII; a file it came from may end in one"
+        )
+    return key
+
+
+ClientKey = Annotated[SecretStr, AfterValidator(_sendable)]

@@ -9,10 +9,12 @@ from pydantic import BaseModel, SecretStr
 
 from .tree import Settings, variables
 
-__all__ = ["Described", "describe", "markdown"]
+__all__ = ["Described", "describe", "markdown", "masked"]
 
-_USER_PASSWORD = re.compile(r"(://[^:]*:).*@", re.DOTALL)
-_QUERY_PASSWORD = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
+_PASSWORDS = (
+    re.compile(r"://[^:]*:(.*)@", re.DOTALL),
+    re.compile(r"[?&][^=&]*pass[^=&]*=([^&]*)", re.IGNORECASE),
+)
 _HOST_MADE = {"worker.name": "host name and process id"}
 
 
@@ -72,11 +74,18 @@ def _code(text: str) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    return _masked(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return masked(text) if isinstance(value, SecretStr) or "://" in text else text
 
 
-def _masked(url: str) -> str:
+def masked(url: str) -> str:
     """Hide the password wherever a URL may carry one, unescaped signs in it too; what is no URL, whole."""
     if "://" not in url:
         return "***"
-    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", url))
+    shown, end = "", 0
+    for start, stop in sorted(match.span(1) for form in _PASSWORDS for match in form.finditer(url)):
+        if start >= end:
+            shown += f"{url[end:start]}***"
+        # A sign of one form may stand in a password of the other: what either hides is hidden.
+        end = max(end, stop)
+    return shown + url[end:]

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 
-from .addresses import DatabaseUrl, Scattered, StreamUrl, scattered
+from .addresses import ClientKey, DatabaseUrl, EndpointUrl, Scattered, StreamUrl, scattered
 
 __all__ = [
     "AuthSettings",
@@ -118,7 +118,7 @@ class HttpSettings(Section):
 class ClientSettings(Section):
     """What the commands that talk to a running Millrace send."""
 
-    key: SecretStr | None = setting(None, "API key of `millrace send`, `demo` and `dead-letters`.")
+    key: ClientKey | None = setting(None, "API key of `millrace send`, `demo` and `dead-letters`.")
 
 
 class IngestSettings(Section):
@@ -248,7 +248,7 @@ class OperatorSettings(Section):
 class TelemetrySettings(Section):
     """Traces and metrics. `/metrics` is always there."""
 
-    otlp_endpoint: str | None = setting(None, "OTLP/HTTP base address, such as http://collector:4318.")
+    otlp_endpoint: EndpointUrl | None = setting(None, "OTLP/HTTP base address, such as http://collector:4318.")
     sample_ratio: float = setting(0.01, "Share of requests that are traced.", "", ge=0, le=1)
     metric_interval: PositiveFloat = setting(30.0, "Time between metric exports by OTLP.", "s")
 
