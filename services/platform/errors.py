@@ -81,6 +81,8 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457's own word
 
 def install(app: FastAPI) -> None:
     """Make every error that leaves `app` a problem, and none a traceback."""
+    # A redirect to the path without its last slash would lead to whatever host the request names.
+    app.router.redirect_slashes = False
 
     async def on_problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # noqa: S101 -- narrows for the type checker

@@ -1,0 +1,175 @@
+"""Hostile ids, parameters and headers over real connections: kept to the letter or refused, and no line of log more."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from services.platform.settings import LogSettings, RedisSettings
+from tests.conftest import ABSENT, whole
+from tests.support import Service
+from tests.support.ingest import BODY, JSON, READING, assert_problem
+from tests.support.readings import sql
+from tests.support.servers import Servers, installations
+
+RANGE = b"sensor_id=a&start=2025-10-22T21:00:00Z&end=2025-10-22T22:00:00Z"
+IDS = [
+    "'; drop table sensor_data; --",
+    "x' or '1'='1",
+    "$1 %s {0} :name \\ \\N \\.",
+    "../../etc/passwd",
+    "%2e%2e%2f?a=b&c=d#e",
+    "a\r\nSet-Cookie: x=1\r\n\r\n{}",
+    '\n{"event": "forged", "level": "critical"}',
+    "\x1b[2J\x1b]0;owned\x07",
+    "\x01\x02\x08\x7f\x9b31m",
+    "\u202egnp.exe\u2066\u200f\ufeff",
+    "\u2028\u2029\x85",
+    "<script>alert(1)</script>\"'&amp;",
+    "{{7*7}} ${jndi:ldap://x/y} `id` $(id)",
+    " ",
+    "\t",
+    "\\ud800",
+    "\U0010ffff\ufffe\ufdd0",
+    "e\u0301 \u00e9",
+    "ᚠ" * 128,
+]  # fmt: skip
+"""Legal, each of them: any Unicode but NUL, 128 characters."""
+
+NOT_LEGAL = [
+    b'"\\u0000"', b'"a\\u0000b"', b'"\\ud800"', b'"\\udfff\\ud800"', b'"\xff\xfe"', b'"\xed\xa0\x80"', b'"\x1b"',
+    b'"a\nb"', b'"%s"' % (b"x" * 129), b'"%s"' % (b"x" * 1_000_000), b'{"a": 1}', b"null",
+]  # fmt: skip
+
+NASTY = [
+    b"'; drop table sensor_data; --", b"\r\nX-Forged: 1", b"a\nX-Forged: 1", b"a\rb", b"\x1b[2J", b"a\0b",
+    b"../../etc/passwd", "\u202e\u2066".encode(), b"\xff\x80", b"\xed\xa0\x80", b"x" * 20_000, b"x" * 100_000,
+    b"%s%n{0}", b"<script>", b"",
+]  # fmt: skip
+HEADERS = [
+    b"Idempotency-Key",
+    b"traceparent",
+    b"Content-Type",
+    b"Content-Encoding",
+    b"Authorization",
+    b"Host",
+    b"Expect",
+]
+
+
+@pytest.fixture(scope="module")
+def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]]:
+    """Ingest, query and a worker; in the end each line of their logs must be one event of theirs."""
+    if "timescaledb" not in installations():
+        pytest.skip(ABSENT["timescaledb"])
+    database = servers.databases("timescaledb").create()
+    settings = whole(database, RedisSettings(url=SecretStr(servers.valkey().url), stream="hostile_requests"))
+    settings = settings.model_copy(update={"log": LogSettings(level="debug")})
+    folder = tmp_path_factory.mktemp("hostile")
+    processes = [Service(name, settings, folder / f"{name}.log") for name in ("ingest", "query", "worker")]
+    for process in processes:
+        process.start()
+    try:
+        for process in processes:
+            asyncio.run(process.ready())
+        yield processes
+    finally:
+        for process in processes:
+            process.terminate()
+        servers.databases("timescaledb").drop(database)
+    for process in processes:
+        events = [json.loads(line) for line in process.log_text().splitlines()]
+        assert {event["service"] for event in events} <= {process.command}
+        assert not [event for event in events if event["level"] in {"error", "critical"} or "forged" in event["event"]]
+
+
+async def test_legal_ids_are_stored_and_given_back_to_the_letter(stack: list[Service]) -> None:
+    ingest, query, _ = stack
+    batch = [{**READING, "sensor_id": name, "value": number} for number, name in enumerate(IDS)]
+    async with httpx.AsyncClient(timeout=30) as client:
+        taken = await client.post(f"{ingest.url}/ingest?ack=stored", json=batch, headers={"Idempotency-Key": IDS[0]})
+        assert taken.status_code == 200
+        for number, name in enumerate(IDS):
+            whole = {"sensor_id": name, "start": "2025-10-22T21:00:00Z", "end": "2025-10-22T22:00:00Z"}
+            [row] = (await client.get(f"{query.url}/get_range", params=whole)).json()["data"]
+            assert (row["sensor_id"], row["value"]) == (name, number)
+            assert (await client.get(f"{query.url}/min", params=whole)).json() == {"min_value": number}
+            [hour] = (await client.get(f"{query.url}/hourly", params={"sensor_id": name})).json()
+            assert hour["samples"] == 1
+    stored = await sql(ingest.settings.database, "select sensor_id from sensor_data order by value")
+    assert [row["sensor_id"] for row in stored] == IDS
+
+
+async def test_ids_that_are_not_legal_are_refused(stack: list[Service]) -> None:
+    body = b'[{"sensor_id": %s, "timestamp": "2025-10-22T21:00:00Z", "value": 1}]'
+    async with httpx.AsyncClient(base_url=stack[0].url, timeout=30, headers=JSON) as client:
+        for name in NOT_LEGAL:
+            refused = await client.post("/ingest", content=body % name)
+            assert (refused.status_code, refused.json()["code"]) in {(422, "invalid_readings"), (422, "malformed_body")}
+    for sensor in ["a\0b", "x" * 129, ""]:
+        async with httpx.AsyncClient(base_url=stack[1].url, timeout=30) as client:
+            assert_problem(await client.get("/hourly", params={"sensor_id": sensor}), 422, "invalid_parameter")
+
+
+async def test_what_is_hostile_in_paths_parameters_and_headers_is_refused_or_harmless(stack: list[Service]) -> None:
+    ingest, query, _ = stack
+    admin = ingest.settings.ingest.admin_port
+    for nasty in NASTY:
+        text = quote(nasty, safe="").encode()
+        for port, method, path in [
+            (ingest.settings.ingest.port, b"POST", b"/ingest?ack=" + text),
+            (ingest.settings.ingest.port, b"POST", b"/ingest?" + text),
+            (ingest.settings.ingest.port, b"GET", b"/batches/" + text),
+            (query.settings.query.port, b"GET", b"/" + text),
+            (query.settings.query.port, b"GET", b"/hourly/?sensor_id=" + text),
+            (query.settings.query.port, b"GET", b"/hourly?sensor_id=a&start=" + text),
+            (query.settings.query.port, b"GET", b"/hourly?sensor_id=a&" + text + b"=1"),
+            (query.settings.query.port, b"GET", b"/min?sensor_id=" + text),
+            (query.settings.query.port, b"GET", b"/get_range?%s&cursor=%s" % (RANGE, text)),
+            (query.settings.query.port, b"GET", b"/get_range?%s&limit=%s" % (RANGE, text)),
+            (admin, b"GET", b"/dead-letters/" + text),
+            (admin, b"GET", b"/dead-letters?after=" + text),
+            (admin, b"DELETE", b"/dead-letters?through=" + text),
+        ]:
+            status = await answered(port, method, path, {}, b"")
+            assert 400 <= status < 500 or (status, text) == (200, b""), (method, path[:80])
+        for name in HEADERS:
+            status = await answered(ingest.settings.ingest.port, b"POST", b"/ingest", {name: nasty}, BODY)
+            harmless = name in {b"traceparent", b"Authorization", b"Host", b"Expect"}
+            assert 400 <= status < 500 or (status == 200 and (harmless or well_formed(name, nasty))), (name, nasty[:40])
+            status = await answered(query.settings.query.port, b"GET", b"/hourly?sensor_id=none", {name: nasty}, b"")
+            assert status in {200, 400, 431}, (name, nasty[:40])
+    assert await sql(ingest.settings.database, "select to_regclass('sensor_data') as there") == [("sensor_data",)]
+
+
+def well_formed(name: bytes, value: bytes) -> bool:
+    """Tell whether a value is an ordinary one, or an end of line made it one."""
+    plain = value.split(b"\r\n", 1)[0]
+    return (name == b"Idempotency-Key" and 0 < len(plain) <= 255 and plain.isascii()) or not plain
+
+
+async def answered(port: int, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> int:
+    """Send bytes as they are and return the status; every refusal is a problem, or the parser's own plain word."""
+    given = {b"Host": b"h", b"Content-Type": b"application/json", b"Content-Length": b"%d" % len(body)} | headers
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = b"".join(b"%s: %s\r\n" % pair for pair in given.items())
+    with contextlib.suppress(ConnectionError):
+        writer.write(b"%s %s HTTP/1.1\r\n%sConnection: close\r\n\r\n%s" % (method, path, lines, body))
+        await writer.drain()
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    writer.close()
+    head, _, content = answer.partition(b"\r\n\r\n")
+    status = int(head.split(b" ")[1])
+    assert b"x-forged" not in head.lower()
+    if b"text/plain" in head:
+        assert status in {400, 431}
+    elif status >= 400:
+        assert b"content-type: application/problem+json" in head
+        assert json.loads(content)["status"] == status
+    return status
