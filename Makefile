@@ -9,7 +9,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove bench bench-docs check test test-faults cluster-test image image-test kind-load minikube-load push docs lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-faults cluster-test image image-test kind-load minikube-load push docs lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ bench: venv ## Measure the stack against its yardsticks; benchmarks/README.md sa
 bench-docs: venv ## Write docs/performance.md from RESULTS, a file below benchmarks/results, or the reference anew
 	@$(BIN)/python -m benchmarks.docs $(RESULTS)
 
+RELEASE ?= millrace
+prove-cluster: venv ## The same against RELEASE in NAMESPACE of kubectl's cluster: it deletes pods, and needs an empty table
+	@test "$(NAMESPACE)" || { echo 'say whose pods may be deleted: make prove-cluster NAMESPACE=proof' >&2; exit 1; }
+	@$(BIN)/millrace prove-cluster --namespace $(NAMESPACE) --release $(RELEASE) --minutes $(MINUTES) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(INGEST),--ingest $(INGEST)) $(if $(DATABASE),--database '$(DATABASE)')
+
 check: venv ## Style, types, import rules, module sizes, lock and docs
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
@@ -67,8 +73,9 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 test: venv ## All tests, with real servers, and their coverage
 	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term-missing:skip-covered
 
-test-faults: venv ## Break everything, row by row of docs/reliability.md
-	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal
+SCALE ?= 1
+test-faults: venv ## Break everything, row by row of docs/reliability.md, with SCALE times the load
+	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal --scale $(SCALE) --results docs/fault-results.md
 
 cluster-test: venv ## Tests on a real cluster: needs kubectl, KUBECONFIG, and the image in the cluster
 	$(BIN)/pytest tests/cluster --cov --cov-append --cov-report= --cov-fail-under=0

@@ -13,6 +13,7 @@ from services import __version__
 from .dead_letters import app as dead_letters
 from .keys import app as keys
 from .process import command, fail, service
+from .proofs import prove_cluster
 from .schema import app as schema
 
 __all__ = ["app", "main"]
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(schema, name="schema")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(keys, name="keys")
+app.command("prove-cluster")(prove_cluster)
 
 
 def main() -> None:

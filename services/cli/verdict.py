@@ -40,6 +40,12 @@ class Verdict:
         """Whether something was promised, and nothing lost or doubled."""
         return self.promised > 0 and self.lost == 0 == self.doubled
 
+    def figures(self) -> list[tuple[str, str]]:
+        """Return what to show, a label and a figure each."""
+        labels = {"promised": "acknowledged", "refused": "duplicates refused"}
+        figures = [(labels.get(name, name), f"{getattr(self, name):,}") for name in self.__slots__]
+        return [*figures, ("verdict", "kept" if self.clean else "BROKEN")]
+
 
 async def judge(journal: Path, database: DatabaseSettings) -> Verdict:
     """Hold a journal of `millrace send` against a table that held nothing before."""

@@ -50,3 +50,8 @@ class StreamNames:
     def settled(self) -> str:
         """Channel on which workers tell which batches have just been stored or given up."""
         return f"{{{self.stream}}}:settled"
+
+    @property
+    def probe(self) -> str:
+        """Key that is written to see whether the server keeps its word, and expires."""
+        return f"{{{self.stream}}}:probe"

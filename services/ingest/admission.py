@@ -16,8 +16,11 @@ from services.platform.stream import (
     Backlog,
     DeadLetters,
     Durability,
+    Server,
     Stream,
     durability,
+    fsyncs_each,
+    server_of,
     settings_problem,
     waitaof_holds,
 )
@@ -57,6 +60,8 @@ class Admission:
         self.proof = Durability.NONE
         self._believed: dict[str, bool] = {}
         self._judged = asyncio.Event()
+        self._server: Server | None = None
+        self._elsewhere = False
         self._dead: int | None = None
         observe_backlog(lambda: self._last[1] if self._last else None)
         observe("millrace_dead_letters", "Dead letters that wait for somebody.", lambda: self._dead)
@@ -76,6 +81,15 @@ class Admission:
         await self._judged.wait()
         return self.proof
 
+    def knows(self, server: Server) -> bool:
+        """Tell whether a server, found by way of Sentinels or a cluster, is the one that was judged.
+
+        Where it is not, the next look is at the server that has the stream by then: a new primary may keep what it is
+        given less well than the one before.
+        """
+        self._elsewhere = server != self._server
+        return not self._elsewhere
+
     async def run(self) -> None:
         """Look at the server twice a second, for ever."""
         while True:
@@ -88,7 +102,15 @@ class Admission:
             await asyncio.sleep(_INTERVAL)
 
     async def _look(self) -> None:
-        if time.monotonic() - self._checked_at > _RECHECK:
+        client = self._stream.client
+        if self._elsewhere:
+            self._elsewhere = False
+            await client.connection_pool.disconnect()
+        backlog = await self._stream.backlog()
+        server = server_of(client)
+        if time.monotonic() - self._checked_at > _RECHECK or server != self._server:
+            if server != self._server:
+                self._server = None
             problem = await self._settings_problem()
             if problem is not None:
                 self._health.lacks("stream", problem)
@@ -96,7 +118,7 @@ class Admission:
                 log.error("the stream's server is not fit for use", action="check_server", problem=problem)
                 return
             self._checked_at = time.monotonic()
-        backlog = await self._stream.backlog()
+            self._server = server if server == server_of(client) else None
         used, limit = await self._stream.memory()
         self._dead = await self._letters.count()
         self._measure(backlog)
@@ -113,7 +135,7 @@ class Admission:
         problem = await settings_problem(self._stream.client)
         if problem is not None:
             return problem
-        found = await durability(self._stream.client)
+        found = await durability(self._stream.client, self._redis.durable_replicas)
         why = "it can neither fsync each write nor be asked by WAITAOF"
         if found is Durability.WAITAOF and not await self._keeps_its_word():
             found, why = Durability.NONE, "its WAITAOF answers before the disk does, a fault of this version"
@@ -130,10 +152,12 @@ class Admission:
 
     async def _keeps_its_word(self) -> bool:
         """Tell whether WAITAOF can be believed; each server process is tried once."""
+        if await fsyncs_each(self._stream.client):
+            return True
         run_id = str((await self._stream.client.info("server"))["run_id"])
         if run_id not in self._believed:
             self._refuse("stream_unavailable", "the stream's server is being asked how it proves a write", 3)
-            self._believed = {run_id: await waitaof_holds(self._stream.client)}
+            self._believed = {run_id: await waitaof_holds(self._stream.client, self._stream.names.probe)}
         return self._believed[run_id]
 
     def _passed(self, backlog: Backlog) -> str | None:

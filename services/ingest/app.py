@@ -50,8 +50,9 @@ def create_app(settings: Settings) -> FastAPI:
     tasks: list[asyncio.Task[None]] = []
 
     async def lane() -> None:
-        async with redis_client(settings.redis, single=True) as client:
-            await writer.run(Stream(client, names))
+        # Nothing connects before the first entry: where the server is away just now, that entry is refused.
+        async with contextlib.aclosing(redis_client(settings.redis, single=True, fit=admission.knows)) as client:
+            await writer.run(Stream(client, names, settings.redis.durable_replicas))
 
     async def lanes() -> None:
         """Start the writers that the server's durability calls for, as soon as it is known."""

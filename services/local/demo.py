@@ -4,7 +4,9 @@ import json
 import re
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 import httpx
@@ -55,23 +57,20 @@ class Demo:
         """Send the readings, ask the questions, show both, and tell whether all answers are those expected.
 
         Args:
-            patience: seconds in which a wrong answer is asked for again, for read replicas follow a little later.
+            patience: seconds in which a wrong answer, or none, is asked for again: read replicas follow a little
+                later, and a service that has just got its database back is not ready yet.
         """
         send, *asks = self.commands()
         deadline = time.monotonic() + patience
         own = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         with httpx.Client(timeout=30.0, headers=own) as client:
+            headers = {"Idempotency-Key": self._key()}
+            post = partial(client.post, f"{self.ingest}/ingest?ack=stored", headers=headers, json=self._readings())
             try:
-                headers = {"Idempotency-Key": self._key()}
-                url = f"{self.ingest}/ingest?ack=stored"
-                stored = _show(send, client.post(url, headers=headers, json=self._readings()))
-                right = stored.status_code == 200
+                right = _stored(_show(send, _persist(post, _stored, deadline)))
                 for ask, question in zip(asks, self._questions(), strict=True):
-                    answer = client.get(self.query + question.path)
-                    while not _right(question, answer) and time.monotonic() < deadline:
-                        time.sleep(PAUSE)
-                        answer = client.get(self.query + question.path)
-                    right &= _check(question, _show(ask, answer))
+                    get = partial(client.get, self.query + question.path)
+                    right &= _check(question, _show(ask, _persist(get, partial(_right, question), deadline)))
             except httpx.TransportError as error:
                 typer.echo(f"No answer ({error}). Does `make up` run?", err=True)
                 return False
@@ -111,6 +110,26 @@ class Demo:
 def _show(command: str, answer: httpx.Response) -> httpx.Response:
     typer.echo(f"$ {command}\n{answer.text}\n")
     return answer
+
+
+def _persist(
+    ask: Callable[[], httpx.Response], right: Callable[[httpx.Response], bool], deadline: float
+) -> httpx.Response:
+    """Ask until the answer is right or the deadline has passed, and return the last answer."""
+    while True:
+        try:
+            answer = ask()
+        except httpx.TransportError:
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            if right(answer) or time.monotonic() >= deadline:
+                return answer
+        time.sleep(PAUSE)
+
+
+def _stored(answer: httpx.Response) -> bool:
+    return answer.status_code == 200
 
 
 def _right(question: Question, answer: httpx.Response) -> bool:

@@ -14,7 +14,7 @@ import structlog
 
 from services.platform.health import Health
 from services.platform.metrics import refresh_seconds
-from services.platform.postgres import DATABASE_AWAY, Capability
+from services.platform.postgres import DATABASE_AWAY, Capability, answered
 
 from .ranges import LateRange, Note, merged
 
@@ -87,7 +87,9 @@ class Repaired:
     waiting: int
 
 
-async def repair_once(connection: asyncpg.Connection, capability: Capability, health: Health) -> Repaired:
+async def repair_once(
+    connection: asyncpg.Connection, capability: Capability, health: Health, patience: float = 5.0
+) -> Repaired:
     """Refresh every range noted so far and strike its notes off.
 
     A range whose refresh the database refuses, because it takes too long or another refresh is at it, keeps its
@@ -97,11 +99,13 @@ async def repair_once(connection: asyncpg.Connection, capability: Capability, he
         connection: the owner's, outside a transaction; its statement_timeout bounds each refresh.
         capability: of its database; without aggregates the notes are struck off as they are.
         health: hears a beat for each range.
+        patience: seconds that reading the notes may take; a server that fell silent would hold it for ever.
 
     Raises:
         DATABASE_AWAY: the connection is lost; what was not struck off stays.
     """
-    notes = [Note(*row) for row in await connection.fetch(NOTES, NOTES_A_ROUND)]
+    found = await answered(connection.fetch(NOTES, NOTES_A_ROUND), patience, connection.terminate)
+    notes = [Note(*row) for row in found]
     ranges = merged(notes)
     rows = await connection.fetch(AGGREGATES) if notes and capability.edition == "full" else []
     right = 0

@@ -71,7 +71,7 @@ class RepairLoop:
             while True:
                 self._health.beat()
                 began = time.monotonic()
-                self._last = await repair_once(connection, capability, self._health)
+                self._last = await repair_once(connection, capability, self._health, database.connect_timeout)
                 await asyncio.sleep(max(own.interval, REST * (time.monotonic() - began)))
         finally:
             connection.terminate()

@@ -14,7 +14,14 @@ import asyncpg
 import structlog
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
-from tenacity import AsyncRetrying, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_random
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random,
+)
 
 from services.platform.postgres import DATABASE_AWAY, Capability, capability, connection_options
 from services.platform.settings import DatabaseSettings
@@ -136,6 +143,7 @@ async def connected(url: SecretStr, settings: DatabaseSettings) -> AsyncIterator
             retry=retry_if_exception_type(DATABASE_AWAY),
             stop=stop_after_delay(PATIENCE),
             wait=wait_random(0.1, 0.5),
+            before_sleep=_say_once,
             reraise=True,
         ):
             with attempt:
@@ -151,6 +159,13 @@ async def connected(url: SecretStr, settings: DatabaseSettings) -> AsyncIterator
     finally:
         # A session that ends gives its locks back; it is not asked politely when the server hangs.
         await asyncio.shield(connection.close(timeout=settings.connect_timeout))
+
+
+def _say_once(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    if state.attempt_number == 1:
+        problem = f"{type(error).__name__}: {error}"
+        log.warning("waiting for the database", action="connect", problem=problem, seconds=PATIENCE)
 
 
 async def ledger(connection: asyncpg.Connection) -> dict[int, str | None]:

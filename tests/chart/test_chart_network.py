@@ -90,6 +90,16 @@ def test_nobody_speaks_to_the_world_but_by_a_named_port(objects: list[Object]) -
             assert DNS in anywhere
 
 
+@pytest.mark.usefixtures("helm")
+def test_sentinels_and_servers_outside_are_reached_by_all_their_ports() -> None:
+    external = VARIANTS["external"]
+    found = policies(render({**external, "redis": {**external["redis"], "externalPorts": [26379, 6379]}}))
+    wanted = [{"port": 26379, "protocol": "TCP"}, {"port": 6379, "protocol": "TCP"}]
+    for component in ("ingest", "worker", "operator"):
+        assert {"ports": wanted} in found[component]["egress"]
+    assert {"ports": wanted} not in found["query"]["egress"]
+
+
 def test_clients_and_monitoring_can_be_named(most: list[Object]) -> None:
     found = policies(most)
     assert {"namespaceSelector": {}} in found["ingest"]["ingress"][0]["from"]

@@ -162,6 +162,7 @@ def test_a_change_rolls_the_pods_that_use_it(changed: dict[str, Any], rolled: li
         ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is empty"),
         ({"worker": {"autoscaling": {"mode": "magic"}}}, "worker.autoscaling.mode"),
         ({"worker": {"autoscaling": {"minReplicas": 0}}}, "worker.autoscaling.minReplicas"),
+        ({"redis": {"externalPorts": []}}, "redis.externalPorts"),
         ({"confg": {}}, "confg"),
     ],
     ids=str,

@@ -1,19 +1,37 @@
-"""Fixtures of the fault tests: servers of a test's own, to be killed, and a folder of failpoints."""
+"""Fixtures of the fault tests: servers of a test's own, to be killed, a folder of failpoints, and how much load."""
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from services.local.credentials import credentials
-from services.local.postgres import PostgresServer
 from services.local.valkey import ValkeyServer
-from services.operator.schema import apply, bootstrap
-from services.platform.settings import DatabaseSettings
 from tests.support import TestDatabase, free_port
 from tests.support.faults import Failpoints
-from tests.support.servers import MODES, OPTIONS, installations
+from tests.support.results import Results
+from tests.support.servers import MODES, installations, standalone
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the options that `make test-faults` gives."""
+    parser.addoption("--scale", type=float, default=1.0, help="times the load and the kills of the fault tests")
+    parser.addoption("--results", type=Path, help="file that a whole run of the fault tests writes its table to")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the process that hears of all tests write the table."""
+    file = config.getoption("--results")
+    if file is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(file, config.getoption("--scale")))
+
+
+@pytest.fixture
+def scale(request: pytest.FixtureRequest) -> float:
+    """What the load and the kills of a test are multiplied by."""
+    chosen: float = request.config.getoption("--scale")
+    return chosen
 
 
 @pytest.fixture
@@ -26,23 +44,19 @@ async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
 
 
 @pytest.fixture
-async def postgres(tmp_path_factory: pytest.TempPathFactory, database_mode: str) -> AsyncIterator[TestDatabase]:
+def open_folder() -> Iterator[Path]:
+    """A folder that the user whom PostgreSQL runs as may pass; pytest closes its own whenever another run begins."""
+    folder = Path(tempfile.mkdtemp(prefix="millrace-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def postgres(open_folder: Path, database_mode: str) -> AsyncIterator[TestDatabase]:
     """A PostgreSQL of the test's own, to be killed."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for above in (folder, folder.parent, folder.parent.parent):
-        above.chmod(0o711)
-    words = credentials(folder / "credentials.json")
-    server = PostgresServer(folder / "data", free_port(), installations()[database_mode], words.superuser, OPTIONS)
-    await server.start()
-    settings = DatabaseSettings(
-        owner_url=SecretStr(server.url("millrace_owner", words.owner)),
-        writer_url=SecretStr(server.url("millrace_writer", words.writer)),
-        reader_url=SecretStr(server.url("millrace_reader", words.reader)),
-    )
-    await bootstrap(server.superuser_url, settings)
-    await apply(settings)
-    yield TestDatabase(database_mode, "sensors", settings, server.superuser_url, server)
-    await server.stop()
+    async with standalone(open_folder, database_mode, installations()[database_mode]) as made:
+        yield made
 
 
 @pytest.fixture

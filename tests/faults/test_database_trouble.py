@@ -10,10 +10,11 @@ from pydantic import SecretStr
 
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import whole
-from tests.support import Service, TestDatabase, eventually
+from tests.support import TestDatabase, eventually
 from tests.support.faults import Make, drained, load, worker
 from tests.support.ingest import READING
 from tests.support.late import connected
+from tests.support.moments import told
 from tests.support.oracle import check
 from tests.support.proxy import proxied
 from tests.support.readings import rows_in, sql
@@ -28,21 +29,15 @@ async def send(settings: Settings) -> None:
         assert (await client.post("/ingest", json=[READING])).status_code == 200
 
 
-async def told(process: Service, word: str) -> bool:
-    """Tell whether a worker is not ready and names `word` as the reason."""
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(f"{process.url}/readyz")
-    return answer.status_code == 503 and word in answer.text
-
-
 async def test_row_15_a_database_stopped_again_and_again_in_the_middle_of_a_copy_loses_and_doubles_nothing(
-    postgres: TestDatabase, redis_settings: RedisSettings, service: Make, tmp_path: Path
+    postgres: TestDatabase, redis_settings: RedisSettings, service: Make, tmp_path: Path, scale: float
 ) -> None:
     settings = whole(postgres, redis_settings)
+    rows = round(3 * ROWS * scale)
     async with service("ingest", settings), service("worker", worker(settings, "w")):
-        async with load(settings, tmp_path / "journal", 3 * ROWS) as sender:
+        async with load(settings, tmp_path / "journal", rows) as sender:
             stops = 0
-            while sender.poll() is None and stops < 5:
+            while sender.poll() is None and stops < 5 * scale:
                 await asyncio.sleep(0.5)
                 # SIGQUIT is PostgreSQL's immediate stop: no checkpoint, no farewell.
                 assert postgres.server.process
@@ -54,7 +49,7 @@ async def test_row_15_a_database_stopped_again_and_again_in_the_middle_of_a_copy
     verdict = await check(tmp_path / "journal", settings.database)
     assert stops
     assert verdict.clean, verdict
-    assert verdict.stored == 3 * ROWS
+    assert verdict.stored == rows
 
 
 async def test_row_17_a_lock_on_the_table_is_waited_for_and_questions_are_not_held_up(

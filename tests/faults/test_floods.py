@@ -96,9 +96,10 @@ async def test_row_10_a_server_that_runs_full_is_answered_429_and_drains_alone(
 
 
 async def test_row_27_a_backlog_stays_within_its_limit_under_ten_times_what_is_drained(
-    settings: Settings, stream_of: Stream, service: Make, tmp_path_factory: pytest.TempPathFactory
+    settings: Settings, stream_of: Stream, service: Make, tmp_path_factory: pytest.TempPathFactory, scale: float
 ) -> None:
     limit = 20
+    rows = round(40_000 * scale)
     tight = settings.ingest.model_copy(update={"backlog_entries": limit, "entry_rows": 200})
     settings = settings.model_copy(update={"ingest": tight})
     slow = worker(settings, "slow")
@@ -106,14 +107,14 @@ async def test_row_27_a_backlog_stays_within_its_limit_under_ten_times_what_is_d
     journal = tmp_path_factory.mktemp("journal") / "journal"
     most = 0
     async with service("ingest", settings), service("worker", slow):
-        async with load(settings, journal, 40_000) as sender:
+        async with load(settings, journal, rows) as sender:
             while sender.poll() is None:
                 most = max(most, (await stream_of.backlog()).entries)
                 await asyncio.sleep(0.05)
         await drained(settings)
     verdict = await check(journal, settings.database)
     assert verdict.clean, verdict
-    assert verdict.stored == 40_000
+    assert verdict.stored == rows
     # It is looked at twice a second; what comes meanwhile is let in.
     assert most < 100 * limit, most
 

@@ -1,55 +1,101 @@
 """Disks that run full: what was acknowledged is there once when there is room again. Needs root, for a small disk."""
 
+import contextlib
 import os
-import subprocess
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from services.local.valkey import ValkeyServer
+from services.platform.postgres import DATABASE_AWAY
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import whole
 from tests.support import TestDatabase, eventually, free_port
-from tests.support.faults import Make, drained, worker
+from tests.support.disks import SmallDisk, mounted
+from tests.support.faults import Make, drained, load, worker
+from tests.support.late import connected
+from tests.support.moments import told
+from tests.support.oracle import check
 from tests.support.readings import rows_in
+from tests.support.servers import installations, standalone
 
 pytestmark = pytest.mark.long
 
 MIB = 1024 * 1024
-
-
-class SmallDisk:
-    """A disk of 16 MiB that can be filled and emptied."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._filler = folder / "filler"
-
-    def fill(self, left: int) -> None:
-        free = os.statvfs(self.folder).f_bavail * os.statvfs(self.folder).f_frsize
-        with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free - left)
-
-    def empty(self) -> None:
-        self._filler.unlink()
+ROWS = 50_000
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
-    yield SmallDisk(folder)
-    subprocess.run(["umount", "-l", folder], check=True)
+    with mounted(tmp_path / "small", 16) as made:
+        yield made
+
+
+@pytest.fixture
+async def crowded(disk_of_database: SmallDisk, database_mode: str, what: str) -> AsyncIterator[TestDatabase]:
+    """A database whose data, or whose write-ahead log alone, are on a disk that can be filled."""
+    small = disk_of_database.folder
+    folder = small if what == "data" else small.parent
+    async with standalone(folder, database_mode, installations()[database_mode]) as made:
+        if what == "log":
+            await made.server.stop()
+            written_ahead = made.server.folder / "pg_wal"
+            shutil.copytree(written_ahead, small / "pg_wal", copy_function=shutil.copy2)
+            shutil.rmtree(written_ahead)
+            owner = made.server.folder.stat()
+            for path in (small / "pg_wal", *(small / "pg_wal").rglob("*")):
+                os.chown(path, owner.st_uid, owner.st_gid)
+            written_ahead.symlink_to(small / "pg_wal")
+            await made.server.start()
+        yield made
+
+
+@pytest.fixture
+def disk_of_database() -> Iterator[SmallDisk]:
+    folder = Path(tempfile.mkdtemp(prefix="millrace-tests-"))
+    folder.chmod(0o711)
+    with mounted(folder / "small", 512) as made:
+        yield made
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("what", ["data", "log"])
+async def test_row_16_a_database_whose_disk_is_full_is_waited_for_and_nothing_is_lost_or_doubled(
+    crowded: TestDatabase, disk_of_database: SmallDisk, redis_settings: RedisSettings, service: Make, what: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    settings = whole(crowded, redis_settings)
+    async with service("ingest", settings), service("worker", worker(settings, "w")) as process:
+        disk_of_database.fill(left=0)
+        if what == "log":
+            await written_full(crowded)
+        async with load(settings, tmp_path / "journal", ROWS):
+            await eventually(lambda: told(process, "database"), 60)
+        assert await told(process, "database")
+        disk_of_database.empty()
+        if crowded.server.process and crowded.server.process.poll() is not None:
+            # Without room for its log the database ends itself, and whoever looks after it starts it again.
+            await crowded.server.start()
+        await drained(settings)
+        await process.ready()
+    verdict = await check(tmp_path / "journal", settings.database)
+    assert verdict.clean, verdict
+    assert (verdict.promised, verdict.stored) == (ROWS, ROWS)
+
+
+async def written_full(database: TestDatabase) -> None:
+    """Use up the segments of the write-ahead log that lie ready, until the database can write none."""
+    with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
+        async with connected(database, "superuser") as superuser:
+            for number in range(100):
+                await superuser.execute(f"create table filling_{number} (); select pg_switch_wal()")
+            pytest.fail("the log is not full")
 
 
 async def test_row_11_a_stream_server_whose_disk_is_full_ends_and_nothing_acknowledged_is_lost(

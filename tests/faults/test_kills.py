@@ -17,16 +17,17 @@ ROWS = 200_000
 
 
 async def test_row_01_workers_killed_again_and_again_lose_and_double_nothing(
-    settings: Settings, service: Make, tmp_path: Path
+    settings: Settings, service: Make, tmp_path: Path, scale: float
 ) -> None:
     dice = chance()
+    rows = round(ROWS * scale)
     ingest = service("ingest", settings)
     workers = [service("worker", worker(settings, f"worker-{number}")) for number in range(2)]
     for process in (ingest, *workers):
         process.start()
     await ingest.ready()
     kills = 0
-    async with load(settings, tmp_path / "journal", ROWS) as sender:
+    async with load(settings, tmp_path / "journal", rows) as sender:
         while sender.poll() is None:
             await asyncio.sleep(dice.uniform(0.5, 2.0))
             victim = dice.choice(workers)
@@ -37,17 +38,18 @@ async def test_row_01_workers_killed_again_and_again_lose_and_double_nothing(
     verdict = await check(tmp_path / "journal", settings.database)
     assert kills >= 2
     assert verdict.clean, verdict
-    assert (verdict.promised, verdict.stored) == (ROWS, ROWS)
+    assert (verdict.promised, verdict.stored) == (rows, rows)
 
 
 @pytest.mark.long
 async def test_row_06_a_killed_stream_server_loses_and_doubles_nothing(
-    database: TestDatabase, valkey: ValkeyServer, service: Make, tmp_path: Path
+    database: TestDatabase, valkey: ValkeyServer, service: Make, tmp_path: Path, scale: float
 ) -> None:
     settings = whole(database, RedisSettings(url=SecretStr(valkey.url)))
+    rows = round(ROWS * scale)
     async with service("ingest", settings), service("worker", worker(settings, "worker-1")):
-        async with load(settings, tmp_path / "journal", ROWS) as sender:
-            for _ in range(3):
+        async with load(settings, tmp_path / "journal", rows) as sender:
+            for _ in range(round(3 * scale)):
                 await asyncio.sleep(1.0)
                 assert sender.poll() is None, "the load ended before the fault"
                 assert valkey.process
@@ -57,18 +59,19 @@ async def test_row_06_a_killed_stream_server_loses_and_doubles_nothing(
         await drained(settings)
     verdict = await check(tmp_path / "journal", settings.database)
     assert verdict.clean, verdict
-    assert verdict.stored == ROWS
+    assert verdict.stored == rows
 
 
 @pytest.mark.long
 async def test_row_14_a_killed_database_loses_and_doubles_nothing(
-    postgres: TestDatabase, redis_settings: RedisSettings, service: Make, tmp_path: Path
+    postgres: TestDatabase, redis_settings: RedisSettings, service: Make, tmp_path: Path, scale: float
 ) -> None:
     settings = whole(postgres, redis_settings)
+    rows = round(3 * ROWS * scale)
     server = postgres.server
     async with service("ingest", settings), service("worker", worker(settings, "worker-1")):
-        async with load(settings, tmp_path / "journal", 3 * ROWS) as sender:
-            for _ in range(2):
+        async with load(settings, tmp_path / "journal", rows) as sender:
+            for _ in range(round(2 * scale)):
                 await asyncio.sleep(0.7)
                 assert sender.poll() is None, "the load ended before the fault"
                 assert server.process
@@ -78,13 +81,14 @@ async def test_row_14_a_killed_database_loses_and_doubles_nothing(
         await drained(settings)
     verdict = await check(tmp_path / "journal", settings.database)
     assert verdict.clean, verdict
-    assert verdict.stored == 3 * ROWS
+    assert verdict.stored == rows
 
 
 @pytest.mark.long
 async def test_row_31_every_role_restarted_in_turn_under_load_loses_and_doubles_nothing(
-    settings: Settings, service: Make, tmp_path: Path
+    settings: Settings, service: Make, tmp_path: Path, scale: float
 ) -> None:
+    rows = round(ROWS * scale)
     roles = [
         service("ingest", settings),
         service("worker", worker(settings, "worker-1")),
@@ -96,7 +100,7 @@ async def test_row_31_every_role_restarted_in_turn_under_load_loses_and_doubles_
     for process in roles:
         await process.ready()
     restarts = 0
-    async with load(settings, tmp_path / "journal", ROWS) as sender:
+    async with load(settings, tmp_path / "journal", rows) as sender:
         while sender.poll() is None:
             process = roles[restarts % len(roles)]
             assert await asyncio.to_thread(process.terminate) == 0
@@ -107,4 +111,4 @@ async def test_row_31_every_role_restarted_in_turn_under_load_loses_and_doubles_
     verdict = await check(tmp_path / "journal", settings.database)
     assert restarts >= 2
     assert verdict.clean, verdict
-    assert (verdict.promised, verdict.stored) == (ROWS, ROWS)
+    assert (verdict.promised, verdict.stored) == (rows, rows)

@@ -231,7 +231,7 @@ async def test_a_server_whose_waitaof_answers_before_the_disk_is_refused_while_i
         async def status(wanted: int) -> bool:
             return (await new.post("/ingest", json=[READING])).status_code == wanted
 
-        async def refused(_: Redis) -> bool:
+        async def refused(*_: object) -> bool:
             await eventually(lambda: status(503))
 
             async def told() -> bool:
@@ -244,9 +244,9 @@ async def test_a_server_whose_waitaof_answers_before_the_disk_is_refused_while_i
         await eventually(lambda: status(200))
 
 
-async def _in_everysec(stream: Stream, ask: Callable[[Redis], Awaitable[bool]]) -> bool:
+async def _in_everysec(stream: Stream, ask: Callable[[Redis, str], Awaitable[bool]]) -> bool:
     await stream.client.config_set("appendfsync", "everysec")
     try:
-        return await ask(stream.client)
+        return await ask(stream.client, stream.names.probe)
     finally:
         await stream.client.config_set("appendfsync", "always")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
+from structlog.testing import capture_logs
 
 from services.local.credentials import credentials
 from services.local.postgres import PostgresServer
@@ -166,8 +167,9 @@ async def test_late_is_what_an_aggregate_may_have_read(timescaledb: TestDatabase
 async def test_a_database_that_is_away_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "PATIENCE", 0.1)
     settings = DatabaseSettings(owner_url=SecretStr(f"postgresql://millrace_owner@127.0.0.1:{free_port()}/x"))
-    with pytest.raises(SchemaError, match="cannot be reached"):
+    with capture_logs() as lines, pytest.raises(SchemaError, match="cannot be reached"):
         await apply(settings)
+    assert [line["event"] for line in lines] == ["waiting for the database"]
 
 
 async def test_bootstrap_may_be_repeated(empty_database: TestDatabase) -> None:

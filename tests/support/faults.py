@@ -61,13 +61,20 @@ def worker(settings: Settings, name: str) -> Settings:
 async def load(settings: Settings, journal: Path, rows: int) -> AsyncIterator[subprocess.Popen[bytes]]:
     """Send readings in the background; behind the block all of them have been answered."""
     command = [sys.executable, "-m", "services.cli", "send", "--rows", str(rows), "--batch", "200", "--patience", "120"]
-    command += ["--journal", str(journal), "--url", f"http://127.0.0.1:{settings.ingest.port}", "--connections", "4"]
+    command += [
+        "--journal",
+        str(journal),
+        "--url",
+        f"http://{settings.ingest.host}:{settings.ingest.port}",
+        "--connections",
+        "4",
+    ]
     sender = subprocess.Popen(  # noqa: ASYNC220 -- it only forks
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
         yield sender
-        _, errors = await asyncio.to_thread(sender.communicate, None, 150)
+        _, errors = await asyncio.to_thread(sender.communicate, None, 150 + rows / 2_000)
         assert sender.returncode == 0, errors.decode()
     finally:
         sender.kill()

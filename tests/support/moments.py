@@ -14,7 +14,7 @@ from .patience import eventually
 from .readings import rows_in
 from .service import Service
 
-__all__ = ["counted", "killed_worker", "repeated_request", "send", "stored_once"]
+__all__ = ["counted", "killed_worker", "repeated_request", "send", "stored_once", "told"]
 
 PATIENCE = 60.0
 
@@ -22,7 +22,8 @@ PATIENCE = 60.0
 async def send(settings: Settings, key: str | None = None) -> httpx.Response:
     """Send ten readings."""
     headers = {"Idempotency-Key": key} if key else {}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.ingest.port}", timeout=30) as client:
+    url = f"http://{settings.ingest.host}:{settings.ingest.port}"
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
         return await client.post("/ingest", json=[READING] * 10, headers=headers)
 
 
@@ -31,6 +32,13 @@ async def counted(process: Service, name: str) -> float:
     async with httpx.AsyncClient() as client:
         lines = (await client.get(f"{process.url}/metrics")).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+async def told(process: Service, word: str) -> bool:
+    """Tell whether a process is not ready and names `word` as the reason."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{process.url}/readyz")
+    return answer.status_code == 503 and word in answer.text
 
 
 async def stored_once(settings: Settings, patience: float = PATIENCE) -> None:

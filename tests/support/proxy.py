@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from pydantic import SecretStr
@@ -25,16 +25,20 @@ class Proxy:
     """Passes bytes on as long as `open` is set.
 
     Attributes:
-        port: where it listens on 127.0.0.1.
+        server: host and port that new connections lead to.
+        port: where it listens.
         open: cleared, nothing passes, and what comes waits.
         swallows: whether replies are thrown away.
+        latency: for each piece that passes the seconds it takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str, port: int) -> None:
+        self.server = (host, port)
         self.port = 0
         self.open = asyncio.Event()
         self.open.set()
         self.swallows = False
+        self.latency: Callable[[], float] | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
@@ -42,10 +46,10 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def join(self, near: asyncio.StreamWriter, reader: asyncio.StreamReader, host: str, port: int) -> None:
+    async def join(self, near: asyncio.StreamWriter, reader: asyncio.StreamReader) -> None:
         """Pass on between a client and the server, until one side ends."""
         await self.open.wait()
-        far_reader, far = await asyncio.open_connection(host, port)
+        far_reader, far = await asyncio.open_connection(*self.server)
         self._writers |= {near, far}
         try:
             await asyncio.gather(self._pass_on(reader, far), self._pass_on(far_reader, near, replies=True))
@@ -58,6 +62,8 @@ class Proxy:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
                 await self.open.wait()
+                if self.latency:
+                    await asyncio.sleep(self.latency())
                 if not (replies and self.swallows):
                     writer.write(data)
                     await writer.drain()
@@ -65,14 +71,14 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
-    """Yield a proxy in front of a server."""
-    proxy = Proxy()
+async def proxied(host: str, port: int, address: str = "127.0.0.1") -> AsyncIterator[Proxy]:
+    """Yield a proxy in front of a server, listening at an address of this machine."""
+    proxy = Proxy(host, port)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await proxy.join(writer, reader, host, port)
+        await proxy.join(writer, reader)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, address, 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

@@ -139,10 +139,12 @@ def released(values: dict[str, Any], before: Callable[[str], None] = lambda _: N
         pytest.skip(NO_HELM)
     name = f"millrace-{uuid.uuid4().hex[:8]}"
     assert kubectl("create", "namespace", name).returncode == 0
-    made = Release(Namespace(name))
-    before(name)
-    made.install(values)
-    yield made
-    made.uninstall()
-    deleted = kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s")
+    try:
+        made = Release(Namespace(name))
+        before(name)
+        made.install(values)
+        yield made
+        made.uninstall()
+    finally:
+        deleted = kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s")
     assert deleted.returncode == 0, deleted.stderr

@@ -3,18 +3,23 @@
 import asyncio
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from services.local.credentials import credentials
 from services.local.installations import Installation, find_installations
 from services.local.postgres import PostgresServer
 from services.local.valkey import ValkeyServer
+from services.operator.schema import apply, bootstrap
+from services.platform.settings import DatabaseSettings
 
-from .databases import Databases
+from .databases import Databases, TestDatabase
 from .patience import free_port
 
-__all__ = ["MODES", "Servers", "installations"]
+__all__ = ["MODES", "Servers", "installations", "standalone"]
 
 MODES = ("timescaledb", "plain")
 
@@ -38,6 +43,28 @@ def installations() -> dict[str, Installation]:
     for installation in found:
         by_mode.setdefault("timescaledb" if installation.timescaledb else "plain", installation)
     return by_mode
+
+
+@asynccontextmanager
+async def standalone(
+    folder: Path, mode: str, installation: Installation, **options: str
+) -> AsyncIterator[TestDatabase]:
+    """Yield a PostgreSQL in `folder` with a database of its own, to be killed, and stop it behind the block."""
+    words = credentials(folder / "credentials.json")
+    server = PostgresServer(folder / "data", free_port(), installation, words.superuser, {**OPTIONS, **options})
+    await server.start()
+    settings = DatabaseSettings(
+        owner_url=SecretStr(server.url("millrace_owner", words.owner)),
+        writer_url=SecretStr(server.url("millrace_writer", words.writer)),
+        reader_url=SecretStr(server.url("millrace_reader", words.reader)),
+    )
+    try:
+        await bootstrap(server.superuser_url, settings)
+        await apply(settings)
+        superuser_url = server.url("postgres", words.superuser)
+        yield TestDatabase(mode, "sensors", settings, superuser_url, server)
+    finally:
+        await server.stop()
 
 
 class Servers:

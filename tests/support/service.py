@@ -1,5 +1,6 @@
 """A service as a real process: `python -m services.cli <command>`, started, asked, stopped and killed."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -36,17 +37,18 @@ class Service:
         self.log = log
         self.module = "services.cli"
         self.variables: dict[str, str] = {}
+        self.prefix: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where its HTTP port is."""
         section = getattr(self.settings, self.command.split()[0])
-        return f"http://127.0.0.1:{section.port}"
+        return f"http://{section.host}:{section.port}"
 
     def start(self) -> None:
         """Start the process; it dies with the tests."""
-        command = adorned([sys.executable, "-m", self.module, *self.command.split()])
+        command = adorned([*self.prefix, sys.executable, "-m", self.module, *self.command.split()])
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
@@ -105,4 +107,5 @@ class Service:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.terminate()
+        # What it waits for at its end may be a proxy of this loop.
+        await asyncio.to_thread(self.terminate)

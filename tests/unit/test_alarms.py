@@ -1,9 +1,12 @@
 """The alarms name metrics that there are, and each has its runbook."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -32,3 +35,20 @@ def test_every_alarm_has_a_runbook_and_every_runbook_an_alarm() -> None:
     for rule in rules():
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
         assert rule["labels"]["severity"] in {"warning", "critical"}
+
+
+TESTS = ROOT / "monitoring" / "alarms.test.yaml"
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here; it comes with Prometheus")
+def test_every_alarm_rings_when_it_should_and_is_silent_else() -> None:
+    found = subprocess.run(["promtool", "test", "rules", TESTS], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_every_alarm_is_tested_ringing_and_silent() -> None:
+    cases = [case for test in yaml.safe_load(TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
+    for rule in rules():
+        own = [case["exp_alerts"] for case in cases if case["alertname"] == rule["alert"]]
+        assert any(own), rule["alert"]
+        assert not all(own), rule["alert"]

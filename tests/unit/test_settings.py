@@ -161,3 +161,18 @@ def test_the_page_names_every_variable_and_nothing_of_this_machine(monkeypatch: 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         setattr(Settings().ingest, "port", 1)  # noqa: B010 -- the type checker knows it, too
+
+
+@pytest.mark.parametrize(
+    ("age", "horizon", "right"), [("7199", "2", True), ("7200", "2", False), ("86400", "1", False)]
+)
+def test_a_backlog_may_not_grow_older_than_the_ledger_remembers(
+    monkeypatch: pytest.MonkeyPatch, age: str, horizon: str, right: bool
+) -> None:
+    monkeypatch.setenv("MILLRACE_INGEST_BACKLOG_AGE", age)
+    monkeypatch.setenv("MILLRACE_WORKER_LEDGER_HORIZON", horizon)
+    if right:
+        assert load().worker.ledger_horizon == 2
+        return
+    with pytest.raises(SettingsError, match=r"^MILLRACE_INGEST_BACKLOG_AGE .* MILLRACE_WORKER_LEDGER_HORIZON"):
+        load()

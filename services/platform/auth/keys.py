@@ -7,6 +7,7 @@ one would let anybody buy our time with wrong keys.
 import enum
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 _RELOAD_EVERY = 2.0
 _NO_DIGEST = "0" * 64
+_NAME = re.compile(r"[a-z0-9_]{1,24}")
 
 
 class KeyFileError(StartError):
@@ -92,8 +94,16 @@ def load_keys(file: Path) -> KeyFile:
         raise KeyFileError(f"{file} line {line}: it is no YAML") from None
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
-        told = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        told = "; ".join(f"{'.'.join(map(_named, fault['loc']))}: {fault['msg']}" for fault in faults)
         raise KeyFileError(f"{file}: {told}") from None
+    except (ValueError, RecursionError):
+        # YAML's own, such as a date that no calendar has.
+        raise KeyFileError(f"{file}: it holds a date or number that there is not, or is nested too deep") from None
+
+
+def _named(place: str | int) -> str:
+    """Return a part of a fault's place; what somebody put where a name belongs may be a key."""
+    return str(place) if isinstance(place, int) or _NAME.fullmatch(place) else "an unknown name"
 
 
 def new_key(expires: datetime | None = None) -> tuple[str, Key]:

@@ -4,6 +4,7 @@
 the prefix are refused, so that a misspelt setting never passes unseen.
 """
 
+from .addresses import Scattered
 from .describe import describe, markdown
 from .sections import (
     AuthSettings,
@@ -32,6 +33,7 @@ __all__ = [
     "QuerySettings",
     "RedisSettings",
     "RepairSettings",
+    "Scattered",
     "Settings",
     "SettingsError",
     "TelemetrySettings",

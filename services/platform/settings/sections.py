@@ -3,10 +3,11 @@
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
+
+from .addresses import DatabaseUrl, Scattered, StreamUrl, scattered
 
 __all__ = [
     "AuthSettings",
@@ -38,32 +39,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _address(*schemes: str) -> AfterValidator:
-    """Refuse what is no URL of `schemes`, before a client library does so with the password in its words."""
-
-    def check(url: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(url.get_secret_value())
-            # Several hosts in one URL have no one port.
-            _ = "," in parts.netloc or parts.port
-        except ValueError:
-            raise ValueError("its host and port cannot be read; signs in a password are written %XX") from None
-        if parts.scheme not in schemes:
-            raise ValueError(f"it must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return url
-
-    return AfterValidator(check)
-
-
-StreamUrl = Annotated[SecretStr, _address("redis", "rediss", "unix")]
-DatabaseUrl = Annotated[SecretStr, _address("postgresql", "postgres")]
-
-
 class RedisSettings(Section):
     """The stream's server: Redis 7.2 or later, or Valkey."""
 
     url: StreamUrl = setting(
-        SecretStr("redis://127.0.0.1:6379/0"), "Where the server is: redis://, rediss:// or unix://."
+        SecretStr("redis://127.0.0.1:6379/0"),
+        "Where the server is: redis://, rediss:// or unix://; behind Sentinels "
+        "redis+sentinel://HOST:PORT,HOST:PORT/NAME/0, in a Redis Cluster redis+cluster://HOST:PORT,HOST:PORT; "
+        "with rediss+ both speak TLS.",
     )
     stream: str = setting("sensor_stream", "Name of the stream; the keys beside it derive from it.")
     timeout: PositiveFloat = setting(5.0, "How long one command may take.", "s")
@@ -72,6 +55,25 @@ class RedisSettings(Section):
         "Start although the server can neither fsync each write nor be asked by WAITAOF; "
         "`durable` then means no more than `queued`.",
     )
+    durable_replicas: int = setting(
+        0,
+        "Replicas that must have fsynced a write as well before it is `durable`, by WAITAOF; "
+        "from 1 on, a failover to the replica that is furthest loses nothing of it.",
+        "replicas",
+        ge=0,
+    )
+
+    @property
+    def scattered(self) -> Scattered | None:
+        """Where to ask for the server; None where the URL names it."""
+        return scattered(self.url.get_secret_value())
+
+    @model_validator(mode="after")
+    def _one_slot(self) -> Self:
+        found = self.scattered
+        if found and not found.primary and set("{}") & set(self.stream):
+            raise ValueError("in a cluster MILLRACE_REDIS_STREAM holds no braces: all its keys stand in one slot")
+        return self
 
 
 class DatabaseSettings(Section):

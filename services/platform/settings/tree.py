@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -59,6 +59,16 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     local: LocalSettings = LocalSettings()
 
+    @model_validator(mode="after")
+    def _age_below_horizon(self) -> "Settings":
+        age, horizon = self.ingest.backlog_age, self.worker.ledger_horizon
+        if age >= horizon * 3600:
+            raise ValueError(
+                f"MILLRACE_INGEST_BACKLOG_AGE ({age:g} s) must be below MILLRACE_WORKER_LEDGER_HORIZON "
+                f"({horizon:g} hours): readings that were accepted would be too old to be stored"
+            )
+        return self
+
 
 def variables() -> Iterator[tuple[str, str, str]]:
     """Yield (environment variable, section or "", field) of every setting."""
@@ -90,5 +100,7 @@ def load() -> Settings:
 
 
 def _named(fault: ErrorDetails) -> str:
+    message = fault["msg"].removeprefix("Value error, ")
     variable = "_".join(map(str, fault["loc"])).upper()
-    return f"{PREFIX}{variable}: {fault['msg'].removeprefix('Value error, ')}"
+    # A fault of several settings together names them itself.
+    return f"{PREFIX}{variable}: {message}" if variable else message

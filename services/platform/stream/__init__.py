@@ -1,6 +1,16 @@
 """The one gateway to the stream: whatever moves an entry moves its counts in the same script."""
 
-from .connection import STREAM_ERRORS, Durability, durability, is_full, redis_client, settings_problem, waitaof_holds
+from .addresses import Server, server_of
+from .connection import (
+    STREAM_ERRORS,
+    Durability,
+    durability,
+    fsyncs_each,
+    is_full,
+    redis_client,
+    settings_problem,
+    waitaof_holds,
+)
 from .dead import FIRST, DeadLetters, Letter, LetterGoneError, Search
 from .gateway import Backlog, DeadLetter, Delivery, GroupMissingError, Settlement, Stream
 from .news import Listener, News, Outcome
@@ -20,11 +30,14 @@ __all__ = [
     "News",
     "Outcome",
     "Search",
+    "Server",
     "Settlement",
     "Stream",
     "durability",
+    "fsyncs_each",
     "is_full",
     "redis_client",
+    "server_of",
     "settings_problem",
     "waitaof_holds",
 ]

@@ -3,7 +3,7 @@
 import enum
 import time
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -16,11 +16,13 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..settings import RedisSettings
+from .addresses import Fit, FollowingPool
 
 __all__ = [
     "STREAM_ERRORS",
     "Durability",
     "durability",
+    "fsyncs_each",
     "is_full",
     "redis_client",
     "settings_problem",
@@ -50,31 +52,43 @@ class Durability(enum.Enum):
     NONE = "neither appendfsync always nor WAITAOF"
 
 
-def redis_client(settings: RedisSettings, *, patience: float = 0.0, single: bool = False) -> Redis:
+def redis_client(
+    settings: RedisSettings, *, patience: float = 0.0, single: bool = False, fit: Fit | None = None
+) -> Redis:
     """Return a client; nothing connects before the first command.
+
+    Where the URL names Sentinels or a cluster, each connection asks where the stream's server is, and asks again when
+    that server is gone or has lost the stream to another one.
 
     Args:
         settings: where the server is.
         patience: seconds a reply may take beyond the command timeout, for reads that block.
         single: keep to one connection and try nothing twice, so that WAITAOF speaks of the writes before it.
+        fit: asked before a server that was found so is connected to; where it is not fit, that fails.
     """
-    return Redis.from_url(
-        settings.url.get_secret_value(),
-        protocol=2,
-        socket_timeout=settings.timeout + patience,
-        socket_connect_timeout=settings.timeout,
-        socket_keepalive=True,
-        health_check_interval=0,
-        single_connection_client=single,
+    options = {
+        "protocol": 2,
+        "socket_timeout": settings.timeout + patience,
+        "socket_connect_timeout": settings.timeout,
+        "socket_keepalive": True,
+        "health_check_interval": 0,
         # A lost connection is tried once more, as after a server's restart; a slow server is not.
-        retry=Retry(
+        "retry": Retry(
             ExponentialBackoff(cap=0.2, base=0.05), 0 if single else 1, supported_errors=(RedisConnectionError,)
         ),
+    }
+    pool = (
+        FollowingPool(settings.scattered, settings.stream, fit, options)
+        if settings.scattered
+        else ConnectionPool.from_url(settings.url.get_secret_value(), **options)
     )
+    client = Redis(connection_pool=pool, single_connection_client=single)
+    client.auto_close_connection_pool = True
+    return client
 
 
-async def durability(client: Redis) -> Durability:
-    """Tell how the server proves that a write is on disk.
+async def durability(client: Redis, replicas: int = 0) -> Durability:
+    """Tell how the server proves that a write is on its disk, and on those of so many replicas.
 
     Servers that hide CONFIG are asked through INFO and WAITAOF alone.
 
@@ -87,7 +101,7 @@ async def durability(client: Redis) -> Durability:
         raise BusyLoadingError("the server is loading its data")
     if not int(info.get("aof_enabled", 0)):
         return Durability.NONE
-    if (await _config(client, "appendfsync")) == "always":
+    if not replicas and await fsyncs_each(client):
         return Durability.REPLY
     try:
         await client.execute_command("WAITAOF", 0, 0, 1)  # type: ignore[no-untyped-call]
@@ -96,8 +110,19 @@ async def durability(client: Redis) -> Durability:
     return Durability.WAITAOF
 
 
-async def waitaof_holds(client: Redis) -> bool:
+async def fsyncs_each(client: Redis) -> bool:
+    """Tell whether the server is known to fsync each write before it answers.
+
+    Raises:
+        redis.exceptions.RedisError: the server is away.
+    """
+    return await _config(client, "appendfsync") == "always"
+
+
+async def waitaof_holds(client: Redis, key: str) -> bool:
     """Tell whether WAITAOF waits for the disk, where each second is fsynced; it takes about three seconds.
+
+    `key` is written, and expires.
 
     Several versions answer before (github.com/redis/redis/pull/13793 tells why; Valkey 9.1 does it too). One fsync
     begins a second after the other, so an answer that comes at once behind an answer is untrue.
@@ -109,7 +134,7 @@ async def waitaof_holds(client: Redis) -> bool:
     for _ in range(3):
         began = time.monotonic()
         async with client.pipeline(transaction=False) as pipeline:
-            pipeline.set("millrace:probe", "written to see whether WAITAOF waits", ex=60)
+            pipeline.set(key, "written to see whether WAITAOF waits", ex=60)
             pipeline.execute_command("WAITAOF", 1, 0, int(1000 * _LONGEST_FSYNC))
             await pipeline.execute()
         waits.append(time.monotonic() - began)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -20,6 +21,9 @@ __all__ = ["Backlog", "DeadLetter", "Delivery", "GroupMissingError", "Settlement
 Fields = dict[bytes, bytes]
 
 _LETTER_FIELDS = {b"reason", b"detail", b"origin", b"batch_id"}
+
+_MOST_FIELDS = 100
+"""Fields that a dead letter keeps apart: a script can pass on no more than a few thousand values."""
 
 
 class GroupMissingError(Exception):
@@ -88,8 +92,10 @@ class Settlement:
 class Stream:
     """The stream and its group. Errors are redis-py's own, but for a lost group."""
 
-    def __init__(self, client: Redis, names: StreamNames) -> None:
+    def __init__(self, client: Redis, names: StreamNames, replicas: int = 0) -> None:
+        """Speak by `client`; `wait_for_disk` waits for so many replicas too."""
         self.client = client
+        self._replicas = replicas
         self.names = names
         folder = resources.files(__package__)
         add, settle, backlog, janitor = (
@@ -124,8 +130,9 @@ class Stream:
 
     async def wait_for_disk(self, timeout: float) -> bool:
         """Wait at most `timeout` s until this connection's writes are fsynced (WAITAOF); tell whether they are."""
-        reply = await self.client.execute_command("WAITAOF", 1, 0, int(timeout * 1000))  # type: ignore[no-untyped-call]
-        return bool(reply[0] >= 1)
+        waited = ("WAITAOF", 1, self._replicas, int(timeout * 1000))
+        reply = await self.client.execute_command(*waited)  # type: ignore[no-untyped-call]
+        return bool(reply[0] >= 1 and reply[1] >= self._replicas)
 
     async def ensure_group(self) -> bool:
         """Make the stream and its group where they are absent, from the first entry on; tell whether it did."""
@@ -218,6 +225,8 @@ def _letter_fields(delivery: Delivery, letter: DeadLetter) -> list[bytes | str]:
     flat: list[bytes | str] = ["reason", letter.reason, "detail", letter.detail, "origin", delivery.entry_id]
     if letter.batch_id is not None:
         flat += ["batch_id", str(letter.batch_id)]
+    if len(letter.fields) > _MOST_FIELDS:
+        return [*flat, "fields", msgspec.msgpack.encode(letter.fields)]
     for name, value in letter.fields.items():
         # A damaged entry may have fields of any name; none takes the place of ours.
         if name not in _LETTER_FIELDS:

@@ -59,6 +59,7 @@ class Listener:
         """Listen with `client`, whose replies may take any time."""
         self._client = client
         self._channel = names.settled
+        self._key = names.stream
         self._waiting: dict[tuple[uuid.UUID, bytes | None], list[asyncio.Future[News]]] = {}
 
     def expect(self, batch_id: uuid.UUID, digest: bytes | None) -> asyncio.Future[News]:
@@ -90,6 +91,9 @@ class Listener:
                         message = await channel.get_message(timeout=30.0)
                         if message is not None:
                             self._tell(unpack_news(message["data"]))
+                        else:
+                            # A node that left its cluster would keep the connection and tell nothing more.
+                            await self._client.exists(self._key)
             except STREAM_ERRORS as error:
                 if not lost:
                     log.warning("lost the settled channel", action="listen", error=str(error))

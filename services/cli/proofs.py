@@ -1,0 +1,38 @@
+"""`millrace prove-cluster` as a command."""
+
+# ruff: noqa: PLC0415 -- a command pays only for what it uses
+
+from typing import Annotated
+
+import typer
+
+from .process import service
+
+__all__ = ["prove_cluster"]
+
+
+def prove_cluster(
+    *,
+    namespace: Annotated[str, typer.Option(help="Namespace of the release; its pods will be deleted.")],
+    release: Annotated[str, typer.Option(help="Name of the release.")] = "millrace",
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long everything is loaded and broken.")] = 3.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeat the choice of faults of a run.")] = None,
+    ingest_url: Annotated[
+        str | None, typer.Option("--ingest", help="Where ingest is; by a forwarded port if not said.")
+    ] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database", help="The reading role's URL; by a forwarded port to the release's own server if not said."
+        ),
+    ] = None,
+) -> None:
+    """Load a release with an empty table in kubectl's cluster, delete its pods at random, and tell what was lost."""
+    with service("prove-cluster") as settings:
+        from .prove_cluster import Target, run_prove_cluster
+        from .sending import address
+
+        if ingest_url:
+            address(ingest_url)
+        kept = run_prove_cluster(settings, Target(namespace, release, ingest_url, database_url), minutes, seed)
+    raise typer.Exit(0 if kept else 1)

@@ -1,0 +1,98 @@
+"""URLs of servers: which are taken, and what those say that name several, one of which has the stream."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+__all__ = ["DatabaseUrl", "Scattered", "StreamUrl", "scattered"]
+
+_SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
+_SENTINEL_FORM = "redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/0, NAME being the primary's at the Sentinels"
+_CLUSTER_FORM = "redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT, a cluster having database 0 alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Scattered:
+    """Where to ask for the server that has the stream: Sentinels, or nodes of a Redis Cluster.
+
+    Attributes:
+        primary: the name by which the Sentinels know the primary; empty where nodes of a cluster are asked.
+        seeds: hosts and ports to ask.
+        seed_url: URL of one that is asked, and
+        server_url: of a server with data, whatever host stands in both: login, database, TLS and other options.
+    """
+
+    primary: str
+    seeds: tuple[tuple[str, int], ...]
+    seed_url: str = field(repr=False)
+    server_url: str = field(repr=False)
+
+
+def scattered(url: str) -> Scattered | None:
+    """Read a URL of redis+sentinel:// or redis+cluster://, rediss+ for TLS; None for one server's.
+
+    Raises:
+        ValueError: what is wrong, in words that show nothing of the URL.
+    """
+    scheme, _, kind = url.partition("://")[0].lower().partition("+")
+    if kind not in {"sentinel", "cluster"}:
+        return None
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    path = [unquote(part) for part in parts.path.split("/")[1:]]
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    seed_login = [options.pop(name, "") for name in _SENTINEL_LOGIN]
+    if kind == "cluster":
+        if path not in ([], [""], ["0"]) or options.get("db", "0") != "0" or any(seed_login):
+            raise ValueError(f"it must read {_CLUSTER_FORM}")
+        server = _url(scheme, login, "0", options)
+        return Scattered("", _seeds(hosts, 6379), server, server)
+    primary, database = path[0] if path else "", path[1] if len(path) > 1 else options.get("db", "0")
+    if not primary or len(path) > 2 or not (database.isascii() and database.isdigit()):
+        raise ValueError(f"it must read {_SENTINEL_FORM}")
+    asked = ":".join(quote(part, safe="") for part in seed_login) if any(seed_login) else ""
+    common = {name: value for name, value in options.items() if name not in {"db", "username", "password"}}
+    seed_url, server_url = _url(scheme, asked, "0", common), _url(scheme, login, database, options | {"db": database})
+    return Scattered(primary, _seeds(hosts, 26379), seed_url, server_url)
+
+
+def _seeds(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
+    found = []
+    for host in hosts.split(","):
+        parts = urlsplit(f"//{host}")
+        if not parts.hostname:
+            raise ValueError("a host is missing between the commas")
+        found.append((parts.hostname, parts.port or port))
+    return tuple(found)
+
+
+def _url(scheme: str, login: str, database: str, options: dict[str, str]) -> str:
+    return f"{scheme}://{login}{'@' if login else ''}host/{database}?{urlencode(options)}"
+
+
+def _checked(*schemes: str) -> AfterValidator:
+    """Refuse what is no URL of `schemes`, before a client library does so with the password in its words."""
+
+    def check(url: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(url.get_secret_value())
+            # Several hosts in one URL have no one port.
+            _ = [urlsplit(f"//{host}").port for host in parts.netloc.rpartition("@")[2].split(",")]
+        except ValueError:
+            raise ValueError("its host and port cannot be read; signs in a password are written %XX") from None
+        if parts.scheme not in schemes:
+            raise ValueError(f"it must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        if "+" in parts.scheme:
+            scattered(url.get_secret_value())
+        return url
+
+    return AfterValidator(check)
+
+
+_SINGLE = ("redis", "rediss", "unix")
+_SEVERAL = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+StreamUrl = Annotated[SecretStr, _checked(*_SINGLE, *_SEVERAL)]
+DatabaseUrl = Annotated[SecretStr, _checked("postgresql", "postgres")]

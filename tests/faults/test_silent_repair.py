@@ -1,0 +1,35 @@
+"""The repair loop before a database that takes connections and says nothing."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from services.platform.settings import Settings
+from tests.support import Service, eventually
+from tests.support.proxy import moved, proxied
+
+pytestmark = pytest.mark.long
+
+
+async def test_the_process_is_not_ready_while_the_database_is_silent(
+    timescaledb_settings: Settings, service: Callable[[str, Settings], Service]
+) -> None:
+    settings = timescaledb_settings
+    port = int(str(make_url(settings.database.owner_url.get_secret_value()).port))
+    async with proxied("127.0.0.1", port) as proxy:
+        behind = moved(settings, proxy.port, "owner", connect_timeout=0.5)
+        process = service(
+            "repair", behind.model_copy(update={"repair": settings.repair.model_copy(update={"interval": 0.1})})
+        )
+        process.start()
+        await process.ready()
+        proxy.open.clear()
+        await eventually(lambda: _is_not_ready(process))
+        proxy.open.set()
+        await process.ready()
+        assert process.terminate() == 0
+
+
+async def _is_not_ready(process: Service) -> bool:
+    return not await process.is_ready()
