@@ -15,6 +15,9 @@ __all__ = ["page"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 REFERENCE = FOLDER / "reference.json"
+QUIET = 0.25
+"""Cores that others may take before a run counts as disturbed."""
+
 SHORTFALLS = Path(__file__).with_name("falls-short.md")
 """Written by hand: what misses its target and why, as the profile shows it."""
 
@@ -72,7 +75,10 @@ def _disturbed(results: Results) -> str:
     shares = [median for case in results.cases.values() if (median := case.median("cores of others")) is not None]
     if not shares:
         return ""
-    return f"; others took between {min(shares):.2f} and {max(shares):.2f} cores while a case ran"
+    told = f"; others took between {min(shares):.2f} and {max(shares):.2f} cores while a case ran"
+    if max(shares) < QUIET:
+        return told
+    return f"{told}. **This run was disturbed**: its rates are too low and its CPU times too high, so run it again"
 
 
 def _verdict(verdict: Verdict) -> tuple[str, ...]:

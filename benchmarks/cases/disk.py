@@ -16,6 +16,10 @@ select job_id from timescaledb_information.jobs
 where hypertable_name = 'sensor_data' and proc_name in ('policy_compression', 'policy_columnstore')
 """
 
+POLICY_RUNS = 2
+"""The policy's first run takes what stands in the row store into the columnstore, its second one brings into order
+what was compressed on COPY."""
+
 
 async def measure(bench: Bench, options: Options) -> Measures:
     """Store rows by the whole way, run the policy, and compress the same rows in one go beside them."""
@@ -24,8 +28,10 @@ async def measure(bench: Bench, options: Options) -> Measures:
         written = await way_run(bench, shape, options.seconds, 64 if shape.rows == 10 else 8)
         rows = await bench.database.fetchval("select count(*) from sensor_data")
         job = await bench.database.fetchval(COLUMNSTORE_JOB)
-        await bench.database.execute(f"call run_job({job})")
-        after = await bench.size("sensor_data") / rows
+        sizes = []
+        for _ in range(POLICY_RUNS):
+            await bench.database.execute(f"call run_job({job})")
+            sizes.append(await bench.size("sensor_data") / rows)
         await bench.database.execute(
             "set timescaledb.enable_direct_compress_copy = off;"
             "insert into yardstick (timestamp, sensor_id, value) select timestamp, sensor_id, value from sensor_data"
@@ -35,9 +41,10 @@ async def measure(bench: Bench, options: Options) -> Measures:
         best = await bench.size("yardstick") / rows
         found |= {
             f"{label}: bytes/row as written": written["bytes/row"],
-            f"{label}: bytes/row after the policy": after,
+            f"{label}: bytes/row after the policy's first run": sizes[0],
+            f"{label}: bytes/row after its second run": sizes[-1],
             f"{label}: bytes/row at best": best,
-            f"{label}: × best": after / best,
+            f"{label}: × best": sizes[-1] / best,
         }
     return found
 

@@ -12,8 +12,8 @@ __all__ = ["loaded"]
 
 
 @contextlib.asynccontextmanager
-async def loaded(url: str, journal: Path) -> AsyncIterator[None]:
-    """Send to ingest at `url` until the block ends; then the journal is complete."""
+async def loaded(url: str, journal: Path) -> AsyncIterator[int]:
+    """Send to ingest at `url` until the block ends, and yield the sender's process; then the journal is complete."""
     # A millisecond a step, so that the load's own clock stays behind ours.
     start = datetime.now(UTC) - timedelta(days=1)
     what = ["--rows", str(10**12), "--batch", "100", "--start", start.isoformat(), "--step", "0.001"]
@@ -23,7 +23,7 @@ async def loaded(url: str, journal: Path) -> AsyncIterator[None]:
         sys.executable, "-m", "services.cli", "send", *what, *how, stdin=nothing, stdout=nothing, stderr=nothing
     )
     try:
-        yield
+        yield sender.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             sender.send_signal(signal.SIGINT)

@@ -7,11 +7,9 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,6 +28,7 @@ from services.platform.stream import STREAM_ERRORS, Stream, redis_client
 from services.platform.tasks import end
 
 from .leftovers import Left, left_over, table
+from .load import loaded
 from .verdict import Verdict, judge
 from .watch import Watch
 
@@ -82,7 +81,11 @@ class Proof:
         await self.stack.start()
         try:
             self._ends_at = time.monotonic() + seconds
-            async with self._load() as sender, _beside(self.watch.follow(self.stack.plan, sender), self._show(console)):
+            url = f"http://127.0.0.1:{self.stack.plan.settings.ingest.port}"
+            async with (
+                loaded(url, self._journal) as sender,
+                _beside(self.watch.follow(self.stack.plan, sender), self._show(console)),
+            ):
                 while (left := self._ends_at - time.monotonic()) > 0:
                     await self._break_something(left, self._spared(left / seconds))
             await self._drained()
@@ -107,36 +110,6 @@ class Proof:
         part.signal(signal.SIGSTOP)
         await asyncio.sleep(self._dice.uniform(0.5, 4.0))
         part.signal(signal.SIGCONT)
-
-    @contextlib.asynccontextmanager
-    async def _load(self) -> AsyncIterator[int]:
-        """Send until the block ends, and yield the sender's process; who is interrupted has its journal complete."""
-        url = f"http://127.0.0.1:{self.stack.plan.settings.ingest.port}"
-        command = ["-m", "services.cli", "send", "--rows", str(10**12), "--batch", "100", "--connections", "4"]
-        # A millisecond a step, so that the load's own clock stays behind ours.
-        start = datetime.now(UTC) - timedelta(days=1)
-        command += [
-            "--start",
-            start.isoformat(),
-            "--step",
-            "0.001",
-            "--url",
-            url,
-            "--patience",
-            "120",
-            "--journal",
-            str(self._journal),
-        ]
-        nothing = asyncio.subprocess.DEVNULL
-        sender = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdin=nothing, stdout=nothing, stderr=nothing
-        )
-        try:
-            yield sender.pid
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                sender.send_signal(signal.SIGINT)
-            await sender.wait()
 
     async def _drained(self) -> None:
         """Wait until the stream is empty; what is not by two minutes counts as lost."""
@@ -176,10 +149,8 @@ class Proof:
             table.add_row("left", f"{max(0.0, self._ends_at - time.monotonic()):.0f} s")
             return table
         table.add_section()
-        for name in ("sent", "promised", "stored", "refused", "lost", "doubled"):
-            label = "acknowledged" if name == "promised" else "duplicates refused" if name == "refused" else name
-            table.add_row(label, f"{getattr(verdict, name):,}")
-        table.add_row("verdict", "kept" if verdict.clean else "BROKEN")
+        for label, figure in verdict.figures():
+            table.add_row(label, figure)
         return table
 
 

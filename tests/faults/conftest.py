@@ -1,6 +1,8 @@
 """Fixtures of the fault tests: servers of a test's own, to be killed, a folder of failpoints, and how much load."""
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,12 +44,18 @@ async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
 
 
 @pytest.fixture
-async def postgres(tmp_path_factory: pytest.TempPathFactory, database_mode: str) -> AsyncIterator[TestDatabase]:
+def open_folder() -> Iterator[Path]:
+    """A folder that the user whom PostgreSQL runs as may pass; pytest closes its own whenever another run begins."""
+    folder = Path(tempfile.mkdtemp(prefix="millrace-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def postgres(open_folder: Path, database_mode: str) -> AsyncIterator[TestDatabase]:
     """A PostgreSQL of the test's own, to be killed."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for above in (folder, folder.parent, folder.parent.parent):
-        above.chmod(0o711)
-    async with standalone(folder, database_mode, installations()[database_mode]) as made:
+    async with standalone(open_folder, database_mode, installations()[database_mode]) as made:
         yield made
 
 

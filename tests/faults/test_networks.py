@@ -43,15 +43,12 @@ def cut_off(possible: None) -> Iterator[Network]:  # noqa: ARG001 -- a condition
 
 
 @pytest.fixture
-async def reached(
-    cut_off: Network, tmp_path_factory: pytest.TempPathFactory, database_mode: str
-) -> AsyncIterator[TestDatabase]:
+async def reached(cut_off: Network, open_folder: Path, database_mode: str) -> AsyncIterator[TestDatabase]:
     """A database of the test's own that can be reached from the namespace."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for above in (folder, folder.parent, folder.parent.parent):
-        above.chmod(0o711)
     installation = installations()[database_mode]
-    async with standalone(folder, database_mode, installation, listen_addresses=f"127.0.0.1,{cut_off.near}") as made:
+    async with standalone(
+        open_folder, database_mode, installation, listen_addresses=f"127.0.0.1,{cut_off.near}"
+    ) as made:
         with (made.server.folder / "pg_hba.conf").open("a") as rules:
             rules.write(f"host all all {RANGE} scram-sha-256\n")
         made.server.signal(signal.SIGHUP)

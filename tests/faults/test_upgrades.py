@@ -87,13 +87,8 @@ def _renamed(file: Path, new: str, old: str) -> None:
 
 
 @pytest.fixture
-async def older(
-    two_versions: tuple[Installation, str], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[TestDatabase]:
-    folder = tmp_path_factory.mktemp("postgres")
-    for above in (folder, folder.parent, folder.parent.parent):
-        above.chmod(0o711)
-    async with standalone(folder, "timescaledb", two_versions[0]) as made:
+async def older(two_versions: tuple[Installation, str], open_folder: Path) -> AsyncIterator[TestDatabase]:
+    async with standalone(open_folder, "timescaledb", two_versions[0]) as made:
         yield made
 
 

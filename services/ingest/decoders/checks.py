@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from itertools import count as counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,8 +87,7 @@ def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list
             not be split, or where no reading is good.
     """
     count = len(rows)
-    codes: defaultdict[str, int] = defaultdict()
-    codes.default_factory = codes.__len__
+    codes: defaultdict[str, int] = defaultdict(counter().__next__)
     index = np.fromiter(map(codes.__getitem__, rows.sensor_ids), np.uint32, count)
     values = np.fromiter(rows.values, np.float64, count)
     columns = Columns(list(codes), index, parse_timestamps(rows.timestamps), values)
