@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -11,8 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from services.platform.settings import LogSettings, RedisSettings
+from services.platform.stream import redis_client
 from tests.conftest import ABSENT, whole
-from tests.support import Service
+from tests.support import Service, eventually
 from tests.support.ingest import BODY, JSON, READING, assert_problem
 from tests.support.readings import sql
 from tests.support.servers import Servers, installations
@@ -85,7 +87,8 @@ def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     for process in processes:
         events = [json.loads(line) for line in process.log_text().splitlines()]
         assert {event["service"] for event in events} <= {process.command}
-        assert not [event for event in events if event["level"] in {"error", "critical"} or "forged" in event["event"]]
+        assert {event["event"] for event in events if event["level"] in {"error", "critical"}} <= {"a damaged entry"}
+        assert not [event for event in events if "forged" in event["event"]]
 
 
 async def test_legal_ids_are_stored_and_given_back_to_the_letter(stack: list[Service]) -> None:
@@ -114,6 +117,29 @@ async def test_ids_that_are_not_legal_are_refused(stack: list[Service]) -> None:
     for sensor in ["a\0b", "x" * 129, ""]:
         async with httpx.AsyncClient(base_url=stack[1].url, timeout=30) as client:
             assert_problem(await client.get("/hourly", params={"sensor_id": sensor}), 422, "invalid_parameter")
+
+
+async def test_dead_letters_of_hostile_entries_are_told_whole(stack: list[Service]) -> None:
+    settings = stack[0].settings
+    hostile: dict[Any, Any] = {name.encode(): name.encode() for name in IDS} | {
+        b"\xff\xed\xa0\x80": b"\0\xff",
+        b"": b"",
+    }
+    async with redis_client(settings.redis) as stream:
+        await stream.xadd(
+            settings.redis.stream, {"v": "1", "n": "\x1b[2J\r\n", "e": b"\xff", "reason": IDS[6]} | hostile
+        )
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.ingest.admin_port}", timeout=30) as client:
+
+        async def letters() -> list[dict[str, Any]]:
+            return list((await client.get("/dead-letters")).json()["letters"])
+
+        [letter] = await eventually(letters)
+        assert letter["reason"] == "damaged"
+        shown = (await client.get(f"/dead-letters/{letter['letter_id']}")).json()
+        assert [name for name in IDS if shown.get(name) != name] == []
+        readings = await client.get(f"/dead-letters/{letter['letter_id']}/readings")
+        assert_problem(readings, 422, "letter_damaged")
 
 
 async def test_what_is_hostile_in_paths_parameters_and_headers_is_refused_or_harmless(stack: list[Service]) -> None:
