@@ -1,11 +1,10 @@
 """The whole way with real processes: request, stream, worker, table, question; its trace and its metrics."""
 
 import asyncio
-import http.server
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.platform.settings import Settings
 from tests.support import Service, eventually, free_port
+from tests.support.canaries import Collector, collecting
 from tests.support.readings import sql
 
 Make = Callable[[str, Settings], Service]
@@ -33,39 +33,10 @@ HOURS = (
 )
 
 
-class Collector(http.server.ThreadingHTTPServer):
-    """An OTLP/HTTP collector that keeps the spans it is sent: (trace, name, attributes)."""
-
-    def __init__(self) -> None:
-        self.spans: list[tuple[str, str, dict[str, str]]] = []
-        super().__init__(("127.0.0.1", free_port()), Received)
-
-
-class Received(http.server.BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert isinstance(self.server, Collector)
-        if self.path == "/v1/traces":
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                for scope in resource.scope_spans:
-                    for span in scope.spans:
-                        attributes = {item.key: item.value.string_value for item in span.attributes}
-                        self.server.spans.append((span.trace_id.hex(), span.name, attributes))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
-        """Say nothing."""
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with collecting() as found:
+        yield found
 
 
 async def test_a_reading_goes_the_whole_way_and_its_trace_and_counts_follow(
@@ -98,9 +69,17 @@ async def test_a_reading_goes_the_whole_way_and_its_trace_and_counts_follow(
             return await counted(client, ingest, "millrace_backlog_rows") == 0
 
         await eventually(drained)
-    names = {name: attributes for trace, name, attributes in collector.spans if trace == trace_id}
-    assert {"ingest", "store"} <= set(names)
+    spans = [span for batch in traces(collector) for scope in batch.scope_spans for span in scope.spans]
+    assert {span.trace_id.hex() for span in spans} == {trace_id}, "what was not sampled is traced"
+    names = {span.name: {item.key: item.value.string_value for item in span.attributes} for span in spans}
+    assert set(names) == {"ingest", "store"}
     assert names["store"]["millrace.batch_id"] == batch_id
+
+
+def traces(collector: Collector) -> Iterator[Any]:
+    for path, _, body in collector.kept:
+        if path == "/v1/traces":
+            yield from ExportTraceServiceRequest.FromString(body).resource_spans
 
 
 async def counted(client: httpx.AsyncClient, process: Service, name: str) -> float:
