@@ -198,7 +198,7 @@ async def test_a_server_that_may_evict_the_stream_is_refused(settings: Settings,
 async def test_durable_asks_a_server_that_fsyncs_each_second(
     settings: Settings, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def holds(_: Redis) -> bool:
+    async def holds(_: Redis, __: str) -> bool:
         return True
 
     monkeypatch.setattr(admission, "waitaof_holds", holds)  # the Valkey of the tests does not, as shown below
