@@ -5,8 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from itertools import count as counter
+from itertools import chain, count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,10 +85,9 @@ def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list
         Problem: `invalid_readings` naming the first hundred bad records, where there are any and the batch may
             not be split, or where no reading is good.
     """
-    count = len(rows)
-    codes: defaultdict[str, int] = defaultdict(counter().__next__)
-    index = np.fromiter(map(codes.__getitem__, rows.sensor_ids), np.uint32, count)
-    values = np.fromiter(rows.values, np.float64, count)
+    codes: defaultdict[str, int] = defaultdict(count().__next__)
+    index = np.fromiter(map(codes.__getitem__, rows.sensor_ids), np.uint32, len(rows))
+    values = np.fromiter(rows.values, np.float64, len(rows))
     columns = Columns(list(codes), index, parse_timestamps(rows.timestamps), values)
     good = _good(columns, limits)
     if good.all() and not rows.faults:
@@ -97,7 +95,7 @@ def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list
     faults = sorted(rows.faults + _named(rows, columns, ~good, limits), key=lambda fault: fault.index)
     if not partial or not good.any():
         shown = [_shown(fault) for fault in faults[:_SHOWN_FAULTS]]
-        detail = f"{len(faults)} of {count + len(rows.faults)} readings are wrong; the first: {shown[0]['message']}"
+        detail = f"{len(faults)} of {len(rows) + len(rows.faults)} readings are wrong; the first: {shown[0]['message']}"
         raise Problem("invalid_readings", detail, errors=shown, rejected=len(faults))
     return columns.take(good).compact(), faults[:_SHOWN_FAULTS]
 
