@@ -9,7 +9,7 @@ from tests.support.release import released
 
 def prove(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "services.cli", "prove-cluster", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=700, check=False)
 
 
 def test_the_proof_asks_whose_pods_it_may_delete() -> None:

@@ -20,9 +20,13 @@ class SmallDisk:
 
     def fill(self, left: int) -> None:
         """Leave `left` bytes."""
-        free = os.statvfs(self.folder).f_bavail * os.statvfs(self.folder).f_frsize
         with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free - left)
+            while True:
+                found = os.statvfs(self.folder)
+                # Whoever lives on the disk may take a piece between the look and the filling.
+                with contextlib.suppress(OSError):
+                    os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize - left))
+                    return
 
     def empty(self) -> None:
         """Give the room back."""
