@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from services.platform.auth import Check
-from services.platform.errors import Problem
+from services.platform.errors import Problem, internal
 from services.platform.protocol import ARRIVED
 
 from .accept import Acceptance, Request
@@ -41,5 +41,5 @@ class EntranceApp(FastAPI):
             response = problem.response()
         except Exception:
             log.exception("a request failed", action="ingest")
-            response = Problem("internal", "the fault is ours; the log of the service tells more").response()
+            response = internal().response()
         await response(scope, receive, send)

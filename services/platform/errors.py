@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
-__all__ = ["KINDS", "Kind", "Problem", "install", "problem_responses"]
+__all__ = ["KINDS", "Kind", "Problem", "install", "internal", "problem_responses"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -102,12 +102,17 @@ def install(app: FastAPI) -> None:
         return Problem("not_found", f"there is nothing at {request.url.path}").response()
 
     async def on_anything(_: Request, __: Exception) -> Response:
-        return Problem("internal", "the fault is ours; the log of the service tells more").response()
+        return internal().response()
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_parameters)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_anything)
+
+
+def internal() -> Problem:
+    """Return the problem of a fault that is ours."""
+    return Problem("internal", "the fault is ours; the log of the service tells more")
 
 
 def _allowed(request: Request) -> list[str]:
