@@ -1,6 +1,7 @@
 """Packets that vanish: no reset, no farewell, and the other side keeps its half of each connection."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
@@ -102,6 +103,20 @@ def resume(process: Service) -> None:
     process.process.send_signal(signal.SIGCONT)
 
 
+@contextlib.asynccontextmanager
+async def before_commit(
+    settings: Settings, valkey: ValkeyServer, cut_off: Network, service: Make, failpoints: Failpoints, name: str
+) -> AsyncIterator[Service]:
+    """Yield a worker in the namespace that has stopped before its COMMIT, with readings sent."""
+    await open_to(cut_off, valkey, settings)
+    far = service("worker", inside(worker(hurried(settings), name), cut_off, "worker"))
+    async with service("ingest", settings), cut_off.given_to(failpoints.given_to(far)):
+        failpoints.arm("worker.before_commit", "stop")
+        await send(settings)
+        await failpoints.fired("worker.before_commit")
+        yield far
+
+
 async def test_row_19_a_worker_whose_packets_to_the_stream_vanish_leaves_its_entries_to_another(
     settings: Settings, valkey: ValkeyServer, cut_off: Network, service: Make, failpoints: Failpoints
 ) -> None:
@@ -128,12 +143,7 @@ async def test_row_20_sessions_of_a_worker_whose_packets_vanish_are_ended_by_the
     settings: Settings, reached: TestDatabase, valkey: ValkeyServer, cut_off: Network, service: Make,
     failpoints: Failpoints,
 ) -> None:  # fmt: skip
-    await open_to(cut_off, valkey, settings)
-    far = service("worker", inside(worker(hurried(settings), "cut off"), cut_off, "worker"))
-    async with service("ingest", settings), cut_off.given_to(failpoints.given_to(far)):
-        failpoints.arm("worker.before_commit", "stop")
-        await send(settings)
-        await failpoints.fired("worker.before_commit")
+    async with before_commit(settings, valkey, cut_off, service, failpoints, "cut off") as far:
         assert await sessions(reached, cut_off)
         cut_off.drop(reached.server.port)
         async with service("worker", worker(settings, "heir")):
@@ -157,12 +167,7 @@ async def test_row_18_a_commit_whose_reply_vanishes_is_resolved_by_the_ledger(
     settings: Settings, reached: TestDatabase, valkey: ValkeyServer, cut_off: Network, service: Make,
     failpoints: Failpoints,
 ) -> None:  # fmt: skip
-    await open_to(cut_off, valkey, settings)
-    far = service("worker", inside(worker(hurried(settings), "w"), cut_off, "worker"))
-    async with service("ingest", settings), cut_off.given_to(failpoints.given_to(far)):
-        failpoints.arm("worker.before_commit", "stop")
-        await send(settings)
-        await failpoints.fired("worker.before_commit")
+    async with before_commit(settings, valkey, cut_off, service, failpoints, "w") as far:
         cut_off.drop(reached.server.port, answers_only=True)
         resume(far)
         await eventually(lambda: rows_in(settings.database))
