@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator
 
+from services.local.process import adorned
 from services.platform.serving import StartError
 from services.platform.tasks import end
 
@@ -27,7 +28,7 @@ async def forwarded(namespace: str, service: str, port: int) -> AsyncIterator[in
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         local: int = probe.getsockname()[1]
-    command = (kubectl, "port-forward", "--namespace", namespace, f"service/{service}", f"{local}:{port}")
+    command = adorned([kubectl, "port-forward", "--namespace", namespace, f"service/{service}", f"{local}:{port}"])
     task = asyncio.create_task(_forward(command))
     try:
         yield local
@@ -35,7 +36,7 @@ async def forwarded(namespace: str, service: str, port: int) -> AsyncIterator[in
         await end((task,))
 
 
-async def _forward(command: tuple[str, ...]) -> None:
+async def _forward(command: list[str]) -> None:
     nothing = asyncio.subprocess.DEVNULL
     while True:
         process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=nothing, stderr=nothing)

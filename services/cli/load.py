@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from services.local.process import adorned
+
 __all__ = ["loaded"]
 
 
@@ -19,9 +21,8 @@ async def loaded(url: str, journal: Path) -> AsyncIterator[int]:
     what = ["--rows", str(10**12), "--batch", "100", "--start", start.isoformat(), "--step", "0.001"]
     how = ["--connections", "4", "--patience", "120", "--url", url, "--journal", str(journal)]
     nothing = asyncio.subprocess.DEVNULL
-    sender = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.cli", "send", *what, *how, stdin=nothing, stdout=nothing, stderr=nothing
-    )
+    command = adorned([sys.executable, "-m", "services.cli", "send", *what, *how])
+    sender = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=nothing, stderr=nothing)
     try:
         yield sender.pid
     finally:
