@@ -9,12 +9,9 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from services.contract import StreamNames
@@ -22,23 +19,18 @@ from services.local.guards import sole_user
 from services.local.keeper import Part
 from services.local.plan import make_plan
 from services.local.stack import Stack
-from services.platform.postgres import DATABASE_AWAY
 from services.platform.settings import Settings
 from services.platform.stream import STREAM_ERRORS, Stream, redis_client
-from services.platform.tasks import end
 
 from .leftovers import Left, left_over, table
 from .load import loaded
+from .proving import beside, once_back, proof_table, show
 from .verdict import Verdict, judge
 from .watch import Watch
 
 __all__ = ["run_prove"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 _DRAINED_WITHIN = 120.0
-_LINE_EVERY = 10.0
 
 
 def run_prove(settings: Settings, minutes: float, seed: int | None) -> bool:
@@ -84,13 +76,16 @@ class Proof:
             url = f"http://127.0.0.1:{self.stack.plan.settings.ingest.port}"
             async with (
                 loaded(url, self._journal) as sender,
-                _beside(self.watch.follow(self.stack.plan, sender), self._show(console)),
+                beside(
+                    self.watch.follow(self.stack.plan, sender),
+                    show(console, self._line, self._backlog, lambda: self.table(None)),
+                ),
             ):
                 while (left := self._ends_at - time.monotonic()) > 0:
                     await self._break_something(left, self._spared(left / seconds))
             await self._drained()
-            verdict = await _once_back(judge, self._journal, self.stack.plan.settings.database)
-            return verdict, await _once_back(left_over, self.stack.plan)
+            verdict = await once_back(_DRAINED_WITHIN, judge, self._journal, self.stack.plan.settings.database)
+            return verdict, await once_back(_DRAINED_WITHIN, left_over, self.stack.plan)
         finally:
             await self.stack.stop()
 
@@ -127,52 +122,16 @@ class Proof:
             except STREAM_ERRORS:
                 return None
 
-    async def _show(self, console: Console) -> None:
-        if not console.is_terminal:
-            while True:
-                await asyncio.sleep(_LINE_EVERY)
-                console.print(f"{sum(self._faults.values())} faults, {self._ends_at - time.monotonic():.0f} s left")
-        with Live(console=console, transient=True, auto_refresh=False) as live:
-            while True:
-                await self._backlog()
-                live.update(self.table(None), refresh=True)
-                await asyncio.sleep(0.5)
+    def _line(self) -> str:
+        return f"{sum(self._faults.values())} faults, {self._ends_at - time.monotonic():.0f} s left"
 
     def table(self, verdict: Verdict | None) -> Table:
         """Return the faults so far, and the verdict where there is one."""
-        table = Table("what", "how often", title=f"seed {self._seed}")
+        faults = []
         for part in self.stack.plan.parts:
             killed, paused = (self._faults[part.name, how] for how in ("killed", "paused"))
-            table.add_row(part.name, f"killed {killed}, paused {paused}")
-        if verdict is None:
-            table.add_row("rows that wait", f"{self._waiting:,}")
-            table.add_row("left", f"{max(0.0, self._ends_at - time.monotonic()):.0f} s")
-            return table
-        table.add_section()
-        for label, figure in verdict.figures():
-            table.add_row(label, figure)
-        return table
-
-
-@contextlib.asynccontextmanager
-async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield
-    finally:
-        await end(tasks)
-
-
-async def _once_back(ask: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
-    """Return what `ask` finds as soon as the servers answer: the last fault may have been theirs."""
-    deadline = time.monotonic() + _DRAINED_WITHIN
-    while True:
-        try:
-            return await ask(*arguments, **named)
-        except (*DATABASE_AWAY, *STREAM_ERRORS):
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.5)
+            faults.append((part.name, f"killed {killed}, paused {paused}"))
+        return proof_table(self._seed, faults, f"{self._waiting:,}", self._ends_at, verdict)
 
 
 def _apart(settings: Settings, folder: Path) -> Settings:

@@ -6,7 +6,6 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,17 +13,16 @@ import httpx
 from lightkube.core.exceptions import ApiError
 from pydantic import SecretStr
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from services.operator.cluster.client import API_ERRORS, connect
 from services.platform.postgres import DATABASE_AWAY
 from services.platform.serving import StartError
 from services.platform.settings import DatabaseSettings, Settings
-from services.platform.tasks import end
 
 from .forward import forwarded
 from .load import loaded
+from .proving import beside, once_back, proof_table, show
 from .release import Release, through
 from .verdict import Verdict, judge
 
@@ -32,7 +30,6 @@ __all__ = ["Target", "run_prove_cluster"]
 
 _DRAINED_WITHIN = 300.0
 _BACK_WITHIN = 120.0
-_LINE_EVERY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,8 @@ class ClusterProof:
         self._components = list(await self.release.pods())
         self._ends_at = time.monotonic() + seconds
         async with httpx.AsyncClient(base_url=worker, timeout=5.0) as asking:
-            async with loaded(ingest, self._journal), self._shown(console, asking):
+            showing = show(console, self._line, lambda: self._entries(asking), lambda: self.table(None))
+            async with loaded(ingest, self._journal), beside(showing):
                 while (left := self._ends_at - time.monotonic()) > 0:
                     await self._break_something(left)
             await self._drained(asking)
@@ -169,40 +167,17 @@ class ClusterProof:
         entries: int = waiting["entries"]
         return entries
 
-    @contextlib.asynccontextmanager
-    async def _shown(self, console: Console, asking: httpx.AsyncClient) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._show(console, asking))
-        try:
-            yield
-        finally:
-            await end((task,))
-
-    async def _show(self, console: Console, asking: httpx.AsyncClient) -> None:
-        if not console.is_terminal:
-            while True:
-                await asyncio.sleep(_LINE_EVERY)
-                left = self._ends_at - time.monotonic()
-                console.print(f"{sum(self._faults.values())} pods deleted, {left:.0f} s left")
-        with Live(console=console, transient=True, auto_refresh=False) as live:
-            while True:
-                await self._entries(asking)
-                live.update(self.table(None), refresh=True)
-                await asyncio.sleep(0.5)
+    def _line(self) -> str:
+        return f"{sum(self._faults.values())} pods deleted, {self._ends_at - time.monotonic():.0f} s left"
 
     def table(self, verdict: Verdict | None) -> Table:
         """Return the faults so far, and the verdict where there is one."""
-        table = Table("what", "how often", title=f"seed {self._seed}")
+        faults = []
         for component in self._components:
             killed, asked = (self._faults[component, how] for how in ("killed", "asked to leave"))
-            table.add_row(component, f"killed {killed}, asked to leave {asked}")
-        if verdict is None:
-            table.add_row("rows that wait", "no worker answers" if self._waiting is None else f"{self._waiting:,}")
-            table.add_row("left", f"{max(0.0, self._ends_at - time.monotonic()):.0f} s")
-            return table
-        table.add_section()
-        for label, figure in verdict.figures():
-            table.add_row(label, figure)
-        return table
+            faults.append((component, f"killed {killed}, asked to leave {asked}"))
+        waiting = "no worker answers" if self._waiting is None else f"{self._waiting:,}"
+        return proof_table(self._seed, faults, waiting, self._ends_at, verdict)
 
 
 def is_refusal(error: Exception) -> bool:
@@ -211,12 +186,8 @@ def is_refusal(error: Exception) -> bool:
 
 
 async def _once_there(journal: Path, database: DatabaseSettings) -> Verdict:
-    """Judge as soon as the database answers: the last fault may have been its own, and ways take a moment."""
-    deadline = time.monotonic() + _BACK_WITHIN
-    while True:
-        try:
-            return await judge(journal, database)
-        except DATABASE_AWAY as error:
-            if time.monotonic() > deadline:
-                raise StartError(f"the database cannot be reached: {error}") from None
-            await asyncio.sleep(0.5)
+    """Judge as soon as the database answers: ways to it take a moment."""
+    try:
+        return await once_back(_BACK_WITHIN, judge, journal, database)
+    except DATABASE_AWAY as error:
+        raise StartError(f"the database cannot be reached: {error}") from None
