@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> None:
     if os.getppid() != parent:
         sys.exit(f"{arguments[5]}: who started this is gone")
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    # A shell gives what it starts in the background, and whatever that starts, a deaf ear for it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(arguments[5], arguments[5:])  # noqa: S606 -- turning into the command is the purpose
 
 
