@@ -31,7 +31,7 @@ def main(
     *,
     seconds: Annotated[float, typer.Option(min=1, help="Load of one run.")] = 8.0,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of a case.")] = 3,
-    rows: Annotated[int, typer.Option(min=2, help="Millions of rows that questions are asked about.")] = 20,
+    rows: Annotated[int, typer.Option(min=2, max=1000, help="Millions of rows that questions are asked about.")] = 20,
     minutes: Annotated[float, typer.Option(min=1, help="Length of the soak.")] = 30.0,
     profile: Annotated[bool, typer.Option("--profile", help="Draw flame graphs in one more run a case.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the stack's data are, on a real disk; emptied.")] = DATA,
