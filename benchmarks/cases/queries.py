@@ -131,13 +131,13 @@ def _least(sensor: str, start: datetime, end: datetime) -> Asked:
 
 
 def _hours(sensor: str, start: datetime, end: datetime) -> Asked:
-    return Asked(_path("/hourly", sensor, start, end), SQL["hours"], (sensor, start, end))
+    return Asked(_path("/hourly", sensor, start, end), SQL["hours"], (sensor, start, end, None))
 
 
 def _all_hours(sensor: str) -> Asked:
     """Ask without a range, as the demo does; the statement then has the first and the last instants there are."""
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(minute=0, second=0, microsecond=0, tzinfo=UTC)
-    return Asked(f"/hourly?sensor_id={sensor}", SQL["hours"], (sensor, first, last))
+    return Asked(f"/hourly?sensor_id={sensor}", SQL["hours"], (sensor, first, last, None))
 
 
 def _path(route: str, sensor: str, start: datetime, end: datetime) -> str:

@@ -167,6 +167,8 @@ def engine(url: str, settings: DatabaseSettings, **server: str | int) -> AsyncEn
     return create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
+        # A question is one statement; transactions would cost each look at an idle connection two round trips more.
+        isolation_level="AUTOCOMMIT",
         pool_size=settings.pool_size,
         max_overflow=0,
         pool_timeout=settings.connect_timeout,

@@ -4,10 +4,14 @@ Where no column is null and all have a fixed width, each row has the same number
 reads all of them at once. The network cuts rows anywhere; what is left of one is kept for the next piece.
 """
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FLOAT", "INTEGER", "TIMESTAMP", "CopyError", "CopyReader", "Records", "microseconds"]
+__all__ = ["FLOAT", "INTEGER", "TIMESTAMP", "CopyError", "CopyReader", "Records", "fetched", "microseconds"]
 
 FLOAT = ">f8"
 INTEGER = ">i8"
@@ -16,7 +20,9 @@ TIMESTAMP = ">i8"
 
 Records = NDArray[np.void]
 
+_EPOCH_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH = 946_684_800_000_000
+_MICROSECOND = timedelta(microseconds=1)
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 
@@ -68,6 +74,17 @@ class CopyReader:
         """
         if self._expected or self._rest != _TRAILER:
             raise CopyError("the end of COPY is missing")
+
+
+def fetched(rows: Sequence[Sequence[Any]], columns: dict[str, str]) -> Records:
+    """Return rows that asyncpg fetched as the records that `CopyReader` makes of COPY, without the framing."""
+    records = np.empty(len(rows), list(columns.items()))
+    for name, values in zip(columns, zip(*rows, strict=True), strict=False):
+        whole = (
+            [(value - _EPOCH_DAY) // _MICROSECOND for value in values] if isinstance(values[0], datetime) else values
+        )
+        records[name] = whole
+    return records
 
 
 def microseconds(timestamps: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ where sensor_id = $1
 -- Hour buckets that start in the range. Hours that late rows touched and no refresh has mended come from the rows,
 -- the others from the aggregate. One statement sees one snapshot: a note that it does not see any more was struck
 -- off after the refresh that it asked for. `$2` and `$3` are whole hours; that they stand once more in the last part
--- lets the planner leave out chunks, which it does not know of a join's ranges.
+-- lets the planner leave out chunks, which it does not know of a join's ranges. `$4` null is no limit.
 with late as materialized (
   select
     coalesce(range_agg(tstzrange(range_start, range_end)), '{}')
@@ -57,3 +57,4 @@ cross join lateral (
   group by 1
 ) as hours
 order by bucket
+limit $4

@@ -1,5 +1,8 @@
 """What the questions ask of the database, by the reader's role: columns out of binary COPY.
 
+COPY prepares no statement, and planning one over many chunks takes longer than fetching a small answer. So a prepared
+statement is asked first for a few rows, and COPY for the whole where there are more.
+
 Fresh read replicas are asked first, one after the other, then the primary; an answer that has not begun starts anew
 there. An answer is one statement, and so one snapshot. Its columns are pushed into a sink that is awaited: as long
 as the sink waits for a slow client, nothing is read from the database's socket. Whatever fails leaves as a problem.
@@ -23,7 +26,7 @@ from services.platform.replicas import Replica, Replicas
 from services.platform.settings import Settings
 
 from .columns import Hours, Readings
-from .copyout import FLOAT, INTEGER, TIMESTAMP, CopyReader, Records, microseconds
+from .copyout import FLOAT, INTEGER, TIMESTAMP, CopyReader, Records, fetched, microseconds
 from .cursor import Place
 from .question import LAST, Question
 from .statements import statements
@@ -41,6 +44,8 @@ _HOURS = {"bucket": TIMESTAMP, "avg": FLOAT, "min": FLOAT, "max": FLOAT, "sample
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BELOW_ALL_IDS = -(1 << 63)
 _HOUR = timedelta(hours=1)
+_FEW = 500
+"""Rows that are fetched one by one: beyond, their cost exceeds that of planning anew."""
 _FAILURES = (SQLAlchemyError, asyncpg.PostgresError, *DATABASE_AWAY)
 
 
@@ -93,7 +98,7 @@ class Store:
         start, above = question.start, _BELOW_ALL_IDS
         if after:
             start, above = _UNIX_EPOCH + timedelta(microseconds=after.timestamp), after.id
-        await self._copy("readings", (question.sensor_id, start, question.end, above, limit), _READINGS, push)
+        await self._rows("readings", (question.sensor_id, start, question.end, above), limit, _READINGS, push)
 
     async def minimum(self, question: Question) -> float | None:
         """Return the least value of a range, None where there is none.
@@ -122,32 +127,40 @@ class Store:
             await sink(Hours(microseconds(rows["bucket"]), avg, low, high, rows["samples"].astype(np.int64)))
 
         span = (_whole_hour(question.start), _whole_hour(question.end))
-        await self._copy("hours", (question.sensor_id, *span), _HOURS, push)
+        await self._rows("hours", (question.sensor_id, *span), None, _HOURS, push)
 
-    async def _copy(
+    async def _rows(
         self,
         name: str,
         arguments: tuple[object, ...],
+        limit: int | None,
         columns: dict[str, str],
         push: Callable[[Records], Awaitable[None]],
     ) -> None:
         begun = False
 
+        async def found(rows: Records) -> None:
+            nonlocal begun
+            if len(rows):
+                begun = True
+                await push(rows)
+
         async def ask(connection: Any, replica: Replica | None) -> None:
+            most = _FEW + 1 if limit is None else min(limit, _FEW + 1)
+            few = await connection.fetch(_SQL[name], *arguments, most)
+            if len(few) <= _FEW:
+                await found(fetched(few, columns))
+                return
             reader = CopyReader(columns)
 
             async def output(data: bytes) -> None:
-                nonlocal begun
-                rows = reader.feed(data)
-                if len(rows):
-                    begun = True
-                    await push(rows)
+                await found(reader.feed(data))
 
             async def give_up(_: int) -> None:
                 # Which of several servers stands behind a replica's name is not known; it notices by itself.
                 connection.terminate()
 
-            await copy_out(connection, _SQL[name], arguments, output, give_up if replica else self._end)
+            await copy_out(connection, _SQL[name], (*arguments, limit), output, give_up if replica else self._end)
             reader.finish()
 
         await self._answer(ask, lambda: begun)

@@ -23,7 +23,7 @@ def test_a_walk_finds_a_ledger_that_forgets(timescaledb_settings: Settings, monk
         return list(work.units.values())
 
     monkeypatch.setattr(Store, "_claim", forgetful)
-    with pytest.raises(AssertionError, match="a reading is stored twice|two bodies are stored under one key"):
+    with pytest.raises(AssertionError, match=r"a reading is stored twice|two bodies are stored under one key"):
         walked(
             timescaledb_settings,
             examples=300,
