@@ -64,6 +64,8 @@ class Store:
             default_transaction_read_only="on",
             # Compiling a plan pays for itself seldom, and costs anew for each chunk.
             jit="off",
+            # So does a plan for each question: over many chunks it takes longer than most answers.
+            plan_cache_mode="force_generic_plan",
         )
         self._engine = pool(self._url)
         self.replicas = Replicas(self._settings, settings.query.max_replica_lag, pool)
