@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
-import structlog
 from starlette.responses import Response
 from starlette.types import Receive
 
@@ -31,8 +30,6 @@ from .wishes import Accepted, Wish
 from .writer import StreamWriter, key_reused
 
 __all__ = ["Acceptance", "Request"]
-
-log = structlog.get_logger(__name__)
 
 _STATUS = {Ack.QUEUED: 202, Ack.DURABLE: 200, Ack.STORED: 200}
 
@@ -109,7 +106,6 @@ class Acceptance:
             # Another body of this key may have been stored and settled between the look above and the write.
             await self._known(accepted.batch_id, wish.digest)
         held.release()
-        log.debug("accepted", action="accept", batch_id=str(accepted.batch_id), rows=len(wish.readings))
         status = await self._settled(wanted, accepted)
         return _answer(accepted.batch_id, len(wish.readings), faults, status, repeated=False)
 

@@ -106,7 +106,9 @@ class StreamWriter:
         else:
             metrics.queue_seconds.record(time.perf_counter() - began)
             metrics.entries_added.add(1)
-            metrics.rows_accepted.add(sum(len(wish.readings) for wish in wishes))
+            rows = sum(len(wish.readings) for wish in wishes)
+            metrics.rows_accepted.add(rows)
+            log.debug("accepted", action="add", first=str(accepted[0].batch_id), batches=len(accepted), rows=rows)
             for wish, result in zip(wishes, accepted, strict=True):
                 if not wish.done.done():
                     wish.done.set_result(result)
