@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
 from services.local.credentials import credentials
 from services.platform.settings import Settings
@@ -70,6 +71,7 @@ async def _counts(settings: Settings) -> dict[str, int]:
     return {row["sensor_id"]: row["count"] for row in rows}
 
 
+@pytest.mark.long
 async def test_what_was_acknowledged_before_everything_was_killed_is_there_once(
     tmp_path: Path, database_mode: str
 ) -> None:

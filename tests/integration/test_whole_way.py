@@ -25,6 +25,7 @@ DEMO = [
     ("2025-10-22T22:06:00Z", 12.0),
     ("2025-10-22T22:06:00Z", 114.0),
 ]
+TURNS = 5
 READINGS = [{"sensor_id": "sensor-1", "timestamp": timestamp, "value": value} for timestamp, value in DEMO]
 RANGE = '{"data":[{"id":1,"timestamp":"2025-10-22T21:00:00Z","sensor_id":"sensor-1","value":25.3}]}'
 HOURS = (
@@ -124,7 +125,7 @@ async def test_of_several_bodies_that_race_for_one_key_only_the_stored_one_is_ac
             answer = await client.post(f"{ingest.url}/ingest?ack={ack}", json=reading, headers=headers)
             return number, answer.status_code
 
-        for turn in range(15):
+        for turn in range(TURNS):
             key = f"{ack}-{turn}"
             answers = await asyncio.gather(*(post(number % 4, f"{key}") for number in range(24)))
             acknowledged = {number for number, status in answers if status == 200}
@@ -136,4 +137,4 @@ async def test_of_several_bodies_that_race_for_one_key_only_the_stored_one_is_ac
 
             await eventually(all_settled)
         values = [row[0] for row in await sql(settings.database, "select value from sensor_data")]
-        assert len(values) == 15
+        assert len(values) == TURNS
