@@ -49,7 +49,7 @@ BENCH = $(if $(PROFILE),--profile) $(if $(ROWS),--rows $(ROWS)) $(if $(REPEATS),
 bench: venv ## Measure the stack against its yardsticks; benchmarks/README.md says what CASE and others choose
 	@$(BIN)/python -m benchmarks $(CASE) $(BENCH)
 
-bench-docs: venv ## Write docs/performance.md from RESULTS, a file below benchmarks/results, or the reference anew
+bench-docs: venv ## Write docs/performance.md from RESULTS, files below benchmarks/results, or the reference anew
 	@$(BIN)/python -m benchmarks.docs $(RESULTS)
 
 RELEASE ?= millrace

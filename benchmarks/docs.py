@@ -1,5 +1,6 @@
-"""`make bench-docs`: docs/performance.md and its plots, written from one file of results."""
+"""`make bench-docs`: docs/performance.md and its plots, written from results."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -115,10 +116,10 @@ def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
 
 
 def main(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Results of a run.")] = REFERENCE,
+    files: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="Results of runs.")] = None,
 ) -> None:
-    """Write docs/performance.md and its plots from a file of results, which becomes the reference."""
-    results = Results.read(file)
+    """Write docs/performance.md and its plots from a run, and from others what it lacks; that becomes the reference."""
+    results = functools.reduce(Results.beside, map(Results.read, files or [REFERENCE]))
     results.write(REFERENCE)
     plots = draw(results, DOCS / "performance")
     (DOCS / "performance.md").write_text(page(results, plots))

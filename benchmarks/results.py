@@ -48,6 +48,16 @@ class Results(msgspec.Struct, frozen=True):
     load: tuple[float, float]
     cases: Mapping[str, Outcome]
 
+    def beside(self, other: "Results") -> "Results":
+        """Return these results with the cases of another run that they lack, whose titles say so."""
+        run = f"a run of its own, {other.began[:16]} at commit {other.place.commit[:8]}"
+        more = {
+            name: Outcome(f"{outcome.title} ({run})", outcome.figures)
+            for name, outcome in other.cases.items()
+            if name not in self.cases
+        }
+        return msgspec.structs.replace(self, cases={**self.cases, **more})
+
     @classmethod
     def read(cls, file: Path) -> "Results":
         """Read a file.
