@@ -83,6 +83,18 @@ class Bench:
             raise StartError(f"{dead} dead letters; see {self.stack.log}")
         return at
 
+    async def repaired(self) -> None:
+        """Wait until no late range is noted: a refresh and a policy may lock each other out, and one be ended.
+
+        Raises:
+            StartError: some were after five minutes.
+        """
+        deadline = time.monotonic() + DRAINED_WITHIN
+        while await self.database.fetchval("select exists (select from late_ranges)"):
+            if time.monotonic() > deadline:
+                raise StartError(f"late ranges wait for {DRAINED_WITHIN:g} s after the load; see {self.stack.log}")
+            await asyncio.sleep(0.2)
+
     async def waiting(self) -> int:
         """Return how many rows wait in the stream."""
         return (await Stream(self.redis, StreamNames(self.settings.redis.stream)).backlog()).rows

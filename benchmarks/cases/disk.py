@@ -1,7 +1,5 @@
 """Bytes on disk: the rows of the whole way once the columnstore policy has run, against their best columnstore."""
 
-import asyncio
-
 from ..bodies import Shape
 from ..case import Case, Options
 from ..figures import Measures
@@ -18,7 +16,6 @@ select job_id from timescaledb_information.jobs
 where hypertable_name = 'sensor_data' and proc_name in ('policy_compression', 'policy_columnstore')
 """
 
-REPAIRED_WITHIN = 300.0
 POLICY_RUNS = 2
 """The policy's first run takes what stands in the row store into the columnstore, its second one brings into order
 what was compressed on COPY."""
@@ -30,10 +27,7 @@ async def measure(bench: Bench, options: Options) -> Measures:
     for label, shape in SHAPES.items():
         written = await way_run(bench, shape, options.seconds, 64 if shape.rows == 10 else 8)
         rows = await bench.database.fetchval("select count(*) from sensor_data")
-        async with asyncio.timeout(REPAIRED_WITHIN):
-            # A refresh and the policy may lock each other out; then the server ends one, to be run again.
-            while await bench.database.fetchval("select exists (select from late_ranges)"):
-                await asyncio.sleep(0.2)
+        await bench.repaired()
         job = await bench.database.fetchval(COLUMNSTORE_JOB)
         sizes = []
         for _ in range(POLICY_RUNS):
