@@ -26,10 +26,11 @@ INTRODUCTION = """\
 # Performance
 
 This page is written by `make bench-docs` from [one run](../benchmarks/results/reference.json) of `make bench`; do not
-edit it. A run starts the whole stack as real processes on a disk, loads it by wrk, and holds it against yardsticks
-that are measured beside it, in the same database. Figures move from machine to machine: what counts is the ratio
-inside one run, and the CPU time a row. All figures are medians; ± is half of the way from the least run to the
-greatest. [benchmarks/README.md](../benchmarks/README.md) says how to run it and what exactly is measured.
+edit it. A case that was measured in a run of its own says so in its title. A run starts the whole stack as real
+processes on a disk, loads it by wrk, and holds it against yardsticks that are measured beside it, in the same database.
+Figures move from machine to machine: what counts is the ratio inside one run, and the CPU time a row. All figures are
+medians; ± is half of the way from the least run to the greatest. [benchmarks/README.md](../benchmarks/README.md) says
+how to run it and what exactly is measured.
 """
 
 
