@@ -108,7 +108,7 @@ class StreamWriter:
             metrics.entries_added.add(1)
             rows = sum(len(wish.readings) for wish in wishes)
             metrics.rows_accepted.add(rows)
-            log.debug("accepted", action="add", first=str(accepted[0].batch_id), batches=len(accepted), rows=rows)
+            log.debug("accepted", action="accept", first=str(accepted[0].batch_id), batches=len(accepted), rows=rows)
             for wish, result in zip(wishes, accepted, strict=True):
                 if not wish.done.done():
                     wish.done.set_result(result)
