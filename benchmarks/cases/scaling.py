@@ -1,10 +1,11 @@
-"""More workers: how fast one, two and four of them drain a backlog that has been heaped up before."""
+"""More processes: how fast several workers drain a backlog, and how many small requests several ingests take."""
 
 import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import psutil
 
@@ -25,20 +26,58 @@ ROWS = 5_000_000
 HEAPED_UP_IN = 4.0
 """Seconds; shorter than what a paused worker's commands may take."""
 
+SMALL = Shape(10)
+SMALL_ROWS = 1_500_000
+CONNECTIONS = 64
 
-async def measure(bench: Bench, _: Options) -> Measures:
+
+async def by_workers(bench: Bench, _: Options) -> Measures:
     """Drain the same load by one, two and four workers; where there are fewer cores than workers they must share."""
     found: Measures = {}
-    file = bench.folder / "requests"
     for workers in (1, 2, 4):
-        await bench.empty()
-        write_requests(SHAPE, ROWS // SHAPE.rows, file, bench.ingest.removeprefix("http://"))
-        os.sync()
-        async with _workers(bench, workers) as processes:
-            drain = await _drain(bench, processes)
+        await _prepare(bench, SHAPE, ROWS)
+        further = [{"name": f"further-{number}", "port": free_port()} for number in range(1, workers)]
+        async with _further(bench, "worker", further) as services:
+            drain = await _drain(bench, _processes(bench, "worker", services))
         found |= {f"workers={workers}: {name}": value for name, value in drain.items()}
         found[f"workers={workers}: × linear"] = drain["rows/s"] / (workers * found["workers=1: rows/s"])
     return found
+
+
+async def by_ingests(bench: Bench, options: Options) -> Measures:
+    """Send the same number of small requests at once to one ingest, and shared out to two."""
+    found: Measures = {}
+    for count in (1, 2):
+        await _prepare(bench, SMALL, SMALL_ROWS)
+        further = [{"port": free_port(), "admin_port": free_port()} for _ in range(1, count)]
+        async with _further(bench, "ingest", further) as services:
+            taken = await _take(bench, services, options.seconds)
+        found |= {f"ingests={count}: {name}": value for name, value in taken.items()}
+        found[f"ingests={count}: × linear"] = taken["requests/s"] / (count * found["ingests=1: requests/s"])
+    return found
+
+
+async def _prepare(bench: Bench, shape: Shape, rows: int) -> None:
+    await bench.empty()
+    write_requests(shape, rows // shape.rows, bench.folder / "requests", bench.ingest.removeprefix("http://"))
+    os.sync()
+
+
+async def _take(bench: Bench, further: Sequence[Service], seconds: float) -> Measures:
+    urls = [bench.ingest, *(service.url for service in further)]
+    everything = [*bench.stack.family(), *_processes(bench, "ingest", further)]
+    before, machine = snapshot(everything), machine_seconds()
+    file, share = bench.folder / "requests", CONNECTIONS // len(urls)
+    sent = await asyncio.gather(*(load(url, seconds, share, file) for url in urls))
+    cost, worked = before.until(snapshot(everything)), machine_seconds()[0] - machine[0]
+    await bench.drained()
+    return {
+        "requests/s": sum(one.per_second for one in sent),
+        "ingest µs/request": 1e6 * cost.seconds["ingest"] / sum(one.requests for one in sent),
+        "cores of ingest": cost.seconds["ingest"] / seconds,
+        "cores of the machine": worked / seconds,
+        "latency p99 ms": max(one.p99 for one in sent) / 1000,
+    }
 
 
 async def _drain(bench: Bench, workers: list[psutil.Process]) -> Measures:
@@ -65,18 +104,24 @@ async def _drain(bench: Bench, workers: list[psutil.Process]) -> Measures:
 
 
 @contextlib.asynccontextmanager
-async def _workers(bench: Bench, count: int) -> AsyncIterator[list[psutil.Process]]:
-    """Run as many workers, the stack's own one among them."""
+async def _further(bench: Bench, command: str, updates: Sequence[Mapping[str, Any]]) -> AsyncIterator[list[Service]]:
+    """Run a process of `command` beside the stack's own for each update of its settings."""
     async with contextlib.AsyncExitStack() as held:
-        processes = bench.stack.children("worker")
-        for number in range(count - len(processes)):
-            own = bench.settings.worker.model_copy(update={"name": f"further-{number}", "port": free_port()})
-            settings = bench.settings.model_copy(update={"worker": own})
-            service = await held.enter_async_context(Service("worker", settings, bench.folder / "workers.log"))
-            assert service.process
-            processes.append(psutil.Process(service.process.pid))
+        services = []
+        for update in updates:
+            own = getattr(bench.settings, command).model_copy(update=update)
+            settings = bench.settings.model_copy(update={command: own})
+            services.append(await held.enter_async_context(Service(command, settings, bench.folder / "further.log")))
         await asyncio.sleep(1)
-        yield processes
+        yield services
 
 
-CASES = (Case("workers", "a backlog drained by one, two and four workers", measure),)
+def _processes(bench: Bench, command: str, further: Sequence[Service]) -> list[psutil.Process]:
+    own = bench.stack.children(command)
+    return [*own, *(psutil.Process(service.process.pid) for service in further if service.process)]
+
+
+CASES = (
+    Case("workers", "a backlog drained by one, two and four workers", by_workers),
+    Case("ingests", "10 rows a request, by one and two ingest processes", by_ingests),
+)
