@@ -123,7 +123,7 @@ async def _http(bench: Bench, questions: Sequence[Asked], seconds: float) -> flo
 
 
 def _range(sensor: str, start: datetime, end: datetime) -> Asked:
-    return Asked(_path("/get_range", sensor, start, end), SQL["readings"], (sensor, start, end, BELOW_ALL_IDS, None))
+    return Asked(_path("/get_range", sensor, start, end), SQL["readings"], (sensor, start, end, BELOW_ALL_IDS))
 
 
 def _least(sensor: str, start: datetime, end: datetime) -> Asked:
@@ -131,13 +131,13 @@ def _least(sensor: str, start: datetime, end: datetime) -> Asked:
 
 
 def _hours(sensor: str, start: datetime, end: datetime) -> Asked:
-    return Asked(_path("/hourly", sensor, start, end), SQL["hours"], (sensor, start, end, None))
+    return Asked(_path("/hourly", sensor, start, end), SQL["hours"], (sensor, start, end))
 
 
 def _all_hours(sensor: str) -> Asked:
     """Ask without a range, as the demo does; the statement then has the first and the last instants there are."""
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(minute=0, second=0, microsecond=0, tzinfo=UTC)
-    return Asked(f"/hourly?sensor_id={sensor}", SQL["hours"], (sensor, first, last, None))
+    return Asked(f"/hourly?sensor_id={sensor}", SQL["hours"], (sensor, first, last))
 
 
 def _path(route: str, sensor: str, start: datetime, end: datetime) -> str:

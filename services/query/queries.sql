@@ -1,8 +1,8 @@
--- The questions. `$1` is always the sensor; every range is half-open.
+-- The questions, without the limit that is put behind them. `$1` is always the sensor; every range is half-open.
 
 -- name: readings
 -- Rows in the order of (timestamp, id), behind the place where the page before ended: `$2` is that row's
--- timestamp and `$4` its id, or the range's start and an id below all. `$5` null is no limit.
+-- timestamp and `$4` its id, or the range's start and an id below all.
 select id, timestamp, value
 from sensor_data
 where sensor_id = $1
@@ -10,7 +10,6 @@ where sensor_id = $1
   and timestamp < $3
   and (timestamp > $2 or id > $4)
 order by timestamp, id
-limit $5
 
 -- name: minimum
 -- The least value of a range, null where there is none.
@@ -24,7 +23,7 @@ where sensor_id = $1
 -- Hour buckets that start in the range. Hours that late rows touched and no refresh has mended come from the rows,
 -- the others from the aggregate. One statement sees one snapshot: a note that it does not see any more was struck
 -- off after the refresh that it asked for. `$2` and `$3` are whole hours; that they stand once more in the last part
--- lets the planner leave out chunks, which it does not know of a join's ranges. `$4` null is no limit.
+-- lets the planner leave out chunks, which it does not know of a join's ranges.
 with late as materialized (
   select
     coalesce(range_agg(tstzrange(range_start, range_end)), '{}')
@@ -57,4 +56,3 @@ cross join lateral (
   group by 1
 ) as hours
 order by bucket
-limit $4

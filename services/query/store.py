@@ -11,9 +11,10 @@ as the sink waits for a slow client, nothing is read from the database's socket.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import asyncpg
 import numpy as np
@@ -39,14 +40,30 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _SQL = statements(__package__, "queries.sql")
-_READINGS = {"id": INTEGER, "timestamp": TIMESTAMP, "value": FLOAT}
-_HOURS = {"bucket": TIMESTAMP, "avg": FLOAT, "min": FLOAT, "max": FLOAT, "samples": INTEGER}
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BELOW_ALL_IDS = -(1 << 63)
 _HOUR = timedelta(hours=1)
-_FEW = 500
-"""Rows that are fetched one by one: beyond, their cost exceeds that of planning anew."""
 _FAILURES = (SQLAlchemyError, asyncpg.PostgresError, *DATABASE_AWAY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the rows of a question come.
+
+    Attributes:
+        name: of the statement.
+        columns: in the statement's order.
+        few: rows that are fetched one by one; what is found beyond is cheaper to plan anew than to fetch.
+    """
+
+    name: str
+    columns: dict[str, str]
+    few: int
+
+
+_READINGS = _Form("readings", {"id": INTEGER, "timestamp": TIMESTAMP, "value": FLOAT}, 500)
+# Hour buckets cost more to find than to fetch; a year has fewer.
+_HOURS = _Form("hours", {"bucket": TIMESTAMP, "avg": FLOAT, "min": FLOAT, "max": FLOAT, "samples": INTEGER}, 10_000)
 
 
 class Store:
@@ -100,7 +117,7 @@ class Store:
         start, above = question.start, _BELOW_ALL_IDS
         if after:
             start, above = _UNIX_EPOCH + timedelta(microseconds=after.timestamp), after.id
-        await self._rows("readings", (question.sensor_id, start, question.end, above), limit, _READINGS, push)
+        await self._rows(_READINGS, (question.sensor_id, start, question.end, above), limit, push)
 
     async def minimum(self, question: Question) -> float | None:
         """Return the least value of a range, None where there is none.
@@ -129,14 +146,13 @@ class Store:
             await sink(Hours(microseconds(rows["bucket"]), avg, low, high, rows["samples"].astype(np.int64)))
 
         span = (_whole_hour(question.start), _whole_hour(question.end))
-        await self._rows("hours", (question.sensor_id, *span), None, _HOURS, push)
+        await self._rows(_HOURS, (question.sensor_id, *span), None, push)
 
     async def _rows(
         self,
-        name: str,
+        form: _Form,
         arguments: tuple[object, ...],
         limit: int | None,
-        columns: dict[str, str],
         push: Callable[[Records], Awaitable[None]],
     ) -> None:
         begun = False
@@ -148,12 +164,12 @@ class Store:
                 await push(rows)
 
         async def ask(connection: Any, replica: Replica | None) -> None:
-            most = _FEW + 1 if limit is None else min(limit, _FEW + 1)
-            few = await connection.fetch(_SQL[name], *arguments, most)
-            if len(few) <= _FEW:
-                await found(fetched(few, columns))
+            rows = await connection.fetch(_limited(form.name, form.few + 1), *arguments)
+            wanted = rows[:limit]
+            if len(wanted) <= form.few:
+                await found(fetched(wanted, form.columns))
                 return
-            reader = CopyReader(columns)
+            reader = CopyReader(form.columns)
 
             async def output(data: bytes) -> None:
                 await found(reader.feed(data))
@@ -162,7 +178,8 @@ class Store:
                 # Which of several servers stands behind a replica's name is not known; it notices by itself.
                 connection.terminate()
 
-            await copy_out(connection, _SQL[name], (*arguments, limit), output, give_up if replica else self._end)
+            statement = _limited(form.name, "all" if limit is None else limit)
+            await copy_out(connection, statement, arguments, output, give_up if replica else self._end)
             reader.finish()
 
         await self._answer(ask, lambda: begun)
@@ -215,6 +232,11 @@ class Store:
                 ) from error
             except _FAILURES as error:
                 raise _unavailable("the database failed during the question", error) from error
+
+
+def _limited(name: str, limit: int | Literal["all"]) -> str:
+    """Return a statement of at most `limit` rows; a plan for a limit that it does not know would sort all of them."""
+    return f"{_SQL[name]}\nlimit {limit}"
 
 
 def _unavailable(what: str, error: Exception) -> Problem:

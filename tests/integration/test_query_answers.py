@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from services.query.store import _FEW
+from services.query.store import _HOURS, _READINGS
 from tests.support import TestDatabase
 from tests.support.query import EPOCH, asking, insert, owner, query_settings, some_sensor
 
@@ -61,19 +61,19 @@ async def test_an_unknown_sensor_has_no_data(database: TestDatabase) -> None:
 
 
 async def test_answers_are_the_same_on_both_sides_of_where_copy_begins(database: TestDatabase) -> None:
-    sensor, most = "it's $1 \\ " + some_sensor(), _FEW + 2
+    sensor = "it's $1 \\ " + some_sensor()
     async with owner(database) as connection:
-        await insert(connection, sensor, [(timedelta(hours=number), number / 4) for number in range(most)])
+        stored = [(timedelta(hours=number), number / 4) for number in range(_HOURS.few + 1)]
+        await insert(connection, sensor, stored, late=True)
     async with asking(query_settings(database)) as client:
-        for many in (_FEW, _FEW + 1, most):
+        for many in (_READINGS.few, _READINGS.few + 1, _HOURS.few, _HOURS.few + 1):
             span = {"sensor_id": sensor, "start": EPOCH.isoformat(), "end": (EPOCH + timedelta(hours=many)).isoformat()}
-            values = [number / 4 for number in range(many)]
-            times = [f"{EPOCH + timedelta(hours=number):%Y-%m-%dT%H:%M:%SZ}" for number in range(many)]
+            rows = [(f"{EPOCH + timedelta(hours=number):%Y-%m-%dT%H:%M:%SZ}", number / 4) for number in range(many)]
             found = (await answer(client, "/get_range", **span))["data"]
-            assert [(row["timestamp"], row["value"]) for row in found] == list(zip(times, values, strict=True))
+            assert [(row["timestamp"], row["value"]) for row in found] == rows
             assert await answer(client, "/get_range", limit=many, **span) == {"data": found}
             hours = await answer(client, "/hourly", **span)
-            assert [(row["timestamp"], row["min"]) for row in hours] == list(zip(times, values, strict=True))
+            assert [(row["timestamp"], row["min"]) for row in hours] == rows
 
 
 async def test_sensor_ids_are_data_whatever_they_hold(database: TestDatabase) -> None:
