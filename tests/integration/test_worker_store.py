@@ -171,7 +171,8 @@ async def test_a_server_that_falls_silent_is_given_up_and_the_work_stored_once(s
 async def test_late_rows_are_noted_and_fresh_ones_are_not(timescaledb_settings: Settings) -> None:
     store = await store_for(timescaledb_settings)
     start = NOW - 48 * HOUR
-    await store.write(work_of(entry_of([("a", start, 1.0), ("a", start + 5 * HOUR, 2.0), ("a", NOW, 3.0)])))
+    now = time.time_ns() // 1000
+    await store.write(work_of(entry_of([("a", start, 1.0), ("a", start + 5 * HOUR, 2.0), ("a", now, 3.0)])))
     store.close()
     notes = await sql(timescaledb_settings.database, "select range_end - range_start from late_ranges")
     assert [row[0].total_seconds() for row in notes] == [3600, 3600]
