@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,8 @@ class Bench:
         Raises:
             StartError: it did not within five minutes, or there are dead letters.
         """
-        deadline = time.monotonic() + DRAINED_WITHIN
         names = StreamNames(self.settings.redis.stream)
-        while await self.redis.xlen(names.stream):
-            if time.monotonic() > deadline:
-                raise StartError(f"entries wait for {DRAINED_WITHIN:g} s after the load; see {self.stack.log}")
-            await asyncio.sleep(0.02)
+        await self._gone("entries", lambda: self.redis.xlen(names.stream), 0.02)
         at = time.time()
         if dead := await self.redis.xlen(names.dead):
             raise StartError(f"{dead} dead letters; see {self.stack.log}")
@@ -89,11 +85,14 @@ class Bench:
         Raises:
             StartError: some were after five minutes.
         """
+        await self._gone("late ranges", lambda: self.database.fetchval("select count(*) from late_ranges"), 0.2)
+
+    async def _gone(self, what: str, count: Callable[[], Awaitable[int]], interval: float) -> None:
         deadline = time.monotonic() + DRAINED_WITHIN
-        while await self.database.fetchval("select exists (select from late_ranges)"):
+        while await count():
             if time.monotonic() > deadline:
-                raise StartError(f"late ranges wait for {DRAINED_WITHIN:g} s after the load; see {self.stack.log}")
-            await asyncio.sleep(0.2)
+                raise StartError(f"{what} wait for {DRAINED_WITHIN:g} s after the load; see {self.stack.log}")
+            await asyncio.sleep(interval)
 
     async def waiting(self) -> int:
         """Return how many rows wait in the stream."""

@@ -20,9 +20,9 @@ TIMESTAMP = ">i8"
 
 Records = NDArray[np.void]
 
-_EPOCH_DAY = datetime(2000, 1, 1, tzinfo=UTC)
-_EPOCH = 946_684_800_000_000
 _MICROSECOND = timedelta(microseconds=1)
+_MILLENNIUM = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCH = (_MILLENNIUM - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 
@@ -80,10 +80,8 @@ def fetched(rows: Sequence[Sequence[Any]], columns: dict[str, str]) -> Records:
     """Return rows that asyncpg fetched as the records that `CopyReader` makes of COPY, without the framing."""
     records = np.empty(len(rows), list(columns.items()))
     for name, values in zip(columns, zip(*rows, strict=True), strict=False):
-        whole = (
-            [(value - _EPOCH_DAY) // _MICROSECOND for value in values] if isinstance(values[0], datetime) else values
-        )
-        records[name] = whole
+        instants = isinstance(values[0], datetime)
+        records[name] = [(value - _MILLENNIUM) // _MICROSECOND for value in values] if instants else values
     return records
 
 
