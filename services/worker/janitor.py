@@ -14,8 +14,8 @@ __all__ = ["keep_house"]
 
 log = structlog.get_logger(__name__)
 
-_MARGIN = 1.0
-"""Hours that the ledger remembers beyond the horizon, so that clocks may differ."""
+_REMEMBERED = 1.1
+"""How much of its horizon the ledger remembers: a tenth more, so that clocks may differ."""
 
 
 async def keep_house(stream: Stream, store: Store, letters: DeadLetters, settings: WorkerSettings) -> None:
@@ -34,7 +34,7 @@ async def keep_house(stream: Stream, store: Store, letters: DeadLetters, setting
                 log.error("entries were held by nobody; they are delivered again", action="rewind")
             if settings.dead_letter_retention:
                 await _expire(letters, settings.dead_letter_retention)
-            while pruned := await store.prune(settings.ledger_horizon + _MARGIN):
+            while pruned := await store.prune(_REMEMBERED * settings.ledger_horizon):
                 log.info("pruned the ledger", action="prune", rows=pruned)
         except (*STREAM_ERRORS, *RETRIED, GroupMissingError) as error:
             log.warning("housekeeping failed", action="keep_house", error=str(error))

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import uuid
 from typing import Any
 
 from services.contract import GROUP, encode, keyed_id
@@ -211,3 +212,33 @@ async def test_the_janitor_removes_only_consumers_that_hold_nothing(settings: Se
     with contextlib.suppress(asyncio.CancelledError):
         await house
     parts.store.close()
+
+
+async def test_the_janitor_prunes_a_tenth_behind_the_horizon_however_short_that_is(
+    settings: Settings, stream: Stream
+) -> None:
+    await stream.ensure_group()
+    worker = settings.worker.model_copy(update={"janitor_interval": 0.05, "ledger_horizon": 1 / 6})
+    parts = await parts_of(settings, worker)
+    remembered = """
+      insert into ingest_ledger (batch_id, batches, rows, accepted_at, committed_at)
+      select gen_random_uuid(), 1, 1, now(), now() - age
+      from unnest(array['11.5 minutes', '10.5 minutes', '9.5 minutes']::interval[]) as age
+      returning batch_id
+    """
+    rows = await sql(settings.database, remembered)
+    house = asyncio.create_task(keep_house(stream, parts.store, parts.letters, worker))
+
+    async def left() -> set[uuid.UUID]:
+        return {row[0] for row in await sql(settings.database, "select batch_id from ingest_ledger")}
+
+    async def pruned() -> bool:
+        return len(await left()) < len(rows)
+
+    await eventually(pruned)
+    await asyncio.sleep(0.2)
+    house.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await house
+    parts.store.close()
+    assert await left() == {row[0] for row in rows[1:]}
