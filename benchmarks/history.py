@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +23,8 @@ A_BLOCK = 1_000
 BUSY = "meter-99999"
 BUSY_ROWS = 1_000_000
 STEP = timedelta(seconds=10)
+PATIENCE = 300.0
+"""Seconds that a policy's refresh, which is under way when ours is wanted, may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,13 @@ async def fill(bench: Bench, rows: int) -> History:
 
 async def _refresh(bench: Bench, span: str) -> None:
     """Refresh the hour buckets, once a policy's refresh that is under way has ended."""
+    began = time.monotonic()
     while True:
         try:
             await bench.database.execute(f"call refresh_continuous_aggregate('measurement_hourly', {span})")
         except asyncpg.LockNotAvailableError:
+            if time.monotonic() - began > PATIENCE:
+                raise
             await asyncio.sleep(1)
         else:
             return
