@@ -50,7 +50,8 @@ def page(results: Results, plots: Sequence[tuple[str, str]]) -> str:
         "## Every figure\n",
     ]
     for name, outcome in results.cases.items():
-        blocks.append(f"### {name}: {outcome.title}\n")
+        run = f" ({outcome.run})" if outcome.run else ""
+        blocks.append(f"### {name}: {outcome.title}{run}\n")
         rows = (
             (figure, number(values.median), f"{100 * values.spread:.0f} %" if values.spread else "")
             for figure, values in outcome.figures.items()

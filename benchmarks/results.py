@@ -14,10 +14,17 @@ FOLDER = Path(__file__).with_name("results")
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a case found: its title and its figures."""
+    """What a case found.
+
+    Attributes:
+        title: of the case.
+        figures: by their names.
+        run: which it comes from, where results of another run hold it.
+    """
 
     title: str
     figures: dict[str, Figure]
+    run: str = ""
 
     @classmethod
     def of(cls, title: str, runs: Sequence[Measures]) -> "Outcome":
@@ -49,10 +56,10 @@ class Results(msgspec.Struct, frozen=True):
     cases: Mapping[str, Outcome]
 
     def beside(self, other: "Results") -> "Results":
-        """Return these results with the cases of another run that they lack, whose titles say so."""
+        """Return these results with the cases of another run that they lack; those name their run."""
         run = f"a run of its own, {other.began[:16]} at commit {other.place.commit[:8]}"
         more = {
-            name: Outcome(f"{outcome.title} ({run})", outcome.figures)
+            name: msgspec.structs.replace(outcome, run=outcome.run or run)
             for name, outcome in other.cases.items()
             if name not in self.cases
         }

@@ -100,3 +100,14 @@ def test_every_target_is_of_a_case_that_there_is() -> None:
     from benchmarks.cases import ALL  # noqa: PLC0415 -- it brings everything along
 
     assert {target.case for target in TARGETS} <= ALL.keys()
+
+
+def test_cases_of_other_runs_name_the_run_they_were_measured_in_however_often_they_are_joined() -> None:
+    other = results({**outcomes("here", rate=(1.0,)), **outcomes("there", rate=(2.0,))})
+    joined = results(outcomes("here", rate=(3.0,))).beside(other)
+    again = results({}).beside(joined)
+    assert joined.cases["here"].median("rate") == 3.0
+    assert joined.cases["here"].run == ""
+    assert "2026-01-02T03:04 at commit 01234567" in joined.cases["there"].run
+    assert again.cases["there"] == joined.cases["there"]
+    assert again.cases["here"].run
