@@ -77,7 +77,7 @@ TARGETS = (
     Target("workers", "workers=2: × linear", at_least=True, bound=0.8),
     Target("workers", "workers=4: × linear", at_least=True, bound=0.8),
     Target("soak", "greatest growth", at_least=False, bound=1.1),
-    # Half of the aim of rows-1000: two cores do not allow more, as docs/performance.md explains.
+    # Below the aim of rows-1000: two cores do not allow more, as docs/performance.md explains.
     Target("smoke", "with TimescaleDB: × row-store COPY", at_least=True, bound=3, ratio=True),
     Target("smoke", "plain: × row-store COPY", at_least=True, bound=1, ratio=True),
     Target("plain", "× row-store COPY", at_least=True, bound=1, ratio=True),

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import psutil
+import pytest
 import redis
 
 from benchmarks.processes import peaks, snapshot
@@ -28,6 +29,6 @@ async def test_what_rewrites_valkeys_log_counts_as_valkey_and_its_memory_not_twi
             assert {role for role, _ in spent.values()} == {"Valkey"}
             assert len(spent) == 2
             assert peaks(family).keys() == {"Valkey"}
-            assert peaks(family) == peaks([process])
+            assert peaks(family) == pytest.approx(peaks([process]), rel=0.1)
     finally:
         await server.stop()
