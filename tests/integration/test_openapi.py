@@ -16,7 +16,7 @@ from tests.support.service import ROOT
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 EXAMPLES = 40
 """Requests that each operation is fuzzed with, beside those of its examples, its coverage and its sequences."""
-LONGEST = 300.0
+LONGEST = 120.0
 """Seconds of one run of schemathesis; usual ones take a quarter of a minute."""
 
 Make = Callable[[str, Settings], Service]
