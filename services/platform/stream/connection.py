@@ -2,8 +2,10 @@
 
 import enum
 import time
+from collections.abc import Iterable
 
 from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -44,6 +46,16 @@ def is_full(error: BaseException) -> bool:
     return refused or isinstance(error, OutOfMemoryError | ReadOnlyError)
 
 
+class _Losable(AbstractConnection):
+    """Counts a connection that is closed already as lost: uvloop refuses to write to it by a RuntimeError."""
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as error:
+            raise ConnectionResetError(str(error)) from error
+
+
 class Durability(enum.Enum):
     """How a write is known to be on disk."""
 
@@ -82,6 +94,7 @@ def redis_client(
         if settings.scattered
         else ConnectionPool.from_url(settings.url.get_secret_value(), **options)
     )
+    pool.connection_class = type("_Connection", (_Losable, pool.connection_class), {})
     client = Redis(connection_pool=pool, single_connection_client=single)
     client.auto_close_connection_pool = True
     return client
