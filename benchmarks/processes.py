@@ -12,7 +12,7 @@ import psutil
 __all__ = ["POSTGRES", "Cost", "Snapshot", "machine_seconds", "peaks", "reset_peaks", "snapshot"]
 
 POSTGRES = ("PostgreSQL backends", "PostgreSQL background")
-VALKEY = "Valkey"
+_VALKEY = "Valkey"
 _REWRITE = "valkey-aof-rewrite"
 _SERVICES = ("ingest", "worker", "query", "repair")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -70,7 +70,7 @@ def snapshot(family: Iterable[psutil.Process]) -> Snapshot:
             role = _role(process)
             times = process.cpu_times()
             spent = times.user + times.system
-            if role == VALKEY:
+            if role == _VALKEY:
                 spent += times.children_user + times.children_system
             processes[process.pid, process.create_time()] = (role, spent)
             if role == POSTGRES[1]:
@@ -102,7 +102,7 @@ def peaks(family: Iterable[psutil.Process]) -> dict[str, float]:
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
             role = _role(process)
-            if role == VALKEY and _program(process.cmdline()) == _REWRITE:
+            if role == _VALKEY and process.cmdline()[0].startswith(_REWRITE):
                 continue
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
             kibibytes = {
@@ -116,15 +116,11 @@ def _role(process: psutil.Process) -> str:
     line = process.cmdline()
     if not line:
         return "ended"
-    program = _program(line)
+    program = Path(line[0].split()[0]).name.rstrip(":")
     if program == "postgres":
         # The title of a backend: "postgres: millrace_writer sensors 127.0.0.1(40000) COPY".
         backend = line[0].startswith("postgres: ") and "127.0.0.1(" in line[0]
         return POSTGRES[0 if backend else 1]
     if program in ("valkey-server", _REWRITE):
-        return VALKEY
+        return _VALKEY
     return line[-1] if line[-1] in _SERVICES else "supervisor"
-
-
-def _program(line: list[str]) -> str:
-    return Path(line[0].split()[0]).name.rstrip(":")

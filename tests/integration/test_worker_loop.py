@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import uuid
 from typing import Any
 
@@ -7,6 +6,7 @@ from services.contract import GROUP, encode, keyed_id
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetter, Outcome, Settlement, Stream
 from services.platform.stream.news import News, unpack_news
+from services.platform.tasks import end
 from services.worker.janitor import keep_house
 from tests.support import eventually
 from tests.support.readings import add_entry, entry_of, raw_entries, rows_in, sql
@@ -208,9 +208,7 @@ async def test_the_janitor_removes_only_consumers_that_hold_nothing(settings: Se
         return await names() == {b"holds"}
 
     await eventually(gone)
-    house.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await house
+    await end([house])
     parts.store.close()
 
 
@@ -237,8 +235,6 @@ async def test_the_janitor_prunes_a_tenth_behind_the_horizon_however_short_that_
 
     await eventually(pruned)
     await asyncio.sleep(0.2)
-    house.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await house
+    await end([house])
     parts.store.close()
     assert await left() == {row[0] for row in rows[1:]}
