@@ -1,5 +1,5 @@
 -- Functions, replaced at each apply. They are PL/pgSQL, which looks names up when it runs: so they can be
--- created before a migration that they need.
+-- created before a migration that they need, and on a PostgreSQL without TimescaleDB.
 
 -- Rows in an hour that starts before this instant need a note in late_ranges: an aggregate may have read that
 -- hour already. No policy materialises an hour within a minute of its end (end_offset), and the worker's
@@ -31,3 +31,265 @@ begin
 end
 $$;
 comment on function late_before() is 'Rows in an hour that starts before this need a note in late_ranges.';
+
+-- The ranges of a hypertable's chunks inside a span.
+create or replace function chunk_ranges(hypertable int, span tstzrange) returns tstzmultirange
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce((
+    select range_agg(tstzrange(
+      _timescaledb_functions.to_timestamp(s.range_start), _timescaledb_functions.to_timestamp(s.range_end)))
+    from _timescaledb_catalog.dimension d
+    join _timescaledb_catalog.dimension_slice s on s.dimension_id = d.id
+    where d.hypertable_id = hypertable
+      and d.interval_length is not null
+      and s.range_start < _timescaledb_functions.to_unix_microseconds(upper(span))
+      and s.range_end > _timescaledb_functions.to_unix_microseconds(lower(span))
+  ), '{}');
+end
+$$;
+
+-- Where the rows of a hypertable are gone: chunks that are noted as dropped, and those that were known and are no more.
+create or replace function rows_gone(hypertable int, span tstzrange) returns tstzmultirange
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return span::tstzmultirange * (
+    coalesce((
+      select range_agg(tstzrange(r.range_start, r.range_end))
+      from public.dropped_ranges r where r.hypertable_id = hypertable
+    ), '{}')
+    + coalesce((
+      select k.ranges * span::tstzmultirange - public.chunk_ranges(hypertable, span)
+      from public.known_chunks k where k.hypertable_id = hypertable
+    ), '{}'));
+end
+$$;
+comment on function rows_gone(int, tstzrange) is 'Parts of a span from which a hypertable''s rows were dropped.';
+
+-- What an aggregate has not computed since its rows changed, whoever changed them, before its watermark: what stands in
+-- TimescaleDB's own logs of invalidations. A transaction of a worker may log a wide range for a few late rows; it notes
+-- their hours in late_ranges, and is found there by its xmin, so what it logged counts for nothing here as long as it
+-- stands in the hypertable's log, which a refresh hands on to the aggregates'.
+create or replace function changed_ranges(aggregate int, span tstzrange) returns tstzmultirange
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  source int;
+  low bigint := _timescaledb_functions.to_unix_microseconds(lower(span));
+  high bigint;
+  found tstzmultirange;
+begin
+  select a.raw_hypertable_id, least(w.watermark, _timescaledb_functions.to_unix_microseconds(upper(span)))
+  into source, high
+  from _timescaledb_catalog.continuous_agg a
+  join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
+  where a.mat_hypertable_id = aggregate;
+  if high is null or low >= high then
+    return '{}';
+  end if;
+  select range_agg(tstzrange(
+    _timescaledb_functions.to_timestamp(greatest(l.first, low)),
+    _timescaledb_functions.to_timestamp(least(l.last, high - 1) + 1)))
+  into found
+  from (
+    select m.lowest_modified_value, m.greatest_modified_value
+    from _timescaledb_catalog.continuous_aggs_materialization_invalidation_log m
+    where m.materialization_id = aggregate
+    union all
+    select r.lowest_modified_value, r.greatest_modified_value
+    from _timescaledb_catalog.continuous_aggs_materialization_ranges r
+    where r.materialization_id = aggregate
+    union all
+    select h.lowest_modified_value, h.greatest_modified_value
+    from _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log h
+    where h.hypertable_id = source
+      and not exists (select from public.late_ranges n where n.xmin = h.xmin)
+  ) l (first, last)
+  where l.first < high and l.last >= low;
+  return coalesce(found, '{}');
+end
+$$;
+comment on function changed_ranges(int, tstzrange) is 'Parts of a span in which an aggregate is behind its rows.';
+
+-- The hours that queries answer from the rows: those that late rows or anybody's SQL touched and no refresh has computed
+-- since, as far as there are rows. Hours whose rows are gone stay the aggregate's.
+create or replace function hours_from_rows(span tstzrange) returns tstzmultirange
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  hourly record;
+  ranges tstzmultirange;
+begin
+  select span::tstzmultirange * range_agg(tstzrange(r.range_start, r.range_end)) into ranges
+  from public.late_ranges r
+  where r.range_start < upper(span) and r.range_end > lower(span);
+  ranges := coalesce(ranges, '{}');
+  if to_regclass('_timescaledb_catalog.continuous_agg') is null then
+    return ranges;
+  end if;
+  select a.mat_hypertable_id as id, a.raw_hypertable_id as source, a.materialized_only,
+    _timescaledb_functions.to_timestamp(w.watermark) as watermark
+  into hourly
+  from _timescaledb_catalog.continuous_agg a
+  join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
+  where a.user_view_schema = 'public' and a.user_view_name = 'measurement_hourly';
+  if not found then
+    return ranges;
+  end if;
+  ranges := ranges + public.changed_ranges(hourly.id, span);
+  if hourly.materialized_only then
+    ranges := ranges + span::tstzmultirange * tstzrange(hourly.watermark, null)::tstzmultirange;
+  end if;
+  if isempty(ranges) then
+    return ranges;
+  end if;
+  ranges := ranges * public.chunk_ranges(hourly.source, range_merge(ranges))
+    - public.rows_gone(hourly.source, range_merge(ranges));
+  return coalesce((
+    select range_agg(tstzrange(
+      date_bin('1 hour', lower(r), '2000-01-03 00:00:00+00'),
+      date_bin('1 hour', upper(r) + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00')))
+    from unnest(ranges) r), '{}');
+end
+$$;
+comment on function hours_from_rows(tstzrange) is 'The hours of a span that are answered from rows.';
+
+-- From the first to the last bucket that the aggregates over a hypertable hold in a span, null where they hold none;
+-- of buckets that reach out of it only those where `whole` is not asked.
+create or replace function kept_buckets(hypertable int, span tstzrange, whole boolean) returns tstzrange
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  aggregate record;
+  found tstzrange;
+  kept tstzrange;
+begin
+  for aggregate in
+    select h.schema_name, h.table_name, d.column_name, b.bucket_width::interval as width
+    from _timescaledb_catalog.continuous_agg a
+    join _timescaledb_catalog.hypertable h on h.id = a.mat_hypertable_id
+    join _timescaledb_catalog.dimension d on d.hypertable_id = h.id and d.interval_length is not null
+    join _timescaledb_catalog.continuous_aggs_bucket_function b on b.mat_hypertable_id = h.id
+    where a.raw_hypertable_id = hypertable
+      and has_table_privilege(format('%I.%I', h.schema_name, h.table_name), 'select')
+  loop
+    execute format(
+      'select tstzrange(min(%1$I), max(%1$I) + $3) from %2$I.%3$I where %1$I %4$s and %1$I %5$s',
+      aggregate.column_name, aggregate.schema_name, aggregate.table_name,
+      case when whole then '>= $1' else '> $1 - $3' end, case when whole then '<= $2 - $3' else '< $2' end)
+    into found using lower(span), upper(span), aggregate.width;
+    if lower(found) is not null then
+      kept := range_merge(coalesce(kept, found), found);
+    end if;
+  end loop;
+  return kept * span;
+end
+$$;
+comment on function kept_buckets(int, tstzrange, boolean) is 'Span of the buckets that aggregates over a hypertable hold.';
+
+-- Bring known_chunks and dropped_ranges up to date: the rows of a chunk that was known and is no more are gone, as far as
+-- an aggregate keeps buckets there. Of a hypertable that is looked at for the first time, they are gone where a whole
+-- bucket lies beside all chunks. Tells what came and what went: buckets go when somebody refreshes or deletes them.
+create or replace function note_dropped_ranges()
+  returns table (hypertable text, range_start timestamptz, range_end timestamptz, gone boolean)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  source record;
+  ever constant tstzrange := '[0001-01-01 00:00:00+00,9999-12-31 00:00:00+00)';
+  first_look boolean;
+  suspected tstzmultirange;
+  kept tstzrange[];
+begin
+  if to_regclass('_timescaledb_catalog.continuous_agg') is null then
+    return;
+  end if;
+  for source in
+    select distinct h.id, format('%I.%I', h.schema_name, h.table_name) as name
+    from _timescaledb_catalog.continuous_agg a
+    join _timescaledb_catalog.hypertable h on h.id = a.raw_hypertable_id
+  loop
+    first_look := not exists (select from public.known_chunks k where k.hypertable_id = source.id);
+    suspected := case when first_look
+      then ever::tstzmultirange - public.chunk_ranges(source.id, ever)
+      else public.rows_gone(source.id, ever) end;
+    select coalesce(array_agg(buckets), '{}') into kept
+    from unnest(suspected) gap, public.kept_buckets(source.id, gap, first_look) buckets
+    where buckets is not null;
+    return query
+    delete from public.dropped_ranges r
+    where r.hypertable_id = source.id and tstzrange(r.range_start, r.range_end) <> all (kept)
+    returning source.name, r.range_start, r.range_end, true;
+    return query
+    insert into public.dropped_ranges as r (hypertable_id, range_start, range_end)
+    select source.id, lower(buckets), upper(buckets) from unnest(kept) buckets
+    on conflict do nothing
+    returning source.name, r.range_start, r.range_end, false;
+    insert into public.known_chunks as k (hypertable_id, ranges)
+    values (source.id, public.chunk_ranges(source.id, ever))
+    on conflict (hypertable_id) do update set ranges = excluded.ranges where k.ranges <> excluded.ranges;
+  end loop;
+end
+$$;
+comment on function note_dropped_ranges() is 'Bring dropped_ranges up to date; tells what came and what went.';
+
+-- Of the hours of a worker's late rows, those that must not be stored, because retention took the rows there and an
+-- aggregate keeps their buckets. Asked behind the COPY, which makes a chunk where there is none: a chunk that is not
+-- older than this transaction holds nothing else.
+create or replace function behind_retention(hours tstzmultirange) returns tstzmultirange
+  language plpgsql stable security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  source int;
+  made tstzmultirange;
+begin
+  if isempty(hours) or to_regclass('_timescaledb_catalog.continuous_agg') is null then
+    return '{}';
+  end if;
+  select h.id into source
+  from _timescaledb_catalog.hypertable h
+  where h.schema_name = 'public' and h.table_name = 'sensor_data';
+  select range_agg(tstzrange(
+    _timescaledb_functions.to_timestamp(s.range_start), _timescaledb_functions.to_timestamp(s.range_end)))
+  into made
+  from _timescaledb_catalog.dimension d
+  join _timescaledb_catalog.dimension_slice s on s.dimension_id = d.id
+  where d.hypertable_id = source
+    and d.interval_length is not null
+    and s.range_start < _timescaledb_functions.to_unix_microseconds(upper(hours))
+    and s.range_end > _timescaledb_functions.to_unix_microseconds(lower(hours))
+    and age(s.xmin) <= age(pg_current_xact_id()::xid);
+  return hours * (
+    public.rows_gone(source, range_merge(hours))
+    + coalesce((select k.ranges * made from public.known_chunks k where k.hypertable_id = source), '{}'));
+end
+$$;
+comment on function behind_retention(tstzmultirange) is 'Of the hours of late rows, those whose rows retention took.';
+
+-- The instant before which a retention policy may take readings at any time.
+create or replace function retained_from() returns timestamptz
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('timescaledb_information.jobs') is null then
+    return '-infinity';
+  end if;
+  return coalesce((
+    select max(now() - (j.config ->> 'drop_after')::interval)
+    from timescaledb_information.jobs j
+    where j.proc_name = 'policy_retention'
+      and j.hypertable_schema = 'public' and j.hypertable_name = 'sensor_data'
+  ), '-infinity');
+end
+$$;
+comment on function retained_from() is 'The instant before which a retention policy may take readings.';

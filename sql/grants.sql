@@ -26,12 +26,29 @@ begin
     execute format('grant %s on public.%I to %I', wanted.privilege, wanted.relation, wanted.role);
   end loop;
 
-  if has_function_privilege('public', 'public.late_before()', 'execute') then
-    revoke execute on function late_before() from public;
-  end if;
-  if not has_function_privilege('millrace_writer', 'public.late_before()', 'execute') then
-    grant execute on function late_before() to millrace_writer;
-  end if;
+  for wanted in
+    select p.oid, p.oid::regprocedure as signature, f.role
+    from (values
+      ('late_before', 'millrace_writer'),
+      ('behind_retention', 'millrace_writer'),
+      ('hours_from_rows', 'millrace_reader'),
+      ('changed_ranges', 'millrace_reader'),
+      ('chunk_ranges', 'millrace_reader'),
+      ('rows_gone', 'millrace_reader'),
+      ('retained_from', 'millrace_reader'),
+      ('kept_buckets', null),
+      ('note_dropped_ranges', null)
+    ) as f (name, role)
+    join pg_proc p on p.proname = f.name
+    where p.pronamespace = 'public'::regnamespace and p.proowner = 'millrace_owner'::regrole
+  loop
+    if has_function_privilege('public', wanted.oid, 'execute') then
+      execute format('revoke execute on function %s from public', wanted.signature);
+    end if;
+    if wanted.role is not null and not has_function_privilege(wanted.role, wanted.oid, 'execute') then
+      execute format('grant execute on function %s to %I', wanted.signature, wanted.role);
+    end if;
+  end loop;
 
   -- A second lock on the reader's door; the rights above are the first.
   if not exists (

@@ -1,24 +1,24 @@
-"""Refreshing what late readings touched, so that queries may trust the aggregates there again.
+"""Refreshing what late readings or SQL touched, so that queries may trust the aggregates there again.
 
 Notes are read first, then every continuous aggregate is refreshed over their ranges, then exactly those notes are
 struck off. A refresh commits by itself, so a snapshot that sees no note sees the refreshed aggregates; a note that
 came meanwhile stays for the next round. Repeating a refresh is harmless, and so a crash between any two steps is.
 """
 
-import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 import structlog
 
 from services.platform.health import Health
-from services.platform.metrics import refresh_seconds
 from services.platform.postgres import DATABASE_AWAY, Capability, answered
 
 from .ranges import LateRange, Note, merged
+from .refresh import Aggregate, aggregates, refresh
 
-__all__ = ["Repaired", "repair_once"]
+__all__ = ["Repaired", "recompute_changed", "repair_once"]
 
 log = structlog.get_logger(__name__)
 
@@ -28,27 +28,12 @@ NOTES = "select id, range_start, range_end from late_ranges order by id limit $1
 
 STRIKE_OFF = "delete from late_ranges where id = any($1::bigint[])"
 
-AGGREGATES = """
--- The aggregates over sensor_data that this role may refresh, those over other aggregates behind these.
-with recursive found as (
-  select a.*, 1 as level
-  from _timescaledb_catalog.hypertable h
-  join _timescaledb_catalog.continuous_agg a on a.raw_hypertable_id = h.id
-  where h.schema_name = 'public' and h.table_name = 'sensor_data'
-  union all
-  select a.*, found.level + 1
-  from found
-  join _timescaledb_catalog.continuous_agg a on a.raw_hypertable_id = found.mat_hypertable_id
-)
-select format('%I.%I', user_view_schema, user_view_name)
-from found
-join pg_class c on c.oid = format('%I.%I', user_view_schema, user_view_name)::regclass
-where pg_has_role(c.relowner, 'usage')
-order by level, mat_hypertable_id
-"""
+CHANGES_A_ROUND = 50
+LONGEST_CHANGE = timedelta(days=7)
+"""What is recomputed of a changed range at once, so that a range of years holds nothing up."""
 
 WINDOW = """
--- What to refresh of an aggregate ($1) for a late range [$2, $3): every closed bucket that it touches.
+-- What to refresh of an aggregate ($1) for a range [$2, $3): every closed bucket that it touches.
 --
 -- TimescaleDB refreshes the whole buckets inside a window, so the range is padded: by a bucket behind, by two in
 -- front, for then there is always a whole one. The padding costs nothing, as only changed buckets are computed.
@@ -67,15 +52,31 @@ from (
   from _timescaledb_catalog.continuous_agg a
   join _timescaledb_catalog.continuous_aggs_bucket_function b using (mat_hypertable_id)
   join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
-  where format('%I.%I', a.user_view_schema, a.user_view_name) = $1
+  where a.mat_hypertable_id = $1
 ) aggregate
 """
 
-# Oldest first: a batch that commits moves the watermark, and must leave nothing uncomputed behind it.
-REFRESH = """
-call refresh_continuous_aggregate(
-  $1::text::regclass, $2::timestamptz, $3::timestamptz, options => '{"refresh_newest_first": false}'
-)
+CHANGED = """
+-- The ranges of an aggregate ($1) that changed behind the windows of its refresh policies, which look after the others
+-- within minutes, and as far as there are rows to compute them from.
+select lower(changed) as start, upper(changed) as stop
+from _timescaledb_catalog.continuous_agg a
+cross join lateral (
+  select tstzrange('-infinity', coalesce((
+    select min(now() - (j.config ->> 'start_offset')::interval)
+    from timescaledb_information.jobs j
+    where j.proc_name = 'policy_refresh_continuous_aggregate' and j.scheduled
+      and (j.hypertable_schema, j.hypertable_name) = (a.user_view_schema, a.user_view_name)
+    having not bool_or(j.config ->> 'start_offset' is null)
+  ), now() - interval '1 minute')) as old
+) policies
+cross join lateral unnest(
+  changed_ranges(a.mat_hypertable_id, old) * chunk_ranges(a.raw_hypertable_id, old)
+    - rows_gone(a.raw_hypertable_id, old)
+) changed
+where a.mat_hypertable_id = $1
+order by 1 desc
+limit $2
 """
 
 
@@ -88,7 +89,11 @@ class Repaired:
 
 
 async def repair_once(
-    connection: asyncpg.Connection, capability: Capability, health: Health, patience: float = 5.0
+    connection: asyncpg.Connection,
+    guard: asyncpg.Connection,
+    capability: Capability,
+    health: Health,
+    patience: float = 5.0,
 ) -> Repaired:
     """Refresh every range noted so far and strike its notes off.
 
@@ -97,21 +102,22 @@ async def repair_once(
 
     Args:
         connection: the owner's, outside a transaction; its statement_timeout bounds each refresh.
+        guard: another of the owner's, which holds the chunks that a refresh reads.
         capability: of its database; without aggregates the notes are struck off as they are.
         health: hears a beat for each range.
         patience: seconds that reading the notes may take; a server that fell silent would hold it for ever.
 
     Raises:
-        DATABASE_AWAY: the connection is lost; what was not struck off stays.
+        DATABASE_AWAY: a connection is lost; what was not struck off stays.
     """
     found = await answered(connection.fetch(NOTES, NOTES_A_ROUND), patience, connection.terminate)
     notes = [Note(*row) for row in found]
     ranges = merged(notes)
-    rows = await connection.fetch(AGGREGATES) if notes and capability.edition == "full" else []
+    touched = await aggregates(connection) if notes and capability.edition == "full" else []
     right = 0
     for late in ranges:
         health.beat()
-        if await _refreshed(connection, [row[0] for row in rows], late):
+        if await _done(_refresh_all(connection, guard, touched, late), late.start, late.end):
             await connection.execute(STRIKE_OFF, late.notes)
             right += 1
     if right:
@@ -119,35 +125,64 @@ async def repair_once(
     return Repaired(right, len(ranges) - right)
 
 
-async def _refreshed(connection: asyncpg.Connection, aggregates: list[str], late: LateRange) -> bool:
+async def recompute_changed(connection: asyncpg.Connection, guard: asyncpg.Connection, health: Health) -> int:
+    """Refresh what somebody's SQL changed behind the windows of the policies, and return the number of ranges.
+
+    TimescaleDB logs such changes, and nobody else would ever refresh them: rows that were deleted, updated or inserted
+    from elsewhere, an aggregate that was made anew. Queries answer these ranges from the rows until then.
+
+    Args:
+        connection: the owner's, outside a transaction, to a database with TimescaleDB's full edition.
+        guard: another of the owner's, which holds the chunks that a refresh reads.
+        health: hears a beat for each range.
+
+    Raises:
+        DATABASE_AWAY: a connection is lost; what was not refreshed stays in the log.
+    """
+    right = 0
+    for aggregate in await aggregates(connection):
+        for start, stop in await connection.fetch(CHANGED, aggregate.id, CHANGES_A_ROUND):
+            health.beat()
+            piece = max(start, stop - LONGEST_CHANGE)
+            right += await _done(_refresh(connection, guard, aggregate, piece, stop), piece, stop)
+    if right:
+        log.info("changed ranges recomputed", action="repair", ranges=right)
+    return right
+
+
+async def _done(refreshing: Awaitable[bool], start: datetime, end: datetime) -> bool:
     try:
-        for aggregate in aggregates:
-            if not await _refresh(connection, aggregate, late):
-                return False
+        return await refreshing
     except DATABASE_AWAY:
         raise
     except asyncpg.PostgresError as error:
         log.warning(
-            "a late range stays for the next round",
+            "a range stays for the next round",
             action="repair",
-            start=late.start.isoformat(),
-            end=late.end.isoformat(),
+            start=start.isoformat(),
+            end=end.isoformat(),
             problem=str(error),
         )
         return False
+
+
+async def _refresh_all(
+    connection: asyncpg.Connection, guard: asyncpg.Connection, touched: list[Aggregate], late: LateRange
+) -> bool:
+    for aggregate in touched:
+        if not await _refresh(connection, guard, aggregate, late.start, late.end):
+            return False
     return True
 
 
-async def _refresh(connection: asyncpg.Connection, aggregate: str, late: LateRange) -> bool:
-    window = await connection.fetchrow(WINDOW, aggregate, late.start, late.end)
+async def _refresh(
+    connection: asyncpg.Connection, guard: asyncpg.Connection, aggregate: Aggregate, start: datetime, end: datetime
+) -> bool:
+    """Refresh the closed buckets that a range touches; tell whether the aggregate still was there."""
+    window = await connection.fetchrow(WINDOW, aggregate.id, start, end)
     # It was dropped meanwhile, or has another name since a rebuild: the next round looks again.
     if window is None:
         return False
-    start: datetime | None
-    start, stop = window
-    if stop <= late.start:
-        return True
-    began = time.perf_counter()
-    await connection.execute(REFRESH, aggregate, start, stop)
-    refresh_seconds.record(time.perf_counter() - began, {"aggregate": aggregate})
+    if window["stop"] > start:
+        await refresh(connection, guard, aggregate, (window["start"], window["stop"]))
     return True

@@ -12,7 +12,9 @@ from services.platform.metrics import observe
 from services.platform.postgres import DATABASE_AWAY, Capability, connection_options
 from services.platform.settings import DatabaseSettings, RepairSettings
 
-from .repair import Repaired, repair_once
+from .refresh import LOCK_TIMEOUT
+from .repair import Repaired, recompute_changed, repair_once
+from .retention import Watch
 
 __all__ = ["RepairLoop", "repair_health"]
 
@@ -41,6 +43,7 @@ class RepairLoop:
         """Take what waits for the database; it is asked at each new connection."""
         self._settings, self._health, self._database = settings, health, database
         self._last: Repaired | None = None
+        self._retention = Watch()
         observe("millrace_late_ranges_waiting", "Late ranges that the last round left.", self._waiting)
 
     async def run(self) -> None:
@@ -64,14 +67,30 @@ class RepairLoop:
         own = self._settings
         database, capability = await self._database()
         self._health.has("database")
-        timeout = int(own.refresh_timeout * 1000)
-        options = connection_options(database, statement_timeout=timeout, client_min_messages="warning")
-        connection = await asyncpg.connect(database.owner_url.get_secret_value(), **options)
+        url, timeout = database.owner_url.get_secret_value(), int(own.refresh_timeout * 1000)
+        options = connection_options(
+            database, statement_timeout=timeout, lock_timeout=LOCK_TIMEOUT, client_min_messages="warning"
+        )
+        connection = await asyncpg.connect(url, **options)
         try:
-            while True:
-                self._health.beat()
-                began = time.monotonic()
-                self._last = await repair_once(connection, capability, self._health, database.connect_timeout)
-                await asyncio.sleep(max(own.interval, REST * (time.monotonic() - began)))
+            guard = await asyncpg.connect(url, **options)
+            try:
+                await self._rounds(connection, guard, capability, database.connect_timeout)
+            finally:
+                guard.terminate()
         finally:
             connection.terminate()
+
+    async def _rounds(
+        self, connection: asyncpg.Connection, guard: asyncpg.Connection, capability: Capability, patience: float
+    ) -> None:
+        while True:
+            self._health.beat()
+            began = time.monotonic()
+            full = capability.edition == "full"
+            if full:
+                await self._retention.look(connection)
+            self._last = await repair_once(connection, guard, capability, self._health, patience)
+            if full:
+                await recompute_changed(connection, guard, self._health)
+            await asyncio.sleep(max(self._settings.interval, REST * (time.monotonic() - began)))

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-SCHEMA_NEEDED = 1
+SCHEMA_NEEDED = 2
 """The schema version (the highest applied migration) that this release's services need."""
 
 DATABASE_AWAY = (

@@ -20,26 +20,23 @@ where sensor_id = $1
   and timestamp < $3
 
 -- name: hours
--- Hour buckets that start in the range. Hours that late rows touched and no refresh has mended come from the rows,
--- the others from the aggregate. One statement sees one snapshot: a note that it does not see any more was struck
--- off after the refresh that it asked for. `$2` and `$3` are whole hours; that they stand once more in the last part
--- lets the planner leave out chunks, which it does not know of a join's ranges.
-with late as materialized (
-  select
-    coalesce(range_agg(tstzrange(range_start, range_end)), '{}')
-      * tstzmultirange(tstzrange($2, $3)) as ranges
-  from late_ranges
+-- Hour buckets that start in the range. Hours that the aggregate has not computed since their rows changed come from the
+-- rows, the others from the aggregate. One statement sees one snapshot: a change that it does not find noted any more was
+-- refreshed before. `$2` and `$3` are whole hours; that they stand once more in the last part lets the planner leave out
+-- chunks, which it does not know of a join's ranges.
+with changed as materialized (
+  select hours_from_rows(tstzrange($2, $3)) as ranges
 )
 select bucket, avg, min, max, samples
 from measurement_hourly
 where sensor_id = $1
   and bucket >= $2
   and bucket < $3
-  and not (select ranges from late) @> bucket
+  and not (select ranges from changed) @> bucket
 union all
 select hours.bucket, hours.avg, hours.min, hours.max, hours.samples
-from late
-cross join unnest(late.ranges) as range
+from changed
+cross join unnest(changed.ranges) as range
 cross join lateral (
   select
     time_bucket(interval '1 hour', timestamp) as bucket,

@@ -1,13 +1,13 @@
 """Columns to PostgreSQL's binary COPY, vectorised: rows with ids of one length are one fixed-width record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Columns
 
-__all__ = ["HOUR", "binary_copy", "hour_ranges", "ordered"]
+__all__ = ["HOUR", "binary_copy", "hour_ranges", "ordered", "within"]
 
 HOUR = 3_600_000_000
 """Microseconds of an hour bucket."""
@@ -69,6 +69,14 @@ def _records(columns: Columns, ids: NDArray[np.bytes_], first: int, length: int)
     records["id"] = ids[columns.index - first]
     records["value"] = columns.values
     return records.tobytes()
+
+
+def within(timestamps: NDArray[np.int64], spans: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Tell of each timestamp whether it lies in one of the half-open `spans`, all in microseconds since 1970."""
+    found: NDArray[np.bool_] = np.zeros(len(timestamps), np.bool_)
+    for start, end in spans:
+        found |= (timestamps >= start) & (timestamps < end)
+    return found
 
 
 def hour_ranges(timestamps: NDArray[np.int64], most: int = 64) -> list[tuple[int, int]]:

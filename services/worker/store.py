@@ -8,7 +8,9 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from services.contract import Columns
 from services.platform import failpoints, metrics
@@ -16,7 +18,7 @@ from services.platform.postgres import DATABASE_AWAY, Capability, answered, pool
 from services.platform.settings import DatabaseSettings, WorkerSettings
 from services.platform.stream import Outcome
 
-from .copy import binary_copy, hour_ranges, ordered
+from .copy import binary_copy, hour_ranges, ordered, within
 from .graveyard import Graveyard
 from .work import Part, Unit, Verdict, Work
 
@@ -30,6 +32,11 @@ RETRIED = (*DATABASE_AWAY, asyncpg.PostgresError)
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
 """Errors that the data bring about: SQLSTATE classes 22 and 23, and what a trigger raises."""
 
+_DROPPED = Verdict(
+    Outcome.DEAD,
+    "behind_retention",
+    "it holds readings of a time whose rows retention has dropped; to store them would empty the hours kept there",
+)
 _STORED = Verdict(Outcome.STORED)
 _DUPLICATE = Verdict(Outcome.DUPLICATE)
 _UTC = dt.UTC
@@ -49,9 +56,17 @@ _KNOWN = "select batch_id, digest, accepted_at, dead from ingest_ledger where ba
 _REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
 _DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
 _NOTE = """
-insert into late_ranges (range_start, range_end)
-select range_start, range_end from unnest($1::timestamptz[], $2::timestamptz[]) as touched (range_start, range_end)
-where range_start < (select late_before())
+with late as (
+  select range_start, range_end
+  from unnest($1::timestamptz[], $2::timestamptz[]) as touched (range_start, range_end)
+  where range_start < (select late_before())
+), noted as (
+  insert into late_ranges (range_start, range_end) select range_start, range_end from late
+)
+select
+  count(*) as noted,
+  behind_retention(coalesce(range_agg(tstzrange(range_start, range_end)), '{}')) as dropped
+from late
 """
 _PRUNE = """
 with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
@@ -59,6 +74,18 @@ delete from ingest_ledger where batch_id in (
   select batch_id from ingest_ledger, pruner where alone and committed_at < now() - $1::interval limit 20000
 )
 """
+
+
+Span = tuple[int, int]
+"""A half-open range of instants in microseconds since 1970."""
+
+
+class BehindRetentionError(Exception):
+    """Rows were copied to where retention has dropped theirs; `spans` are the hours. Nothing is committed."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        super().__init__("rows lie where retention has dropped theirs")
+        self.spans = spans
 
 
 class Store:
@@ -83,15 +110,25 @@ class Store:
         """
         patience = 2 * self._settings.transaction_timeout
         try:
-            try:
-                await answered(self._transaction(work, careful=False), patience, self.close)
-            except _REFUSED as error:
-                log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
-                await answered(self._transaction(work, careful=True), patience, self.close)
+            await self._written(work, patience)
         except asyncpg.ReadOnlySQLTransactionError:
             # After a failover these connections may lead to what is a standby now.
             self.close()
             raise
+
+    async def _written(self, work: Work, patience: float) -> None:
+        """Write `work`, and again with care where the database refuses rows, or has dropped those of their time."""
+        careful, dropped = False, list[Span]()
+        while True:
+            try:
+                return await answered(self._transaction(work, dropped, careful=careful), patience, self.close)
+            except BehindRetentionError as error:
+                dropped += error.spans
+            except _REFUSED as error:
+                if careful:
+                    raise
+                log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
+                careful = True
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
@@ -105,7 +142,7 @@ class Store:
             self._pool.terminate()
             self._pool = None
 
-    async def _transaction(self, work: Work, *, careful: bool) -> None:
+    async def _transaction(self, work: Work, dropped: Sequence[Span], *, careful: bool) -> None:
         async with (await self._connected()).acquire() as connection:
             for part in work.parts:
                 part.verdict = None
@@ -113,6 +150,7 @@ class Store:
                 fresh = await self._claim(connection, work)
                 failpoints.reach("worker.after_ledger")
                 refused = self._expired(fresh)
+                refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
                 if careful:
                     await self._bisect(connection, work, parts, refused)
@@ -120,7 +158,7 @@ class Store:
                     await self._copy(connection, work.pick(parts))
                 stored = [part for part in parts if part not in refused]
                 if stored:
-                    await self._note(connection, work.pick(stored))
+                    await self._note(connection, work.pick(stored).timestamps)
                 await self._bury(connection, refused)
                 await self.graveyard.admit(len(refused) + sum(part.dead for part in work.parts))
                 failpoints.reach("worker.before_commit")
@@ -210,14 +248,21 @@ class Store:
             "set local timescaledb.enable_direct_compress_copy_sort_batches = off"
         )
 
-    async def _note(self, connection: Any, columns: Columns) -> None:
-        """Note the hours that aggregates may have read already. Last, so that it sees the newest watermarks."""
-        ranges = hour_ranges(columns.timestamps)
+    async def _note(self, connection: Any, timestamps: NDArray[np.int64]) -> None:
+        """Note the hours that aggregates may have read already. Last, so that it sees the newest watermarks.
+
+        Raises:
+            BehindRetentionError: rows lie where retention has dropped theirs, while their hours are kept.
+        """
+        ranges = hour_ranges(timestamps)
         starts, ends = ([_instant(edge) for edge in edges] for edges in zip(*ranges, strict=True))
-        status = await connection.execute(_NOTE, starts, ends)
-        noted = int(status.split()[-1])
-        if noted:
-            metrics.late_ranges_noted.add(noted)
+        found = await connection.fetchrow(_NOTE, starts, ends)
+        dropped = [(_micros(span.lower), _micros(span.upper)) for span in found["dropped"]]
+        # A range of hours may be wider than the rows in it.
+        if dropped := [span for span in dropped if within(timestamps, [span]).any()]:
+            raise BehindRetentionError(dropped)
+        if found["noted"]:
+            metrics.late_ranges_noted.add(found["noted"])
 
     @staticmethod
     async def _bury(connection: Any, refused: dict[Part, Verdict]) -> None:
@@ -261,3 +306,7 @@ def _words(error: asyncpg.PostgresError) -> str:
 
 def _instant(micros: int) -> dt.datetime:
     return _EPOCH + dt.timedelta(microseconds=micros)
+
+
+def _micros(instant: dt.datetime) -> int:
+    return (instant - _EPOCH) // dt.timedelta(microseconds=1)

@@ -1,7 +1,7 @@
 """What one transaction has to do: decoded entries, regrouped into ledger units and parts. Pure."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from services.contract import Batch, Columns, Entry, encode, position_of
 from services.platform.stream import DeadLetter, Delivery, News, Outcome, Settlement
+
+from .copy import within
 
 __all__ = ["Part", "Unit", "Verdict", "Work"]
 
@@ -96,6 +98,10 @@ class Work:
         for part in chosen:
             mask[part.rows] = True
         return self.columns.take(mask)
+
+    def touches(self, part: Part, spans: Sequence[tuple[int, int]]) -> bool:
+        """Tell whether a row of `part` lies in one of the half-open `spans`, in microseconds since 1970."""
+        return bool(spans) and bool(within(self.columns.timestamps[part.rows], spans).any())
 
     def settlement(self) -> Settlement:
         """Return what is acknowledged once every part has its verdict."""

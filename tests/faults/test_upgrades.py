@@ -12,7 +12,7 @@ import pytest
 
 from services.local.installations import Installation, find_installations
 from services.operator.schema import apply
-from services.operator.scripts import SQL
+from services.operator.scripts import SQL, migrations
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import ABSENT, whole
 from tests.support import TestDatabase, eventually
@@ -33,15 +33,15 @@ async def test_row_32_a_migration_that_locks_the_table_under_load_is_waited_for_
 ) -> None:
     rows = round(ROWS * scale)
     changed = shutil.copytree(SQL, tmp_path / "sql")
-    (changed / "migrations").mkdir(exist_ok=True)
-    (changed / "migrations" / "0002_add_quality.sql").write_text(MIGRATION)
+    version = migrations(SQL / "migrations")[-1].version + 1
+    (changed / "migrations" / f"{version:04}_add_quality.sql").write_text(MIGRATION)
     hasty = worker(settings, "w")
     hasty = hasty.model_copy(update={"worker": hasty.worker.model_copy(update={"transaction_timeout": 2.0})})
     async with service("ingest", settings), service("worker", hasty) as process:
         async with load(settings, tmp_path / "journal", rows):
             applying = asyncio.create_task(apply(settings.database, changed))
             await eventually(lambda: told(process, "database"), 30)
-            assert (await applying).version == 2
+            assert (await applying).version == version
         await drained(settings)
         await process.ready()
     verdict = await check(tmp_path / "journal", settings.database)

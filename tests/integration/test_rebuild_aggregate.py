@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from services.operator.database.apply import fill_aggregate, reconcile_aggregate
+from services.operator.database.apply import reconcile_aggregate
 from services.operator.database.rebuild import _building, drop_leftovers, rebuild_aggregate
 from services.operator.planning.plan import Plan, Reason, Refusal
 from services.operator.resources import ContinuousAggregateSpec
 from services.platform.postgres import DATABASE_AWAY, capability
 
 from ..support import TestDatabase
-from ..support.late import connected, insert
+from ..support.late import connected, filled, insert
 from .test_reconcile_aggregate import DAILY, HOURLY
 
 OLD = datetime.now(UTC) - timedelta(days=40)
@@ -22,16 +22,17 @@ OLD_BUCKETS = "select count(*) from measurement_hourly where bucket < now() - in
 VIEWS = "select count(*) from timescaledb_information.continuous_aggregates"
 
 
-async def rebuild(owner: asyncpg.Connection) -> Refusal | None:
+async def rebuild(database: TestDatabase, owner: asyncpg.Connection) -> Refusal | None:
     can = await capability(owner)
     assert await reconcile_aggregate(owner, NARROWER, can, rebuild=True) == Plan(rebuild=True)
-    return await rebuild_aggregate(owner, NARROWER, can)
+    async with connected(database, "owner") as guard:
+        return await rebuild_aggregate(owner, guard, NARROWER, can)
 
 
 async def test_a_rebuild_takes_the_name_the_history_the_policies_and_the_readers(timescaledb: TestDatabase) -> None:
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD, datetime.now(UTC))
-        assert await rebuild(owner) is None
+        assert await rebuild(timescaledb, owner) is None
         can = await capability(owner)
         assert await reconcile_aggregate(owner, NARROWER, can) == Plan()
         assert await owner.fetchval(VIEWS) == 1
@@ -42,9 +43,9 @@ async def test_a_rebuild_takes_the_name_the_history_the_policies_and_the_readers
 async def test_a_rebuild_that_would_lose_history_is_refused(timescaledb: TestDatabase) -> None:
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD, datetime.now(UTC))
-        await fill_aggregate(owner, "measurement_hourly")
+        await filled(timescaledb, "measurement_hourly")
         await owner.execute("select drop_chunks('sensor_data', older_than => interval '30 days')")
-        refusal = await rebuild(owner)
+        refusal = await rebuild(timescaledb, owner)
         assert refusal
         assert refusal.reason is Reason.REBUILD_LOSES_HISTORY
         assert await owner.fetchval(VIEWS) == 1
@@ -53,7 +54,7 @@ async def test_a_rebuild_that_would_lose_history_is_refused(timescaledb: TestDat
 async def test_what_reads_the_aggregate_is_named(timescaledb: TestDatabase) -> None:
     async with connected(timescaledb, "owner") as owner:
         await owner.execute("create view on_top as select avg from measurement_hourly")
-        refusal = await rebuild(owner)
+        refusal = await rebuild(timescaledb, owner)
         assert refusal
         assert "on_top" in refusal.message
 
@@ -71,8 +72,8 @@ async def test_a_reader_never_misses_a_bucket_nor_the_aggregate(timescaledb: Tes
     times = [OLD + timedelta(hours=hour) for hour in range(48)]
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, *times)
-        await fill_aggregate(owner, "measurement_hourly")
-        task = asyncio.create_task(rebuild(owner))
+        await filled(timescaledb, "measurement_hourly")
+        task = asyncio.create_task(rebuild(timescaledb, owner))
         seen = set()
         async with connected(timescaledb, "reader") as reader:
             while not task.done():
@@ -87,9 +88,9 @@ async def test_rows_that_come_late_during_the_build_are_not_lost(timescaledb: Te
         await insert(writer, OLD, datetime.now(UTC))
         half = NARROWER.model_copy(update={"name": _building(NARROWER)})
         await reconcile_aggregate(owner, half, await capability(owner))
-        await fill_aggregate(owner, half.name)
+        await filled(timescaledb, half.name)
         await insert(writer, OLD - timedelta(hours=5))
-        assert await rebuild(owner) is None
+        assert await rebuild(timescaledb, owner) is None
         await owner.execute("alter materialized view measurement_hourly set (timescaledb.materialized_only = true)")
         assert await owner.fetchval(OLD_BUCKETS) == 2
 
@@ -97,21 +98,21 @@ async def test_rows_that_come_late_during_the_build_are_not_lost(timescaledb: Te
 async def test_a_rebuild_goes_on_after_its_connection_was_lost(timescaledb: TestDatabase) -> None:
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD)
-        await fill_aggregate(owner, "measurement_hourly")
+        await filled(timescaledb, "measurement_hourly")
         async with (
             connected(timescaledb, "owner") as blocker,
             connected(timescaledb, "owner") as broken,
             blocker.transaction(),
         ):
             await blocker.fetch("select * from measurement_hourly")
-            task = asyncio.create_task(rebuild(broken))
+            task = asyncio.create_task(rebuild(timescaledb, broken))
             waiting = "select pid from pg_locks where not granted and relation = 'measurement_hourly'::regclass"
             while not (pids := await owner.fetch(waiting)):
                 assert not task.done()
             await owner.execute("select pg_terminate_backend($1)", pids[0][0])
             with pytest.raises(DATABASE_AWAY):
                 await task
-        assert await rebuild(owner) is None
+        assert await rebuild(timescaledb, owner) is None
         assert await owner.fetchval("select count(*) from measurement_hourly") == 1
         assert await owner.fetchval(VIEWS) == 1
 
@@ -119,6 +120,6 @@ async def test_a_rebuild_goes_on_after_its_connection_was_lost(timescaledb: Test
 async def test_an_aggregate_on_top_is_named(timescaledb: TestDatabase) -> None:
     async with connected(timescaledb, "owner") as owner:
         await reconcile_aggregate(owner, ContinuousAggregateSpec.model_validate(DAILY), await capability(owner))
-        refusal = await rebuild(owner)
+        refusal = await rebuild(timescaledb, owner)
         assert refusal
         assert "daily" in refusal.message

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from services.operator.database.apply import fill_aggregate, reconcile_aggregate
+from services.operator.database.apply import reconcile_aggregate
 from services.operator.planning.plan import Plan, Reason
 from services.operator.resources import ContinuousAggregateSpec
 from services.platform.postgres import capability
 
 from ..support import TestDatabase
-from ..support.late import connected, insert
+from ..support.late import connected, filled, insert
 
 HOURLY: dict[str, Any] = {
     "name": "measurement_hourly",
@@ -56,11 +56,11 @@ async def reconcile(owner: Any, spec: dict[str, Any]) -> Plan:
     return await reconcile_aggregate(owner, ContinuousAggregateSpec.model_validate(spec), await capability(owner))
 
 
-async def settled(owner: Any, spec: dict[str, Any]) -> Plan:
+async def settled(database: TestDatabase, owner: Any, spec: dict[str, Any]) -> Plan:
     """Reconcile, fill where that is due, and again: nothing is left."""
     plan = await reconcile(owner, spec)
     if plan.fill:
-        await fill_aggregate(owner, spec["name"])
+        await filled(database, spec["name"])
     assert await reconcile(owner, spec) == Plan()
     return plan
 
@@ -112,7 +112,7 @@ async def test_a_plain_database_says_what_it_cannot_do(database: TestDatabase) -
 async def test_drift_is_put_right(timescaledb: TestDatabase, drift: str) -> None:
     async with connected(timescaledb, "owner") as owner:
         await owner.execute(drift)
-        plan = await settled(owner, HOURLY)
+        plan = await settled(timescaledb, owner, HOURLY)
         assert plan.steps
         assert not plan.fill
         assert await policies(owner) == USUAL
@@ -122,7 +122,7 @@ async def test_an_aggregate_dropped_by_hand_comes_back_with_its_history(timescal
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD, OLD, datetime.now(UTC))
         await owner.execute("drop materialized view measurement_hourly")
-        assert (await settled(owner, HOURLY)).fill
+        assert (await settled(timescaledb, owner, HOURLY)).fill
         assert await policies(owner) == USUAL
         await owner.execute("alter materialized view measurement_hourly set (timescaledb.materialized_only = true)")
         assert await owner.fetchval("select samples from measurement_hourly") == 2
@@ -131,20 +131,22 @@ async def test_an_aggregate_dropped_by_hand_comes_back_with_its_history(timescal
 async def test_changed_offsets_and_schedules_replace_the_policy(timescaledb: TestDatabase) -> None:
     async with connected(timescaledb, "owner") as owner:
         refresh = {"startOffset": "3 days", "endOffset": "1 hour", "schedule": "10 minutes"}
-        assert len((await settled(owner, HOURLY | {"refresh": refresh})).steps) == 2
+        assert len((await settled(timescaledb, owner, HOURLY | {"refresh": refresh})).steps) == 2
         assert await policies(owner) == [("3 days", "01:00:00", "00:10:00", True)]
-        assert len((await settled(owner, HOURLY | {"refresh": refresh | {"schedule": "1 hour"}})).steps) == 1
-        await settled(owner, {key: value for key, value in HOURLY.items() if key != "refresh"})
+        assert (
+            len((await settled(timescaledb, owner, HOURLY | {"refresh": refresh | {"schedule": "1 hour"}})).steps) == 1
+        )
+        await settled(timescaledb, owner, {key: value for key, value in HOURLY.items() if key != "refresh"})
         assert await policies(owner) == []
 
 
 async def test_everything_is_created_and_settles(timescaledb: TestDatabase) -> None:
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD, OLD)
-        await settled(owner, EVERYTHING)
+        await settled(timescaledb, owner, EVERYTHING)
         row = await owner.fetchrow('select * from "we""ird; drop\' x\\"')
         assert tuple(row)[2:] == (1, 1, 1, 0)
-        await settled(owner, DAILY)
+        await settled(timescaledb, owner, DAILY)
         assert await reconcile(owner, HOURLY) == Plan()
 
 
@@ -152,12 +154,12 @@ async def test_a_new_column_is_added_in_place_and_filled(timescaledb: TestDataba
     wider = HOURLY | {"columns": [{"name": "total", "function": "sum", "of": "value"}, *HOURLY["columns"]]}
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD, OLD)
-        await fill_aggregate(owner, "measurement_hourly")
+        await filled(timescaledb, "measurement_hourly")
         plan = await reconcile(owner, wider)
         assert [str(step) for step in plan.steps][:1] == ["add the column total to measurement_hourly"]
         assert await owner.fetchval("select total from measurement_hourly") is None
         assert await reconcile(owner, wider) == Plan(fill=True)
-        await fill_aggregate(owner, "measurement_hourly")
+        await filled(timescaledb, "measurement_hourly")
         assert await owner.fetchval("select total from measurement_hourly") == 2
         assert await reconcile(owner, wider) == Plan()
 
@@ -166,9 +168,9 @@ async def test_filling_leaves_alone_what_the_source_no_longer_covers(timescaledb
     wider = HOURLY | {"columns": [{"name": "total", "function": "sum", "of": "value"}, *HOURLY["columns"]]}
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD, OLD + timedelta(days=20))
-        await fill_aggregate(owner, "measurement_hourly")
+        await filled(timescaledb, "measurement_hourly")
         await owner.execute("select drop_chunks('sensor_data', older_than => interval '30 days')")
-        await settled(owner, wider)
+        await settled(timescaledb, owner, wider)
         rows = await owner.fetch("select samples, total from measurement_hourly order by bucket")
         assert [tuple(row) for row in rows] == [(1, None), (1, 1)]
 

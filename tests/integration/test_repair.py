@@ -33,8 +33,8 @@ async def quiet(timescaledb: TestDatabase) -> TestDatabase:
 
 
 async def repair(database: TestDatabase) -> Repaired:
-    async with connected(database, "owner") as owner:
-        return await repair_once(owner, await capability(owner), Health("database"))
+    async with connected(database, "owner") as owner, connected(database, "owner") as guard:
+        return await repair_once(owner, guard, await capability(owner), Health("database"))
 
 
 async def materialise(database: TestDatabase, aggregate: str = "measurement_hourly") -> None:
@@ -48,8 +48,8 @@ def now() -> datetime:
 
 
 @asynccontextmanager
-async def blocked(database: TestDatabase) -> AsyncIterator[None]:
-    """Let every refresh that reaches the materialised bucket of `LATE` wait inside the block."""
+async def blocked(database: TestDatabase, hour: datetime = LATE) -> AsyncIterator[None]:
+    """Let every refresh that reaches the materialised bucket of `hour` wait inside the block."""
     async with connected(database, "owner") as owner:
         table = await owner.fetchval(
             "select format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
@@ -57,7 +57,7 @@ async def blocked(database: TestDatabase) -> AsyncIterator[None]:
         )
         transaction = owner.transaction()
         await transaction.start()
-        await owner.execute(f"select from {table} where bucket = $1 for update", LATE)
+        await owner.execute(f"select from {table} where bucket = $1 for update", hour)
         yield
         await transaction.rollback()
 

@@ -1,4 +1,4 @@
-"""Numbered migrations and their ledger."""
+"""Numbered migrations and their ledger, counted on behind those that were released."""
 
 import shutil
 from pathlib import Path
@@ -6,50 +6,56 @@ from pathlib import Path
 import pytest
 
 from services.operator.schema import SchemaError, apply
-from services.operator.scripts import SQL
+from services.operator.scripts import SQL, migrations
 
 from ..support import TestDatabase
 from ..support.late import connected
 
+NEXT = migrations(SQL / "migrations")[-1].version + 1
+
 
 @pytest.fixture
 def sql(tmp_path: Path) -> Path:
-    """A copy of sql/ without its migrations."""
-    copy = tmp_path / "sql"
-    shutil.copytree(SQL, copy)
-    for path in (copy / "migrations").glob("*.sql"):
-        path.unlink()
-    return copy
+    """A copy of sql/ for migrations of a test's own."""
+    return shutil.copytree(SQL, tmp_path / "sql")
+
+
+def write(sql: Path, version: int, name: str, body: str) -> str:
+    """Write a migration; return how it is called."""
+    (sql / "migrations" / f"{version:04}_{name}.sql").write_text(body)
+    return f"{version:04} {name.replace('_', ' ')}"
 
 
 async def test_a_migration_runs_once_and_is_in_the_ledger(database: TestDatabase, sql: Path) -> None:
-    (sql / "migrations" / "0002_add_note.sql").write_text("alter table late_ranges add column note text;")
-    (sql / "migrations" / "0003_index_dead.sql").write_text(
-        "-- no transaction\ncreate index concurrently if not exists dead_idx on ingest_ledger ((dead is null));\n"
+    column = write(sql, NEXT, "add_note", "alter table late_ranges add column note text;")
+    index = write(
+        sql,
+        NEXT + 1,
+        "index_dead",
+        "-- no transaction\ncreate index concurrently if not exists dead_idx on ingest_ledger ((dead is null));\n",
     )
     first = await apply(database.settings, sql)
-    assert (first.version, first.migrations) == (3, ("0002 add note", "0003 index dead"))
+    assert (first.version, first.migrations) == (NEXT + 1, (column, index))
     second = await apply(database.settings, sql)
-    assert (second.version, second.migrations) == (3, ())
+    assert (second.version, second.migrations) == (NEXT + 1, ())
 
 
 async def test_a_changed_migration_is_refused_before_anything_runs(database: TestDatabase, sql: Path) -> None:
-    released = sql / "migrations" / "0002_released.sql"
-    released.write_text("select 1;")
+    write(sql, NEXT, "released", "select 1;")
     await apply(database.settings, sql)
-    released.write_text("select 2;")
-    (sql / "migrations" / "0003_next.sql").write_text("create table next (id int);")
-    with pytest.raises(SchemaError, match="0002 released was changed"):
+    released = write(sql, NEXT, "released", "select 2;")
+    write(sql, NEXT + 1, "next", "create table next (id int);")
+    with pytest.raises(SchemaError, match=f"{released} was changed"):
         await apply(database.settings, sql)
     async with connected(database, "owner") as owner:
-        assert await owner.fetchval("select max(version) from schema_migrations") == 2
+        assert await owner.fetchval("select max(version) from schema_migrations") == NEXT
 
 
 async def test_a_failed_migration_leaves_nothing_and_is_named_with_its_line(database: TestDatabase, sql: Path) -> None:
-    (sql / "migrations" / "0002_good.sql").write_text("create table good (id int);")
-    (sql / "migrations" / "0003_bad.sql").write_text("create table half (id int);\nselect *\nfrom nowhere;")
-    with pytest.raises(SchemaError, match=r'0003 bad line 3: relation "nowhere" does not exist'):
+    write(sql, NEXT, "good", "create table good (id int);")
+    bad = write(sql, NEXT + 1, "bad", "create table half (id int);\nselect *\nfrom nowhere;")
+    with pytest.raises(SchemaError, match=f'{bad} line 3: relation "nowhere" does not exist'):
         await apply(database.settings, sql)
     async with connected(database, "owner") as owner:
-        assert await owner.fetchval("select max(version) from schema_migrations") == 2
+        assert await owner.fetchval("select max(version) from schema_migrations") == NEXT
         assert await owner.fetchval("select to_regclass('good') is not null and to_regclass('half') is null")

@@ -7,22 +7,22 @@ from typing import Any
 
 import asyncpg
 
+from services.operator.database.apply import fill_aggregate
+
 from .databases import TestDatabase
 
-__all__ = ["HOUR", "LATE", "connected", "hourly", "insert", "insert_late", "notes"]
+__all__ = ["HOUR", "LATE", "connected", "filled", "hourly", "insert", "insert_late", "notes"]
 
 HOUR = timedelta(hours=1)
 LATE = datetime(2025, 10, 22, 21, tzinfo=UTC)
 
-# As queries ask: noted hours from the rows, the others from the aggregate, in one statement.
+# As queries ask: hours that changed from the rows, the others from the aggregate, in one statement.
 HOURLY = """
-with late as materialized (
-  select coalesce(range_agg(tstzrange(range_start, range_end)), '{}') as ranges from late_ranges
-)
-select bucket, samples from measurement_hourly where sensor_id = $1 and not (select ranges from late) @> bucket
+with changed as materialized (select hours_from_rows(tstzrange('0001-01-01', '9999-12-31')) as ranges)
+select bucket, samples from measurement_hourly where sensor_id = $1 and not (select ranges from changed) @> bucket
 union all
 select time_bucket(interval '1 hour', timestamp), count(*) from sensor_data
-where sensor_id = $1 and (select ranges from late) @> timestamp group by 1
+where sensor_id = $1 and (select ranges from changed) @> timestamp group by 1
 order by 1
 """
 
@@ -38,6 +38,12 @@ async def connected(database: TestDatabase, role: str) -> AsyncIterator[Any]:
         yield connection
     finally:
         await connection.close()
+
+
+async def filled(database: TestDatabase, name: str) -> None:
+    """Fill an aggregate as the operator does."""
+    async with connected(database, "owner") as owner, connected(database, "owner") as guard:
+        await fill_aggregate(owner, guard, name)
 
 
 async def insert(connection: Any, *times: datetime, sensor: str = "a") -> None:

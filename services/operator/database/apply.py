@@ -14,11 +14,19 @@ from ..planning.plan import Plan
 from ..planning.quoting import relation
 from ..planning.state import Definition, StandingAggregate
 from ..planning.steps import Step
+from ..refresh import Aggregate, refresh
 from ..resources import ContinuousAggregateSpec, HypertableSpec
 from .inspect import inspect_table
 from .inspect_aggregate import inspect_aggregate
 
-__all__ = ["RECONCILE_LOCK", "ReconcileError", "fill_aggregate", "reconcile_aggregate", "reconcile_hypertable"]
+__all__ = [
+    "RECONCILE_LOCK",
+    "ReconcileError",
+    "fill_aggregate",
+    "reconcile_aggregate",
+    "reconcile_hypertable",
+    "refresh_history",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +45,8 @@ set local search_path = public, pg_temp;
 # the whole buckets inside its window, so the window of a fresh aggregate begins one bucket earlier.
 HISTORY = """
 select
+  a.mat_hypertable_id as id,
+  a.raw_hypertable_id as source,
   (
     select min(c.range_start)
     from timescaledb_information.chunks c
@@ -52,14 +62,6 @@ join (
   from _timescaledb_catalog.continuous_aggs_watermark
 ) w using (mat_hypertable_id)
 where v.view_schema = 'public' and v.view_name = $1
-"""
-
-# Oldest first: a batch that commits moves the watermark, and must leave nothing uncomputed behind it.
-FILL = """
-call refresh_continuous_aggregate(
-  $1::text::regclass, $2::timestamptz, $3::timestamptz,
-  force => true, options => '{"refresh_newest_first": false}'
-)
 """
 
 
@@ -112,13 +114,15 @@ async def reconcile_aggregate(
     return plan
 
 
-async def fill_aggregate(connection: asyncpg.Connection, name: str) -> None:
-    """Compute the closed buckets of an aggregate again, as far back as its source has rows, and take off its mark.
+async def fill_aggregate(connection: asyncpg.Connection, guard: asyncpg.Connection, name: str) -> None:
+    """Compute the closed buckets of an aggregate again, as far as its source has rows, and take off its mark.
 
-    What was there before the source's first chunk stays as it is. Repeating it is harmless.
+    What was there before the source's first chunk, or where rows were dropped, stays as it is. Repeating it is
+    harmless.
 
     Args:
         connection: the owner's, outside a transaction, without a statement timeout.
+        guard: another of the owner's, which holds the chunks that are read.
         name: of an aggregate that was created or got a column.
 
     Raises:
@@ -126,14 +130,25 @@ async def fill_aggregate(connection: asyncpg.Connection, name: str) -> None:
         DATABASE_AWAY: the connection is lost; the mark stays.
     """
     try:
-        window = await connection.fetchrow(HISTORY, name)
-        if window and window["start"] and window["start"] < window["stop"]:
-            await connection.execute(FILL, relation(name), window["start"], window["stop"])
+        await refresh_history(connection, guard, name, force=True)
         await connection.execute(f"comment on view {relation(name)} is null")
     except DATABASE_AWAY:
         raise
     except asyncpg.PostgresError as error:
         raise ReconcileError(f"fill {name}: {error}") from error
+
+
+async def refresh_history(connection: asyncpg.Connection, guard: asyncpg.Connection, name: str, *, force: bool) -> None:
+    """Refresh the closed buckets of an aggregate as far back as its source has rows; `force` those that are right too.
+
+    Raises:
+        asyncpg.PostgresError: the database refuses.
+        DATABASE_AWAY: a connection is lost.
+    """
+    window = await connection.fetchrow(HISTORY, name)
+    if window and window["start"] and window["start"] < window["stop"]:
+        aggregate = Aggregate(window["id"], window["source"], relation(name))
+        await refresh(connection, guard, aggregate, (window["start"], window["stop"]), force=force)
 
 
 @asynccontextmanager

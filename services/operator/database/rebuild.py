@@ -14,7 +14,7 @@ from ..planning.plan import Plan, Reason, Refusal
 from ..planning.query import aggregate_query, wanted_columns
 from ..planning.quoting import identifier, relation
 from ..resources import ContinuousAggregateSpec
-from .apply import HISTORY, ReconcileError, fill_aggregate, reconcile_aggregate, reconciling
+from .apply import ReconcileError, fill_aggregate, reconcile_aggregate, reconciling, refresh_history
 
 __all__ = ["drop_leftovers", "rebuild_aggregate"]
 
@@ -45,13 +45,6 @@ where (c.hypertable_schema, c.hypertable_name) in (
 )
 """
 
-# Without force, it computes only what was touched since the fill.
-CATCH_UP = """
-call refresh_continuous_aggregate(
-  $1::text::regclass, $2::timestamptz, $3::timestamptz, options => '{"refresh_newest_first": false}'
-)
-"""
-
 GRANTS = """
 select a.privilege_type, case when a.grantee <> 0 then a.grantee::regrole::text else 'public' end as grantee
 from pg_class c, aclexplode(c.relacl) a
@@ -66,7 +59,7 @@ where view_schema = 'public' and starts_with(view_name, $1) and view_name <> $2
 
 
 async def rebuild_aggregate(
-    connection: asyncpg.Connection, spec: ContinuousAggregateSpec, capability: Capability
+    connection: asyncpg.Connection, guard: asyncpg.Connection, spec: ContinuousAggregateSpec, capability: Capability
 ) -> Refusal | None:
     """Build what `spec` wants beside what has its name, and swap them; return why not, where that cannot be.
 
@@ -74,6 +67,7 @@ async def rebuild_aggregate(
 
     Args:
         connection: the owner's, outside a transaction, without a statement timeout.
+        guard: another of the owner's, which holds the chunks that are read.
         spec: what is wanted; its plan says `rebuild`.
         capability: of the connection's database.
 
@@ -95,8 +89,8 @@ async def rebuild_aggregate(
     if plan.refusals:
         return plan.refusals[0]
     if plan.fill:
-        await fill_aggregate(connection, new.name)
-    await _catch_up(connection, new.name)
+        await fill_aggregate(connection, guard, new.name)
+    await _catch_up(connection, guard, new.name)
     return await _swap(connection, spec, new, capability)
 
 
@@ -146,11 +140,10 @@ async def _refusal(connection: asyncpg.Connection, spec: ContinuousAggregateSpec
     return None
 
 
-async def _catch_up(connection: asyncpg.Connection, name: str) -> None:
+async def _catch_up(connection: asyncpg.Connection, guard: asyncpg.Connection, name: str) -> None:
+    """Compute what was touched since the fill."""
     try:
-        window = await connection.fetchrow(HISTORY, name)
-        if window and window["start"] and window["start"] < window["stop"]:
-            await connection.execute(CATCH_UP, relation(name), window["start"], window["stop"])
+        await refresh_history(connection, guard, name, force=False)
     except DATABASE_AWAY:
         raise
     except asyncpg.PostgresError as error:

@@ -14,6 +14,7 @@ from services.platform.settings import DatabaseSettings
 from services.platform.tasks import end
 
 from ..database.apply import ReconcileError
+from ..refresh import LOCK_TIMEOUT
 from .refusal import Refused
 
 __all__ = ["Background", "Work"]
@@ -23,7 +24,8 @@ log = structlog.get_logger(__name__)
 AGAIN_AFTER = 60.0
 """Seconds after a failure before the same work is taken up again."""
 
-Work = Callable[[asyncpg.Connection], Coroutine[Any, Any, None]]
+Work = Callable[[asyncpg.Connection, asyncpg.Connection], Coroutine[Any, Any, None]]
+"""Takes two connections of the owner: one to work by, and the guard of its refreshes."""
 
 
 class Background:
@@ -37,7 +39,7 @@ class Background:
         self._failed: dict[str, tuple[float, Exception]] = {}
 
     def offer(self, name: str, settings: DatabaseSettings, work: Work) -> str | None:
-        """Begin `work` on a connection of its own as the owner, unless something is under way or it has just failed.
+        """Begin `work` on connections of its own as the owner, unless something is under way or it has just failed.
 
         Args:
             name: of the aggregate; what is under way for it is not begun twice.
@@ -72,9 +74,14 @@ class Background:
         began = time.monotonic()
         try:
             url = settings.owner_url.get_secret_value()
-            connection = await asyncpg.connect(url, **connection_options(settings, client_min_messages="warning"))
+            options = connection_options(settings, lock_timeout=LOCK_TIMEOUT, client_min_messages="warning")
+            connection = await asyncpg.connect(url, **options)
             try:
-                await work(connection)
+                guard = await asyncpg.connect(url, **options)
+                try:
+                    await work(connection, guard)
+                finally:
+                    guard.terminate()
             finally:
                 connection.terminate()
         except (Refused, ReconcileError, asyncpg.PostgresError, *DATABASE_AWAY) as error:

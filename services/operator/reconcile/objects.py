@@ -81,12 +81,12 @@ class Objects:
         return plan
 
     def _work(self, spec: ContinuousAggregateSpec, plan: Plan) -> Work:
-        async def rebuild(connection: asyncpg.Connection) -> None:
-            if refusal := await rebuild_aggregate(connection, spec, self._capability):
+        async def rebuild(connection: asyncpg.Connection, guard: asyncpg.Connection) -> None:
+            if refusal := await rebuild_aggregate(connection, guard, spec, self._capability):
                 raise _refused(refusal)
 
-        async def fill(connection: asyncpg.Connection) -> None:
-            await fill_aggregate(connection, spec.name)
+        async def fill(connection: asyncpg.Connection, guard: asyncpg.Connection) -> None:
+            await fill_aggregate(connection, guard, spec.name)
 
         return rebuild if plan.rebuild else fill
 

@@ -1,0 +1,64 @@
+"""Watching over what retention takes: by a policy, a resource or somebody's SQL."""
+
+import asyncpg
+import structlog
+
+from services.platform.metrics import observe
+
+__all__ = ["Watch"]
+
+log = structlog.get_logger(__name__)
+
+NOTE = "select hypertable, range_start, range_end, gone from note_dropped_ranges()"
+
+# A refresh of what retention has dropped finds no rows and deletes the buckets. The operator refuses such resources;
+# what stands here was made by SQL.
+DANGEROUS = """
+select r.job_id, r.hypertable_name as relation, r.config ->> 'drop_after' as drop_after, a.view_name as aggregate,
+  coalesce(c.config ->> 'start_offset', 'all of it') as start_offset
+from timescaledb_information.jobs r
+join timescaledb_information.continuous_aggregates a
+  on (a.hypertable_schema, a.hypertable_name) = (r.hypertable_schema, r.hypertable_name)
+join timescaledb_information.jobs c
+  on (c.hypertable_schema, c.hypertable_name) = (a.view_schema, a.view_name)
+where r.proc_name = 'policy_retention' and r.scheduled and pg_has_role(r.owner, 'usage')
+  and c.proc_name = 'policy_refresh_continuous_aggregate'
+  and (r.config ->> 'drop_after')::interval <= coalesce((c.config ->> 'start_offset')::interval, 'infinity')
+"""
+
+
+class Watch:
+    """Keeps `dropped_ranges` up to date, and stops retention that would take buckets along."""
+
+    def __init__(self) -> None:
+        """Count what was stopped, for the alarm."""
+        self._stopped = 0
+        observe("millrace_retention_stopped", "Retention policies stopped since the start.", lambda: self._stopped)
+
+    async def look(self, connection: asyncpg.Connection) -> None:
+        """Note what was dropped since the last look, and stop each retention policy that reaches a refresh window.
+
+        Args:
+            connection: the owner's, to a database with TimescaleDB's full edition.
+
+        Raises:
+            asyncpg.PostgresError: the database refuses.
+            DATABASE_AWAY: the connection is lost.
+        """
+        for row in await connection.fetch(NOTE):
+            where = {"relation": row["hypertable"], "start": str(row["range_start"]), "end": str(row["range_end"])}
+            if row["gone"]:
+                log.warning(
+                    "buckets whose rows were dropped are gone: refreshed or deleted", action="retention", **where
+                )
+            else:
+                log.info("rows were dropped; their buckets stay as they are", action="retention", **where)
+        for row in await connection.fetch(DANGEROUS):
+            await connection.execute("select alter_job($1, scheduled => false)", row["job_id"])
+            self._stopped += 1
+            log.error(
+                "retention is stopped: the next refresh of an aggregate would empty what it drops; "
+                "keep rows for longer than the refresh window, or shorten that first",
+                action="retention",
+                **dict(row),
+            )
