@@ -275,21 +275,22 @@ end
 $$;
 comment on function behind_retention(tstzmultirange) is 'Of the hours of late rows, those whose rows retention took.';
 
--- The instant before which a retention policy may take readings at any time.
-create or replace function retained_from() returns timestamptz
+-- The age at which a retention policy takes readings, null where none does.
+create or replace function retention_age() returns interval
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
 as $$
 begin
   if to_regclass('timescaledb_information.jobs') is null then
-    return '-infinity';
+    return null;
   end if;
-  return coalesce((
-    select max(now() - (j.config ->> 'drop_after')::interval)
+  -- In days and less: a month would have no fixed length.
+  return (
+    select min(now() - (now() - (j.config ->> 'drop_after')::interval))
     from timescaledb_information.jobs j
-    where j.proc_name = 'policy_retention'
+    where j.proc_name = 'policy_retention' and j.scheduled
       and j.hypertable_schema = 'public' and j.hypertable_name = 'sensor_data'
-  ), '-infinity');
+  );
 end
 $$;
-comment on function retained_from() is 'The instant before which a retention policy may take readings.';
+comment on function retention_age() is 'The age at which a retention policy takes readings, null where none does.';

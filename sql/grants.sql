@@ -35,7 +35,7 @@ begin
       ('changed_ranges', 'millrace_reader'),
       ('chunk_ranges', 'millrace_reader'),
       ('rows_gone', 'millrace_reader'),
-      ('retained_from', 'millrace_reader'),
+      ('retention_age', 'millrace_reader'),
       ('kept_buckets', null),
       ('note_dropped_ranges', null)
     ) as f (name, role)

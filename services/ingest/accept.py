@@ -21,11 +21,12 @@ from services.platform.telemetry import current_traceparent, request_span
 
 from .admission import Admission
 from .body import read_body
-from .decoders import Fault, Limits, checked, read_json
+from .decoders import Fault, checked, read_json
 from .load import Held, Load
 from .rates import Rates
 from .requests import Ack, Asked, asked
 from .store import Receipt, Receipts, ReceiptsUnavailableError
+from .window import Window
 from .wishes import Accepted, Wish
 from .writer import StreamWriter, key_reused
 
@@ -55,6 +56,7 @@ class Acceptance:
     load: Load
     writer: StreamWriter
     receipts: Receipts
+    window: Window
 
     async def take(self, request: Request) -> Response:
         """Answer one `POST /ingest`.
@@ -90,7 +92,7 @@ class Acceptance:
         )
         faults: list[Fault] = []
         if rows.faults or wanted.partial or wanted.key is not None:
-            columns, faults = checked(rows, Limits.now(self.settings), partial=wanted.partial)
+            columns, faults = checked(rows, self.window.limits(), partial=wanted.partial)
             wish.readings = columns
             if wanted.key is not None:
                 wish.batch_id, wish.digest = keyed_id(request.caller.name, wanted.key), _digest(columns)

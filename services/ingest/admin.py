@@ -16,10 +16,11 @@ from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, 
 from services.platform.telemetry import BY_OURSELVES
 
 from .body import read_body
-from .decoders import Limits, decode_json
+from .decoders import decode_json
 from .load import Load
 from .replay import Left, Replay, unknown_letter
 from .routes import READINGS_BODY
+from .window import Window
 from .writer import as_problem
 
 __all__ = ["admin_app"]
@@ -95,7 +96,7 @@ class Deleted(BaseModel):
     through: str
 
 
-def admin_app(letters: DeadLetters, replay: Replay, load: Load, settings: IngestSettings) -> FastAPI:
+def admin_app(letters: DeadLetters, replay: Replay, load: Load, window: Window, settings: IngestSettings) -> FastAPI:
     """Return the app of the administrative port."""
     app = FastAPI(
         title="Millrace administration", version=__version__, description="Dead letters.", telemetry=BY_OURSELVES
@@ -108,7 +109,7 @@ def admin_app(letters: DeadLetters, replay: Replay, load: Load, settings: Ingest
     for kind in STREAM_ERRORS:
         app.add_exception_handler(kind, on_stream)
     app.include_router(_reading(letters))
-    app.include_router(_changing(letters, replay, load, settings))
+    app.include_router(_changing(letters, replay, load, window, settings))
     return app
 
 
@@ -149,7 +150,7 @@ def _reading(letters: DeadLetters) -> APIRouter:
     return router
 
 
-def _changing(letters: DeadLetters, replay: Replay, load: Load, settings: IngestSettings) -> APIRouter:
+def _changing(letters: DeadLetters, replay: Replay, load: Load, window: Window, settings: IngestSettings) -> APIRouter:
     router = APIRouter(tags=["dead letters"])
     refusals = ("letter_expired", "key_reused", "backlog_full", "overloaded", "stream_full", *_AWAY)
 
@@ -174,7 +175,7 @@ def _changing(letters: DeadLetters, replay: Replay, load: Load, settings: Ingest
         """
         with load.request() as held:
             body = await read_body(dict(request.headers.raw), request.receive, settings, held)
-            mended = decode_json(body, Limits.now(settings), partial=False)[0] if body else None
+            mended = decode_json(body, window.limits(), partial=False)[0] if body else None
             return ReplayedOne(batch_id=await replay.one(letter_id, mended, even_expired=even_expired))
 
     @router.delete("/dead-letters/{letter_id}", status_code=204, responses=problem_responses("unknown_letter", *_AWAY))

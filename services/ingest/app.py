@@ -25,6 +25,7 @@ from .rates import Rates
 from .replay import Replay
 from .routes import batches, include_ingest
 from .store import Receipts
+from .window import Window
 from .writer import StreamWriter
 
 __all__ = ["create_app"]
@@ -45,8 +46,9 @@ def create_app(settings: Settings) -> FastAPI:
     health = Health("stream")
     letters = DeadLetters(stream.client, names)
     admission = Admission(stream, letters, settings.redis, settings.ingest, health)
-    writer = StreamWriter(listener, lambda: admission.proof, settings.ingest, settings.redis.timeout)
     receipts = Receipts(settings.database)
+    window = Window(settings.ingest, settings.database)
+    writer = StreamWriter(listener, lambda: admission.proof, window, settings.ingest, settings.redis.timeout)
     load = Load(settings.ingest)
     tasks: list[asyncio.Task[None]] = []
 
@@ -62,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks.extend(vital(work()) for work in (admission.run, listener.run, lanes))
+        tasks.extend(vital(work()) for work in (admission.run, listener.run, window.run, lanes))
         try:
             yield
         finally:
@@ -78,9 +80,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         telemetry=BY_OURSELVES,
     )
-    app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), load, writer, receipts)
+    app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), load, writer, receipts, window)
     replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
-    app.state.admin = admin_app(letters, replay, load, settings.ingest)
+    app.state.admin = admin_app(letters, replay, load, window, settings.ingest)
     app.state.check = guard(app, settings.auth, Scope.INGEST)
     guard(app.state.admin, settings.auth, Scope.ADMIN)
     errors.install(app)

@@ -4,23 +4,24 @@ import asyncio
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
 import msgspec
 
 from services.contract import group_of, position_of
-from services.platform.postgres import DATABASE_AWAY, answered, pool
+from services.platform.postgres import DATABASE_AWAY, answered, connection_options, pool
 from services.platform.settings import DatabaseSettings
 from services.platform.stream import Outcome
 
-__all__ = ["Receipt", "Receipts", "ReceiptsUnavailableError"]
+__all__ = ["Receipt", "Receipts", "ReceiptsUnavailableError", "retention_age"]
 
 _QUERY = """
 select batch_id, batches, digest, repeats, dead, committed_at
 from ingest_ledger where batch_id = any($1::uuid[])
 """
+_RETENTION_AGE = "select retention_age()"
 _PAUSE = 2.0
 _TIMEOUT = 2.0
 
@@ -77,6 +78,26 @@ class Receipts:
             found = self._pool
         rows = await found.fetch(_QUERY, list({batch_id, group_of(batch_id)}))
         return _receipt(batch_id, {row["batch_id"]: row for row in rows})
+
+
+async def retention_age(settings: DatabaseSettings) -> int | None:
+    """Return the age in microseconds at which the database drops readings, None where it drops none.
+
+    It is asked seldom, by a connection of its own, so that its failure is none of the receipts'.
+
+    Raises:
+        ReceiptsUnavailableError: the database is away or silent, or its schema is older than this release.
+    """
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            connection = await asyncpg.connect(settings.reader_url.get_secret_value(), **connection_options(settings))
+            try:
+                age = await connection.fetchval(_RETENTION_AGE)
+            finally:
+                connection.terminate()
+    except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+        raise ReceiptsUnavailableError(f"{type(error).__name__}: {error}") from error
+    return None if age is None else age // timedelta(microseconds=1)
 
 
 def _receipt(batch_id: uuid.UUID, rows: dict[uuid.UUID, Any]) -> Receipt | None:

@@ -14,7 +14,7 @@ from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
 from services.platform.stream import STREAM_ERRORS, Durability, Listener, Stream, is_full
 
-from .decoders import Limits
+from .window import Window
 from .wishes import Accepted, Wish, check_together, shared_entry
 
 __all__ = ["StreamWriter", "as_problem", "key_reused"]
@@ -26,11 +26,17 @@ class StreamWriter:
     """Writes wishes to the stream, one entry at a time; what arrives meanwhile shares the next entry."""
 
     def __init__(
-        self, listener: Listener, proof: Callable[[], Durability], settings: IngestSettings, disk_timeout: float
+        self,
+        listener: Listener,
+        proof: Callable[[], Durability],
+        window: Window,
+        settings: IngestSettings,
+        disk_timeout: float,
     ) -> None:
         """`proof` tells how the server proves a write now; it may change while the server runs."""
         self._listener = listener
         self._proof = proof
+        self._window = window
         self._settings = settings
         self._disk_timeout = disk_timeout
         self._waiting: deque[Wish] = deque()
@@ -82,7 +88,7 @@ class StreamWriter:
     async def _write(self, stream: Stream, wishes: list[Wish]) -> None:
         began = time.perf_counter()
         try:
-            wishes = check_together(wishes, Limits.now(self._settings))
+            wishes = check_together(wishes, self._window.limits())
             while wishes:
                 accepted = await self._try(stream, wishes)
                 if accepted is not None:

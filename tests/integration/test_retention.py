@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -16,6 +17,7 @@ from services.platform.health import Health
 from services.platform.postgres import capability
 from services.platform.settings import Settings
 from services.platform.stream import Outcome
+from tests.support.faults import Make
 from tests.support.late import HOUR, connected, filled, hourly, insert, insert_late, notes
 from tests.support.readings import entry_of
 from tests.support.worker import parts_of
@@ -88,6 +90,24 @@ async def test_history_from_before_all_that_is_kept_is_stored(
     assert outcomes(work) == [Outcome.STORED]
     await repaired(timescaledb)
     assert {OLD - 60 * DAY, OLD, OLD + 5 * HOUR, KEPT} <= set(await hourly(timescaledb))
+
+
+async def test_ingest_refuses_what_a_retention_policy_would_drop_and_says_so(
+    timescaledb_settings: Settings, service: Make, owner: Any
+) -> None:
+    job = await owner.fetchval("select add_retention_policy('sensor_data', interval '3 months')")
+    body = [{"sensor_id": "a", "timestamp": (NOW - 95 * DAY).isoformat(), "value": 1}]
+    async with service("ingest", timescaledb_settings) as ingest, httpx.AsyncClient(base_url=ingest.url) as client:
+
+        async def refused() -> bool:
+            return (await client.post("/ingest", json=body)).status_code == 422
+
+        await eventually(refused)
+        answer = (await client.post("/ingest", json=body)).json()
+        assert answer["errors"][0]["code"] == "behind_retention"
+        assert "retention drops readings after 9" in answer["errors"][0]["message"]
+        assert (await client.post("/ingest", json=[body[0] | {"timestamp": KEPT.isoformat()}])).status_code == 200
+    await owner.execute("select delete_job($1)", job)
 
 
 @pytest.mark.parametrize("sql", ["insert", "note", "both"])

@@ -19,6 +19,7 @@ from .timestamps import INVALID, parse_timestamps
 
 __all__ = ["Fault", "Limits", "Rows", "checked"]
 
+_DAY = 86_400_000_000
 _SHOWN_FAULTS = 100
 _NAIVE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?$")
 
@@ -35,21 +36,32 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most readings of a batch, and the window of timestamps in microseconds since 1970."""
+    """Most readings of a batch, and the window of timestamps in microseconds since 1970.
+
+    Attributes:
+        rows: most readings of a batch.
+        oldest: first timestamp that is taken.
+        newest: last timestamp that is taken.
+        retention: age in microseconds at which the database drops readings, where that decides on `oldest`.
+    """
 
     rows: int
     oldest: int
     newest: int
+    retention: int | None = None
 
     @staticmethod
-    def now(settings: IngestSettings) -> "Limits":
-        """Return the limits in force at this instant."""
+    def now(settings: IngestSettings, retention: int | None) -> "Limits":
+        """Return the limits in force at this instant, where the database drops readings of the age `retention`."""
         now = time.time_ns() // 1000
         low, high = TIMESTAMP_LIMITS
+        past = int(settings.max_past * _DAY)
+        decides = retention is not None and retention < past
         return Limits(
             settings.max_rows,
-            max(low, now - int(settings.max_past * 86_400_000_000)),
+            max(low, now - (retention if decides and retention else past)),
             min(high, now + int(settings.max_future * 60_000_000)),
+            retention if decides else None,
         )
 
 
@@ -140,6 +152,9 @@ def _time_fault(text: str, micros: int, limits: Limits) -> tuple[str, str]:
         if _NAIVE.match(text):
             return "naive", f"timestamp {text[:40]!r} has no offset; add Z for UTC"
         return "not_rfc3339", f"timestamp {text[:40]!r} is not like 2025-10-22T21:00:00Z"
+    if micros < limits.oldest and limits.retention is not None:
+        age = f"{limits.retention / _DAY:g} days"
+        return "behind_retention", f"timestamp {text[:40]} is too old: retention drops readings after {age}"
     if micros < limits.oldest:
         return "too_old", f"timestamp {text[:40]} is older than this service takes (MILLRACE_INGEST_MAX_PAST)"
     return "too_new", f"timestamp {text[:40]} lies too far in the future (MILLRACE_INGEST_MAX_FUTURE)"
