@@ -14,7 +14,7 @@ from services.platform.settings import DatabaseSettings, RepairSettings
 
 from .refresh import LOCK_TIMEOUT
 from .repair import Repaired, recompute_changed, repair_once
-from .retention import Watch
+from .retention import watch_retention
 
 __all__ = ["RepairLoop", "repair_health"]
 
@@ -43,7 +43,6 @@ class RepairLoop:
         """Take what waits for the database; it is asked at each new connection."""
         self._settings, self._health, self._database = settings, health, database
         self._last: Repaired | None = None
-        self._retention = Watch()
         observe("millrace_late_ranges_waiting", "Late ranges that the last round left.", self._waiting)
 
     async def run(self) -> None:
@@ -89,7 +88,7 @@ class RepairLoop:
             began = time.monotonic()
             full = capability.edition == "full"
             if full:
-                await self._retention.look(connection)
+                await watch_retention(connection)
             self._last = await repair_once(connection, guard, capability, self._health, patience)
             if full:
                 await recompute_changed(connection, guard, self._health)

@@ -3,9 +3,9 @@
 import asyncpg
 import structlog
 
-from services.platform.metrics import observe
+from services.platform.metrics import retention_stopped
 
-__all__ = ["Watch"]
+__all__ = ["watch_retention"]
 
 log = structlog.get_logger(__name__)
 
@@ -27,38 +27,28 @@ where r.proc_name = 'policy_retention' and r.scheduled and pg_has_role(r.owner, 
 """
 
 
-class Watch:
-    """Keeps `dropped_ranges` up to date, and stops retention that would take buckets along."""
+async def watch_retention(connection: asyncpg.Connection) -> None:
+    """Note what was dropped since the last look, and stop each retention policy that reaches into a refresh window.
 
-    def __init__(self) -> None:
-        """Count what was stopped, for the alarm."""
-        self._stopped = 0
-        observe("millrace_retention_stopped", "Retention policies stopped since the start.", lambda: self._stopped)
+    Args:
+        connection: the owner's, to a database with TimescaleDB's full edition.
 
-    async def look(self, connection: asyncpg.Connection) -> None:
-        """Note what was dropped since the last look, and stop each retention policy that reaches a refresh window.
-
-        Args:
-            connection: the owner's, to a database with TimescaleDB's full edition.
-
-        Raises:
-            asyncpg.PostgresError: the database refuses.
-            DATABASE_AWAY: the connection is lost.
-        """
-        for row in await connection.fetch(NOTE):
-            where = {"relation": row["hypertable"], "start": str(row["range_start"]), "end": str(row["range_end"])}
-            if row["gone"]:
-                log.warning(
-                    "buckets whose rows were dropped are gone: refreshed or deleted", action="retention", **where
-                )
-            else:
-                log.info("rows were dropped; their buckets stay as they are", action="retention", **where)
-        for row in await connection.fetch(DANGEROUS):
-            await connection.execute("select alter_job($1, scheduled => false)", row["job_id"])
-            self._stopped += 1
-            log.error(
-                "retention is stopped: the next refresh of an aggregate would empty what it drops; "
-                "keep rows for longer than the refresh window, or shorten that first",
-                action="retention",
-                **dict(row),
-            )
+    Raises:
+        asyncpg.PostgresError: the database refuses.
+        DATABASE_AWAY: the connection is lost.
+    """
+    for row in await connection.fetch(NOTE):
+        where = {"relation": row["hypertable"], "start": str(row["range_start"]), "end": str(row["range_end"])}
+        if row["gone"]:
+            log.warning("buckets whose rows were dropped were refreshed or deleted", action="retention", **where)
+        else:
+            log.info("rows were dropped; their buckets stay as they are", action="retention", **where)
+    for row in await connection.fetch(DANGEROUS):
+        await connection.execute("select alter_job($1, scheduled => false)", row["job_id"])
+        retention_stopped.add(1)
+        log.error(
+            "retention is stopped: the next refresh of an aggregate would empty what it drops; "
+            "keep rows for longer than the refresh window, or shorten that first",
+            action="retention",
+            **dict(row),
+        )

@@ -24,6 +24,7 @@ __all__ = [
     "refresh_seconds",
     "refused_requests",
     "request_seconds",
+    "retention_stopped",
     "rows_accepted",
     "rows_rejected",
     "rows_returned",
@@ -63,6 +64,9 @@ query_seconds = _histogram("millrace_query_seconds", "From a question to the end
 rows_returned = _meter.create_counter("millrace_query_rows", "1", "Rows sent to clients, by route.")
 reconcile_seconds = _histogram("millrace_operator_pass_seconds", "One pass over all resources.")
 corrected_drifts = _meter.create_counter("millrace_operator_drifts", "1", "Changes by hand put right, by kind.")
+retention_stopped = _meter.create_counter(
+    "millrace_retention_stopped", "1", "Retention policies stopped because a refresh would empty what they drop."
+)
 refresh_seconds = _histogram("millrace_repair_refresh_seconds", "Refreshing one late range.")
 
 

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.operator.repair import recompute_changed, repair_once
-from services.operator.retention import Watch
+from services.operator.retention import watch_retention
 from services.platform.health import Health
 from services.platform.postgres import capability
 from services.platform.settings import Settings
@@ -39,7 +39,7 @@ async def owner(timescaledb: TestDatabase) -> AsyncIterator[Any]:
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD, OLD + 5 * HOUR, KEPT, NOW)
         await filled(timescaledb, "measurement_hourly")
-        await Watch().look(owner)
+        await watch_retention(owner)
         await owner.execute(DROP)
         yield owner
 
@@ -47,7 +47,7 @@ async def owner(timescaledb: TestDatabase) -> AsyncIterator[Any]:
 async def repaired(database: TestDatabase) -> None:
     """Do what the repair loop does in a round."""
     async with connected(database, "owner") as owner, connected(database, "owner") as guard:
-        await Watch().look(owner)
+        await watch_retention(owner)
         await repair_once(owner, guard, await capability(owner), Health("database"))
         await recompute_changed(owner, guard, Health("database"))
 
@@ -63,7 +63,7 @@ async def test_a_late_reading_behind_retention_is_a_dead_letter_and_every_hour_s
     before = await hourly(timescaledb)
     assert {OLD, OLD + 5 * HOUR, KEPT} <= set(before)
     if watched:
-        await Watch().look(owner)
+        await watch_retention(owner)
     store = (await parts_of(timescaledb_settings)).store
     now = time.time_ns() // 1000
     work = work_of(
@@ -82,7 +82,7 @@ async def test_a_late_reading_behind_retention_is_a_dead_letter_and_every_hour_s
 async def test_history_from_before_all_that_is_kept_is_stored(
     timescaledb: TestDatabase, timescaledb_settings: Settings, owner: asyncpg.Connection
 ) -> None:
-    await Watch().look(owner)
+    await watch_retention(owner)
     store = (await parts_of(timescaledb_settings)).store
     work = work_of(entry_of([("a", micros(OLD - 60 * DAY), 1.0)]))
     await store.write(work)
@@ -113,7 +113,7 @@ async def test_ingest_refuses_what_a_retention_policy_would_drop_and_says_so(
 @pytest.mark.parametrize("sql", ["insert", "note", "both"])
 async def test_sql_behind_retention_changes_no_hour(timescaledb: TestDatabase, owner: Any, sql: str) -> None:
     before = await hourly(timescaledb)
-    await Watch().look(owner)
+    await watch_retention(owner)
     async with connected(timescaledb, "writer") as writer:
         if sql == "insert":
             await insert(writer, OLD, sensor="late")
@@ -132,7 +132,7 @@ async def test_filling_after_a_drop_inside_the_history_keeps_the_hours_of_the_ga
     async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
         await insert(writer, OLD, KEPT, NOW)
         await filled(timescaledb, "measurement_hourly")
-        await Watch().look(owner)
+        await watch_retention(owner)
         await owner.execute("select drop_chunks('sensor_data', newer_than => $1::timestamptz,"
                             " older_than => $2::timestamptz)", KEPT - 8 * DAY, KEPT + 8 * DAY)  # fmt: skip
         before = await hourly(timescaledb)
@@ -179,21 +179,21 @@ async def test_who_drops_a_chunk_waits_for_the_refresh_that_reads_it(timescaledb
 async def test_retention_by_sql_inside_a_refresh_window_is_stopped_and_told(owner: Any) -> None:
     job = await owner.fetchval("select add_retention_policy('sensor_data', interval '3 days')")
     with capture_logs() as logs:
-        await Watch().look(owner)
+        await watch_retention(owner)
     assert not await owner.fetchval("select scheduled from timescaledb_information.jobs where job_id = $1", job)
     assert [entry["job_id"] for entry in logs if entry["log_level"] == "error"] == [job]
     await owner.execute("select remove_retention_policy('sensor_data')")
     await owner.execute("select add_retention_policy('sensor_data', interval '90 days')")
     with capture_logs() as logs:
-        await Watch().look(owner)
+        await watch_retention(owner)
     assert not [entry for entry in logs if entry["log_level"] == "error"]
 
 
 async def test_hours_that_a_refresh_by_hand_emptied_are_told(owner: Any) -> None:
-    await Watch().look(owner)
+    await watch_retention(owner)
     await owner.execute(REFRESH, OLD - DAY, OLD + DAY)
     with capture_logs() as logs:
-        await Watch().look(owner)
+        await watch_retention(owner)
     assert [entry["action"] for entry in logs if entry["log_level"] == "warning"] == ["retention"]
     # What has no hours is not protected any more.
     assert await owner.fetchval("select count(*) from dropped_ranges") == 0
