@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import time
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -20,8 +22,9 @@ __all__ = ["Left", "left_over", "table"]
 _GONE_WITHIN = 30.0
 
 _LEDGER = """
-select count(*) as rows, abs(coalesce(sum(rows), 0) - (select count(*) from sensor_data))::bigint as unmatched
-from ingest_ledger
+select count(*) as rows,
+  abs(coalesce(sum(rows), 0) - (select count(*) from sensor_data where sensor_id like 'sensor-%'))::bigint as unmatched
+from ingest_ledger where batch_id <> all($1)
 """
 _CLIENTS = "select client_port from pg_stat_activity where client_port > 0 and pid <> pg_backend_pid()"
 
@@ -48,10 +51,13 @@ class Left:
         return not (self.connections or self.consumers or self.unmatched)
 
 
-async def left_over(plan: Plan) -> Left:
-    """Count what is left over of a stack that runs and has drained; what goes within half a minute is none."""
+async def left_over(plan: Plan, others: Sequence[uuid.UUID]) -> Left:
+    """Count what is left over of a stack that runs and has drained; what goes within half a minute is none.
+
+    `others` are batches that are not the load's.
+    """
     deadline = time.monotonic() + _GONE_WITHIN
-    while not (left := await _look(plan)).clean and time.monotonic() < deadline:  # noqa: ASYNC110 -- no event tells
+    while not (left := await _look(plan, others)).clean and time.monotonic() < deadline:  # noqa: ASYNC110 -- no event tells
         await asyncio.sleep(0.5)
     return left
 
@@ -76,14 +82,14 @@ def table(plan: Plan, watch: Watch, left: Left) -> Table:
     return found
 
 
-async def _look(plan: Plan) -> Left:
+async def _look(plan: Plan, others: Sequence[uuid.UUID]) -> Left:
     database, redis = plan.settings.database, plan.settings.redis
     living = await asyncio.to_thread(_ports, [service.pid for service in plan.services])
     # Only a superuser is shown the ports of all.
     asking = await pool(plan.postgres.url("postgres", plan.credentials.superuser), database, size=1)
     try:
         clients = [row["client_port"] for row in await asking.fetch(_CLIENTS)]
-        ledger = await asking.fetchrow(_LEDGER)
+        ledger = await asking.fetchrow(_LEDGER, others)
     finally:
         await asking.close()
     async with redis_client(redis) as client:

@@ -22,6 +22,7 @@ from services.local.stack import Stack
 from services.platform.settings import Settings
 from services.platform.stream import STREAM_ERRORS, Stream, redis_client
 
+from .changes import Changes, Hours, hours_table
 from .leftovers import Left, left_over, table
 from .load import loaded
 from .proving import beside, once_back, proof_table, show
@@ -46,11 +47,12 @@ def run_prove(settings: Settings, minutes: float, seed: int | None) -> bool:
             if old.name != "lock":
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         proof = Proof(_apart(settings, folder), folder, secrets.randbits(32) if seed is None else seed)
-        verdict, left = asyncio.run(proof.run(minutes * 60))
+        verdict, left, hours = asyncio.run(proof.run(minutes * 60))
     console = Console()
     console.print(proof.table(verdict))
     console.print(table(proof.stack.plan, proof.watch, left))
-    return verdict.clean and left.clean and proof.watch.flat
+    console.print(hours_table(proof.changes, hours))
+    return verdict.clean and left.clean and hours.clean and proof.watch.flat
 
 
 class Proof:
@@ -63,21 +65,24 @@ class Proof:
         self._seed = seed
         self._dice = random.Random(seed)  # noqa: S311 -- to be repeated, not to be secret
         self._faults: Counter[tuple[str, str]] = Counter()
+        self.changes = Changes(self.stack.plan.settings, random.Random(seed + 1))  # noqa: S311
         self._waiting = 0
         self._ends_at = 0.0
 
-    async def run(self, seconds: float) -> tuple[Verdict, Left]:
+    async def run(self, seconds: float) -> tuple[Verdict, Left, Hours]:
         """Load and break for `seconds`, then let everything drain and judge; tell what is left over, too."""
         console = Console(stderr=True)
         console.print(f"seed {self._seed}")
         await self.stack.start()
         try:
+            await self.changes.begin()
             self._ends_at = time.monotonic() + seconds
             url = f"http://127.0.0.1:{self.stack.plan.settings.ingest.port}"
             async with (
                 loaded(url, self._journal) as sender,
                 beside(
                     self.watch.follow(self.stack.plan, sender),
+                    self.changes.run(),
                     show(console, self._line, self._backlog, lambda: self.table(None)),
                 ),
             ):
@@ -85,7 +90,9 @@ class Proof:
                     await self._break_something(left, self._spared(left / seconds))
             await self._drained()
             verdict = await once_back(_DRAINED_WITHIN, judge, self._journal, self.stack.plan.settings.database)
-            return verdict, await once_back(_DRAINED_WITHIN, left_over, self.stack.plan)
+            over = await once_back(_DRAINED_WITHIN, left_over, self.stack.plan, self.changes.batch_ids)
+            hours = await once_back(_DRAINED_WITHIN, self.changes.judge)
+            return verdict, over, hours
         finally:
             await self.stack.stop()
 

@@ -19,7 +19,7 @@ Range = tuple[int, int]
 _STORED = """
 select min(row)::bigint as first, max(row)::bigint + 1 as behind
 from (select row, row - row_number() over (order by row) as run
-      from (select distinct value::bigint as row from sensor_data) as rows) as runs
+      from (select distinct value::bigint as row from sensor_data where sensor_id like 'sensor-%') as rows) as runs
 group by run order by 1
 """
 
@@ -53,7 +53,7 @@ async def judge(journal: Path, database: DatabaseSettings) -> Verdict:
     asking = await pool(database.reader_url.get_secret_value(), database)
     try:
         stored = [(row["first"], row["behind"]) for row in await asking.fetch(_STORED)]
-        rows = await asking.fetchval("select count(*) from sensor_data")
+        rows = await asking.fetchval("select count(*) from sensor_data where sensor_id like 'sensor-%'")
         refused = await asking.fetchval("select coalesce(sum(repeats), 0) from ingest_ledger")
     finally:
         await asking.close()
