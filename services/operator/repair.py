@@ -67,7 +67,6 @@ cross join lateral (
     from timescaledb_information.jobs j
     where j.proc_name = 'policy_refresh_continuous_aggregate' and j.scheduled
       and (j.hypertable_schema, j.hypertable_name) = (a.user_view_schema, a.user_view_name)
-    having not bool_or(j.config ->> 'start_offset' is null)
   ), now() - interval '1 minute')) as old
 ) policies
 cross join lateral unnest(
