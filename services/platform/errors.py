@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -24,12 +25,16 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "bad_request": Kind(400, "The request breaks a rule of HTTP"),
     "batch_dead": Kind(422, "The database refused the batch; it is kept as a dead letter"),
     "backlog_full": Kind(429, "The backlog is full"),
     "body_timeout": Kind(408, "The body took too long to arrive"),
     "body_too_large": Kind(413, "The body is too large"),
+    "cors_refused": Kind(400, "Pages of this origin may not send this"),
     "database_unavailable": Kind(503, "The database is not available"),
     "forbidden": Kind(403, "The API key does not allow this"),
+    "headers_timeout": Kind(408, "The request's headers took too long to arrive"),
+    "headers_too_large": Kind(431, "The request's headers are too large"),
     "internal": Kind(500, "Internal error"),
     "invalid_parameter": Kind(422, "A parameter is missing or wrong"),
     "invalid_readings": Kind(422, "Some readings are wrong"),
@@ -50,9 +55,13 @@ KINDS: Mapping[str, Kind] = {
     "unknown_letter": Kind(404, "There is no such dead letter"),
     "unsupported_encoding": Kind(415, "The content encoding is not supported"),
     "unsupported_media_type": Kind(415, "The media type is not supported"),
+    "uri_too_long": Kind(414, "The request's target is too long"),
     "wrong_key": Kind(401, "The API key is not valid"),
 }
 """Every code that a client can meet."""
+
+_BY_STATUS = {413: "body_too_large", 415: "unsupported_media_type"}
+"""Codes of what FastAPI and Starlette refuse by themselves; all else that they refuse is a `bad_request`."""
 
 
 class Problem(Exception):  # noqa: N818 -- RFC 9457's own word
@@ -99,7 +108,9 @@ def install(app: FastAPI) -> None:
         if error.status_code == 405:
             detail = f"{request.method} is not allowed at {request.url.path}"
             return Problem("method_not_allowed", detail, {"Allow": ", ".join(_allowed(request))}).response()
-        return Problem("not_found", f"there is nothing at {request.url.path}").response()
+        if error.status_code == 404:
+            return Problem("not_found", f"there is nothing at {request.url.path}").response()
+        return _with_status(error).response()
 
     async def on_anything(_: Request, __: Exception) -> Response:
         return internal().response()
@@ -115,13 +126,20 @@ def internal() -> Problem:
     return Problem("internal", "the fault is ours; the log of the service tells more")
 
 
+def _with_status(error: HTTPException) -> Problem:
+    problem = Problem(_BY_STATUS.get(error.status_code, "bad_request"), str(error.detail), error.headers)
+    if problem.kind.status != error.status_code:
+        problem.kind = Kind(error.status_code, HTTPStatus(error.status_code).phrase)
+    return problem
+
+
 def _allowed(request: Request) -> list[str]:
     """Return the methods of all routes at a path; Starlette's own header names those of the first."""
     found: set[str] = set()
     for route in _flat(request.app.routes):
         if route.matches(request.scope)[0] is not Match.NONE:
             found |= getattr(route, "methods", None) or set()
-    return sorted(found)
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:

@@ -9,7 +9,8 @@ import contextlib
 import resource
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from .errors import Problem
+from .http11 import ConformingProtocol
 
 __all__ = ["ARRIVED", "HEADER_TIMEOUT", "PatientProtocol", "raise_file_limit"]
 
@@ -23,9 +24,6 @@ _MAX_HEAD = 64 * 1024
 _OTHER_FILES = 200
 """Files that a process may need beside its HTTP connections."""
 
-_TOO_SLOW = (408, b"Request Timeout", b"the request's headers took too long to arrive")
-_TOO_LARGE = (431, b"Request Header Fields Too Large", b"the request's headers are larger than 64 KiB")
-
 _waiting: dict["PatientProtocol", None] = {}
 """Connections whose next request has not begun, the longest waiting first."""
 
@@ -37,7 +35,7 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-class PatientProtocol(HttpToolsProtocol):
+class PatientProtocol(ConformingProtocol):
     """A connection whose next request must have sent its headers in time, and within 64 KiB.
 
     Where files run out, who has waited longest is let go first, so that silent crowds leave room for others.
@@ -62,24 +60,34 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; count what comes before the end of the headers."""
+        """Read on; count what is no body: heads, trailers and what surrounds chunks."""
         before = self.cycle
+        self._head += len(data)
         super().data_received(data)
+        if self.refusal is not None:
+            return
         # Most requests come whole: a deadline is for those whose headers did not end with this piece.
         if self._deadline is None and self.cycle is before and (before is None or before.response_complete):  # type: ignore[redundant-expr]
             self._wait()
-        if self._deadline is not None:
-            self._head += len(data)
-            if self._head > _MAX_HEAD:
-                self._let_go(*_TOO_LARGE)
+        if self._head > _MAX_HEAD:
+            self.refuse(self._too_large())
 
     def on_headers_complete(self) -> None:
         """Leave the rest of the request to the application, which has deadlines of its own."""
+        if self._head > _MAX_HEAD and len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > _MAX_HEAD:
+            raise self._too_large()
         self._begin()
+        self._head = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._head = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is here."""
+        self._head = 0
         super().on_message_complete()
         self.scope[ARRIVED] = True  # type: ignore[literal-required]
 
@@ -98,19 +106,18 @@ class PatientProtocol(HttpToolsProtocol):
         _waiting.pop(self, None)
         if self._deadline is not None:
             self._deadline.cancel()
-            self._deadline, self._head = None, 0
+            self._deadline = None
 
     def _timed_out(self) -> None:
         if self._head:
-            self._let_go(*_TOO_SLOW)
+            self.refuse(Problem("headers_timeout", "the request's headers took too long to arrive"))
         else:
             self.transport.close()
 
-    def _let_go(self, status: int, title: bytes, detail: bytes) -> None:
-        if not self.transport.is_closing():
-            head = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\n" % (status, title)
-            self.transport.write(b"%scontent-length: %d\r\nconnection: close\r\n\r\n%s" % (head, len(detail), detail))
-            self.transport.close()
+    def _too_large(self) -> Problem:
+        if len(self.url) > _MAX_HEAD // 2:
+            return Problem("uri_too_long", "the request's target is longer than 64 KiB")
+        return Problem("headers_too_large", "the request's headers are larger than 64 KiB")
 
 
 class _Joined:
