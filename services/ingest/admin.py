@@ -7,13 +7,12 @@ import orjson
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from services import __version__
 from services.contract import DamagedEntryError, EntryError, clear, decode, readings
-from services.platform import errors, metrics
+from services.platform import metrics
+from services.platform.application import application
 from services.platform.errors import Problem, problem_responses
 from services.platform.settings import IngestSettings
 from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, Search
-from services.platform.telemetry import BY_OURSELVES
 
 from .body import read_body
 from .decoders import decode_json
@@ -98,10 +97,7 @@ class Deleted(BaseModel):
 
 def admin_app(letters: DeadLetters, replay: Replay, load: Load, window: Window, settings: IngestSettings) -> FastAPI:
     """Return the app of the administrative port."""
-    app = FastAPI(
-        title="Millrace administration", version=__version__, description="Dead letters.", telemetry=BY_OURSELVES
-    )
-    errors.install(app)
+    app = application(FastAPI, "Millrace administration", "Dead letters.")
 
     async def on_stream(_: Request, error: Exception) -> Response:
         return as_problem(error).response()

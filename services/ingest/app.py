@@ -6,15 +6,13 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from services import __version__
 from services.contract import StreamNames
-from services.platform import errors
+from services.platform.application import application
 from services.platform.auth import Scope, guard
 from services.platform.health import Health, health_routes
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Durability, Listener, Stream, redis_client
 from services.platform.tasks import end, vital
-from services.platform.telemetry import BY_OURSELVES
 
 from .accept import Acceptance
 from .admin import admin_app
@@ -73,19 +71,18 @@ def create_app(settings: Settings) -> FastAPI:
             await stream.client.aclose()
             await ear.aclose()
 
-    app = EntranceApp(
-        title="Millrace ingest",
-        version=__version__,
-        description="Takes readings over HTTP and keeps them safe until they are in the database exactly once.",
+    app = application(
+        EntranceApp,
+        "Millrace ingest",
+        "Takes readings over HTTP and keeps them safe until they are in the database exactly once.",
+        root_path=settings.ingest.root_path,
         lifespan=lifespan,
-        telemetry=BY_OURSELVES,
     )
     app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), load, writer, receipts, window)
     replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
     app.state.admin = admin_app(letters, replay, load, window, settings.ingest)
     app.state.check = guard(app, settings.auth, Scope.INGEST)
     guard(app.state.admin, settings.auth, Scope.ADMIN)
-    errors.install(app)
     include_ingest(app)
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))

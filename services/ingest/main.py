@@ -1,5 +1,6 @@
 """`millrace ingest`."""
 
+from services.platform.edge import edge
 from services.platform.serving import Port, serve
 from services.platform.settings import Settings
 
@@ -17,6 +18,6 @@ def run(settings: Settings) -> None:
     ingest = settings.ingest
     grace = ingest.body_timeout + ingest.stored_timeout
     app = create_app(settings)
-    public = Port(app, ingest.host, ingest.port, "MILLRACE_INGEST_PORT")
+    public = Port(edge(app, settings.http, ingest.root_path), ingest.host, ingest.port, "MILLRACE_INGEST_PORT")
     admin = Port(app.state.admin, ingest.admin_host, ingest.admin_port, "MILLRACE_INGEST_ADMIN_PORT")
     serve([public, admin], grace, settings.http.header_timeout)

@@ -2,8 +2,9 @@
 
 import time
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import APIRouter, Request, Response
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
 
 __all__ = ["Health", "health_routes"]
@@ -58,6 +59,9 @@ class Ready(BaseModel):
     reasons: dict[str, str] = {}
 
 
+_FORMS = ("text/plain", "application/openmetrics-text")
+
+
 def health_routes(health: Health) -> APIRouter:
     """Return `/healthz`, `/readyz` and `/metrics`."""
     router = APIRouter(tags=["operations"])
@@ -78,9 +82,20 @@ def health_routes(health: Health) -> APIRouter:
         response.status_code = 503 if reasons else 200
         return Ready(status="not ready" if reasons else "ready", reasons=reasons)
 
-    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    def metrics() -> Response:
-        """Show all metrics in Prometheus form."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {form: {} for form in _FORMS}}})
+    def metrics(request: Request) -> Response:
+        """Show all metrics in Prometheus form: its text, or OpenMetrics where the request accepts it."""
+        encoded, form = _encoded(request.headers.get("accept", ""))
+        return Response(encoded, media_type=form)
 
     return router
+
+
+def _encoded(accepted: str) -> tuple[bytes, str]:
+    """Return all metrics in the best form of those `accepted`, and that form's media type."""
+    try:
+        encoder, form = choose_encoder(accepted)
+    except (TypeError, ValueError):
+        # A version that is no number.
+        encoder, form = choose_encoder("")
+    return encoder(REGISTRY), form

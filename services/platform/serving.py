@@ -12,13 +12,11 @@ from functools import partial
 import uvicorn
 import uvloop
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from services import __version__
-
-from . import errors
+from .application import application
 from .health import Health, health_routes
 from .protocol import HEADER_TIMEOUT, PatientProtocol, raise_file_limit
-from .telemetry import BY_OURSELVES
 
 __all__ = ["Port", "StartError", "calm_collector", "health_app", "serve", "serving", "stop_signal"]
 
@@ -38,7 +36,7 @@ class StartError(Exception):
 class Port:
     """What is served where; `setting` names the variable that chooses the port."""
 
-    app: FastAPI
+    app: ASGIApp
     host: str
     port: int
     setting: str
@@ -46,8 +44,7 @@ class Port:
 
 def health_app(title: str, health: Health) -> FastAPI:
     """Return an app with the operational routes alone, for processes whose work is no HTTP."""
-    app = FastAPI(title=title, version=__version__, telemetry=BY_OURSELVES)
-    errors.install(app)
+    app = application(FastAPI, title)
     app.include_router(health_routes(health))
     return app
 
@@ -76,7 +73,7 @@ async def _serve(ports: Sequence[Port], grace: float, header_timeout: float) -> 
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: FastAPI, host: str, port: int, setting: str, grace: float = 1.0, *, header_timeout: float = HEADER_TIMEOUT
+    app: ASGIApp, host: str, port: int, setting: str, grace: float = 1.0, *, header_timeout: float = HEADER_TIMEOUT
 ) -> AsyncIterator[None]:
     """Serve `app` inside the block, beside the caller's own work; behind it, what is under way has `grace` seconds.
 
@@ -119,7 +116,7 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
-def _config(app: FastAPI, grace: float, header_timeout: float) -> uvicorn.Config:
+def _config(app: ASGIApp, grace: float, header_timeout: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
@@ -129,7 +126,6 @@ def _config(app: FastAPI, grace: float, header_timeout: float) -> uvicorn.Config
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        date_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, int(grace)),
     )

@@ -7,15 +7,13 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from services import __version__
-from services.platform import errors
+from services.platform.application import application
 from services.platform.auth import Scope, guard
 from services.platform.errors import Problem
 from services.platform.health import Health, health_routes
 from services.platform.postgres import wait_for_schema
 from services.platform.settings import Settings
 from services.platform.tasks import end, vital
-from services.platform.telemetry import BY_OURSELVES
 
 from .asked import Asked
 from .routes import questions
@@ -62,18 +60,17 @@ def create_app(settings: Settings) -> FastAPI:
             await end(tasks)
             await store.close()
 
-    app = FastAPI(
-        title="Millrace query",
-        version=__version__,
-        description="Answers questions about readings: ranges, the least value, hour buckets. "
+    app = application(
+        FastAPI,
+        "Millrace query",
+        "Answers questions about readings: ranges, the least value, hour buckets. "
         "Ranges are half-open, `start <= timestamp < end`; timestamps are RFC 3339 with an offset from UTC.",
+        root_path=settings.query.root_path,
         lifespan=lifespan,
-        telemetry=BY_OURSELVES,
     )
     asked = questions(store, settings.query.max_limit, ready)
     app.add_middleware(Asked, paths={route.path for route in asked.routes if isinstance(route, APIRoute)})
     guard(app, settings.auth, Scope.QUERY)
-    errors.install(app)
     app.include_router(asked)
     app.include_router(health_routes(health))
     return app

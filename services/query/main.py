@@ -1,5 +1,6 @@
 """`millrace query`."""
 
+from services.platform.edge import edge
 from services.platform.serving import Port, serve
 from services.platform.settings import Settings
 
@@ -15,5 +16,7 @@ def run(settings: Settings) -> None:
         StartError: the port is taken.
     """
     query = settings.query
-    port = Port(create_app(settings), query.host, query.port, "MILLRACE_QUERY_PORT")
+    port = Port(
+        edge(create_app(settings), settings.http, query.root_path), query.host, query.port, "MILLRACE_QUERY_PORT"
+    )
     serve([port], query.statement_timeout, settings.http.header_timeout)

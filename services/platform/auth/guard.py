@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
+from services.platform.docs_page import DOCS_PATHS
 from services.platform.errors import Problem, problem_responses
 from services.platform.settings import AuthSettings
 
@@ -14,7 +15,7 @@ from .keys import EVERYBODY, Caller, Keyring, Scope
 
 __all__ = ["Check", "guard"]
 
-_OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+_OPEN = {"/healthz", "/readyz", "/metrics", *DOCS_PATHS}
 Check = Callable[[Mapping[bytes, bytes]], Caller]
 """Names who sent a request by its headers, or raises `Problem`: `no_key`, `wrong_key` or `forbidden`."""
 

@@ -1,16 +1,30 @@
-"""URLs of servers, and the key shown to one: which are taken, and what URLs say that name several servers."""
+"""URLs of servers, origins of pages, and a key: which are taken, and what URLs say that name several servers."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
-__all__ = ["ClientKey", "DatabaseUrl", "EndpointUrl", "Scattered", "StreamUrl", "scattered"]
+__all__ = ["ClientKey", "DatabaseUrl", "EndpointUrl", "Origins", "Scattered", "StreamUrl", "scattered"]
 
 _SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
 _SENTINEL_FORM = "redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/0, NAME being the primary's at the Sentinels"
 _CLUSTER_FORM = "redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT, a cluster having database 0 alone"
+
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
+
+
+def _origins(text: str) -> str:
+    """Return origins as browsers spell them, separated by commas alone."""
+    found = [origin.strip() for origin in text.split(",")] if text else []
+    if found != ["*"] and not all(map(_ORIGIN.fullmatch, found)):
+        raise ValueError("it must be * or origins such as https://app.example.com, separated by commas, without a path")
+    return ",".join(found)
+
+
+Origins = Annotated[str, AfterValidator(_origins)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 
-from .addresses import ClientKey, DatabaseUrl, EndpointUrl, Scattered, StreamUrl, scattered
+from .addresses import ClientKey, DatabaseUrl, EndpointUrl, Origins, Scattered, StreamUrl, scattered
 
 __all__ = [
     "AuthSettings",
@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 MIB = 1024 * 1024
+_ROOT_PATH = r"^(/[A-Za-z0-9._~-]+)*$"
 
 
 def setting(default: Any, meaning: str, unit: str = "", **constraints: Any) -> Any:
@@ -113,6 +114,11 @@ class HttpSettings(Section):
     header_timeout: PositiveFloat = setting(
         10.0, "How long a connection may be open before a request's headers have arrived; then it is closed.", "s"
     )
+    cors_origins: Origins = setting(
+        "",
+        "Origins whose pages may send readings and ask questions from a browser, separated by commas, "
+        "such as https://app.example.com; `*` is all. Where it is not set, browsers let none.",
+    )
 
 
 class ClientSettings(Section):
@@ -126,6 +132,9 @@ class IngestSettings(Section):
 
     host: str = setting("0.0.0.0", "Address to listen on.")  # noqa: S104 -- a service in a pod
     port: int = setting(8000, "Port to listen on.", "", ge=0, le=65535)
+    root_path: str = setting(
+        "", "Path prefix at which a proxy shows this service, such as /ingest.", pattern=_ROOT_PATH
+    )
     admin_host: str = setting(
         "127.0.0.1", "Address of the administrative port; whoever reaches it may replay and delete dead letters."
     )
@@ -218,6 +227,7 @@ class QuerySettings(Section):
 
     host: str = setting("0.0.0.0", "Address to listen on.")  # noqa: S104 -- a service in a pod
     port: int = setting(8001, "Port to listen on.", "", ge=0, le=65535)
+    root_path: str = setting("", "Path prefix at which a proxy shows this service, such as /query.", pattern=_ROOT_PATH)
     statement_timeout: PositiveFloat = setting(30.0, "Longest statement, its streaming included.", "s")
     max_limit: PositiveInt = setting(10_000_000, "Largest `limit` of `/get_range`.", "rows")
     max_replica_lag: PositiveFloat = setting(
