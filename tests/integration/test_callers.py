@@ -7,8 +7,10 @@ import httpx
 import pytest
 import yaml
 
+from services.ingest.app import create_app
 from services.platform.auth import new_key
-from services.platform.settings import AuthSettings, Settings
+from services.platform.edge import edge
+from services.platform.settings import AuthSettings, HttpSettings, Settings
 from tests.support.admin import both_ports
 from tests.support.ingest import READING, assert_problem
 from tests.support.query import asking
@@ -72,6 +74,17 @@ async def test_each_port_asks_for_its_scope(guarded: Settings, doors: Doors) -> 
                 item for path, item in document["paths"].items() if path not in {"/healthz", "/readyz", "/metrics"}
             ]
             assert all(way["security"] and way["responses"]["401"] for item in guarded_paths for way in item.values())
+
+
+async def test_a_page_asks_before_it_sends_without_a_key(guarded: Settings, doors: Doors) -> None:
+    doors.add("garden", "ingest")
+    app = edge(create_app(guarded), HttpSettings(cors_origins="https://app.example.com"), "")
+    asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest") as client:
+        assert (await client.options("/ingest", headers=asked)).status_code == 200
+        refused = await client.post("/ingest", json=[READING], headers=asked)
+        assert_problem(refused, 401, "no_key")
+        assert refused.headers["access-control-allow-origin"] == asked["Origin"]
 
 
 async def test_keys_of_different_callers_never_meet(guarded: Settings, doors: Doors) -> None:

@@ -181,7 +181,11 @@ async def test_deleting_leaves_what_came_later(stream: Stream, ports: Ports) -> 
 
 
 async def test_a_wrong_method_is_told_all_that_are_right(ports: Ports) -> None:
-    for path, methods in ((LETTERS, "DELETE, GET"), (f"{LETTERS}/1-1", "DELETE, GET"), ("/replay", "POST")):
+    for path, methods in (
+        (LETTERS, "DELETE, GET, HEAD"),
+        (f"{LETTERS}/1-1", "DELETE, GET, HEAD"),
+        ("/replay", "POST"),
+    ):
         response = await ports.admin.put(path)
         assert_problem(response, 405, "method_not_allowed")
         assert response.headers["allow"] == methods
