@@ -143,6 +143,8 @@ class Store:
 
         async def push(rows: Records) -> None:
             avg, low, high = (rows[name].astype(np.float64) for name in ("avg", "min", "max"))
+            # A sum of floats is rounded, so the average of a thousand equal values may lie beside them.
+            avg = np.clip(avg, low, high)
             await sink(Hours(microseconds(rows["bucket"]), avg, low, high, rows["samples"].astype(np.int64)))
 
         span = (_whole_hour(question.start), _whole_hour(question.end))

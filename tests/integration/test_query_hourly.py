@@ -4,15 +4,17 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from services.contract.codec import MAX_VALUE
 from tests.support import TestDatabase
 from tests.support.query import EPOCH, asking, insert, owner, query_settings, some_sensor
 
@@ -149,6 +151,44 @@ async def test_any_history_gives_what_the_rows_say(
     rows = [*before, *late, *later]
     assert await hourly(client, sensor) == model(rows)
     assert await hourly(client, sensor, start, end) == model(rows, start, end)
+
+
+@examples(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(
+    values=st.lists(st.floats(-MAX_VALUE, MAX_VALUE) | st.sampled_from([0.1, 1.0, MAX_VALUE, -MAX_VALUE]), min_size=1),
+    times=st.sampled_from([1, 3, 1000]),
+    refreshed=st.booleans(),
+)
+@example(values=[0.1], times=1000, refreshed=False)
+@example(values=[0.1], times=1000, refreshed=True)
+@example(values=[0.3], times=3, refreshed=True)
+@example(values=[1e100, 1.0, -1e100], times=1, refreshed=False)
+@example(values=[MAX_VALUE], times=10_000, refreshed=True)
+@example(values=[MAX_VALUE, -MAX_VALUE], times=10_000, refreshed=True)
+async def test_an_average_lies_between_its_extremes_and_as_near_to_the_true_one_as_sums_of_floats_can(
+    database: TestDatabase,
+    connection: asyncpg.Connection,
+    client: httpx.AsyncClient,
+    values: list[float],
+    times: int,
+    refreshed: bool,
+) -> None:
+    sensor = some_sensor()
+    await connection.execute(
+        "insert into sensor_data (timestamp, sensor_id, value) "
+        "select $1, $2, value from unnest($3::float8[]) as value, generate_series(1, $4)",
+        *(EPOCH, sensor, values, times),
+    )
+    await connection.execute("insert into late_ranges (range_start, range_end) values ($1, $2)", EPOCH, EPOCH + HOUR)
+    if refreshed:
+        await refresh(database, connection, EPOCH, EPOCH + HOUR)
+        await connection.execute("delete from late_ranges")
+    [hour] = await hourly(client, sensor)
+    assert (hour["min"], hour["max"], hour["samples"]) == (min(values), max(values), len(values) * times)
+    assert hour["min"] <= hour["avg"] <= hour["max"]
+    mean = sum(map(Fraction, values)) / len(values)
+    magnitude = sum(abs(Fraction(value)) for value in values) / len(values)
+    assert abs(Fraction(hour["avg"]) - mean) <= hour["samples"] * Fraction(2) ** -53 * magnitude * Fraction(1 + 2**-20)
 
 
 async def test_no_answer_falls_between_a_note_and_its_refresh(
