@@ -44,6 +44,12 @@ def test_ndjson_becomes_readings_and_empty_lines_are_none() -> None:
     assert all_of(text, "ndjson") == READINGS
 
 
+def test_ndjson_goes_on_to_the_letter_for_ingest_to_judge() -> None:
+    lines = [b'{"sensor_id": "a", "sensor_id": "b"}', b'{"value": 12345678901234567890}']
+    [batch] = read(named(b"\n".join(lines)), "ndjson", 10)
+    assert batch.body == b"[" + b",".join(lines) + b"]"
+
+
 def test_batches_are_numbered_and_full() -> None:
     text = "sensor_id,timestamp,value\n" + "a,2026-01-01T00:00:00Z,1\n" * 25
     found = [(batch.number, batch.first_row, batch.rows) for batch in read(named(text), "csv", 10)]
@@ -59,7 +65,11 @@ def test_an_empty_file_has_no_batch() -> None:
     [
         ("", "csv", "some.csv line 1: the header must name sensor_id, timestamp, value"),
         ("sensor,time,value\n", "csv", "line 1: the header must name"),
-        (CSV + "c,2026-01-01T00:00:00Z,warm\n", "csv", "line 4: could not convert"),
+        (CSV + "c,2026-01-01T00:00:00Z,warm\n", "csv", "line 4: 'warm' is no number"),
+        (CSV + "c,2026-01-01T00:00:00Z,1_000\n", "csv", "line 4: '1_000' is no number"),
+        (CSV + "c,2026-01-01T00:00:00Z,\u0661\n", "csv", "is no number"),
+        (CSV + "c,2026-01-01T00:00:00Z,nan\n", "csv", "line 4: 'nan' is no number"),
+        (CSV + "c,2026-01-01T00:00:00Z,1e400\n", "csv", "line 4: '1e400' is no number"),
         (CSV + "c\n", "csv", "line 4: fewer than 3 fields"),
         ('{"a": 1}\n{"a": nan}\n', "ndjson", "line 2: "),
         (b"sensor_id,timestamp,value\n\xff,2026-01-01T00:00:00Z,1\n", "csv", "not UTF-8"),
