@@ -2,7 +2,7 @@
 
 A folder is a part, and its name is its import path. Who may import whom, from the ground up:
 
-* ``contract`` is what crosses the stream: entry schema, version, codec, ids, names. It imports nothing of ours.
+* ``contract`` is what crosses the stream: entry schema, version, codec, ids, names, instants. It knows nothing of ours.
 * ``platform`` is what every process stands on: settings, logs, telemetry, the stream, PostgreSQL, errors.
 * ``ingest``, ``worker``, ``query`` and ``operator`` are the workloads. They do not know each other.
 * ``local`` runs all of them on one machine, with servers of its own.

@@ -6,7 +6,7 @@ from every other in the database.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import orjson
@@ -51,7 +51,7 @@ class Fleet:
 def make(fleet: Fleet, rows: int, size: int) -> Iterator[Batch]:
     """Yield `rows` readings in batches of `size`; a batch's content depends on its number alone."""
     heads = [b'{"sensor_id":"sensor-%04d","timestamp":' % number for number in range(1, fleet.sensors + 1)]
-    start = np.datetime64(int(fleet.start.timestamp() * 1_000_000), "us")
+    start = np.datetime64(fleet.start.astimezone(UTC).replace(tzinfo=None), "us")
     step = round(fleet.step * 1_000_000)
     for number, first in enumerate(range(0, rows, size)):
         row = np.arange(first, min(first + size, rows))

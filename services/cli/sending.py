@@ -13,6 +13,8 @@ import typer
 import uvloop
 from rich.console import Console
 
+from services.contract.instants import InstantError, parse_instant
+
 from .files import ReadError, format_of, read
 from .journal import Journal
 from .process import fail, printable
@@ -28,19 +30,16 @@ def instant(text: str | None, run: str | None) -> datetime | None:
     """Read `--start`.
 
     Raises:
-        typer.BadParameter: it is no instant with a time zone, or a named run lacks it.
+        typer.BadParameter: it is no RFC 3339 timestamp, or a named run lacks it.
     """
     if text is None:
         if run is not None:
             raise typer.BadParameter("--run needs --start, so that a repeat makes the same readings")
         return None
     try:
-        start = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--start: {error}") from None
-    if start.tzinfo is None:
-        raise typer.BadParameter(f"--start: {text} has no time zone; add Z for UTC")
-    return start
+        return parse_instant(text)
+    except InstantError as error:
+        raise typer.BadParameter(f"--start: {text} {error}") from None
 
 
 async def made(

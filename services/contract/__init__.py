@@ -1,4 +1,4 @@
-"""What crosses the stream: the entry's schema and version, its codec, ids and names.
+"""What crosses the stream: the entry's schema and version, its codec, ids, names and instants.
 
 The producer and the consumers import these and nothing else writes a field name. ``examples/`` holds entries
 that must decode for ever.

@@ -1,17 +1,17 @@
 """Entries in plain values, for the person who sees only packed bytes at ``redis-cli``."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from .codec import decode
 from .entry import Batch, Columns
 from .errors import EntryError, NewerVersionError
+from .instants import EPOCH
 from .names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
 __all__ = ["clear", "readings"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OURS = {FIELD_VERSION, FIELD_ROWS, FIELD_PAYLOAD}
 
 
@@ -65,7 +65,7 @@ def readings(columns: Columns) -> list[dict[str, Any]]:
 
 
 def _instant(microseconds: int) -> str:
-    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
+    return (EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
 
 
 def _text(raw: bytes) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from services.platform.telemetry import current_traceparent, request_span
 
 from .admission import Admission
 from .body import read_body
-from .decoders import Fault, checked, read_json
+from .decoders import SHOWN_FAULTS, Fault, checked, read_json
 from .load import Held, Load
 from .rates import Rates
 from .requests import Ack, Asked, asked
@@ -98,7 +99,8 @@ class Acceptance:
                 wish.batch_id, wish.digest = keyed_id(request.caller.name, wanted.key), _digest(columns)
         self.rates.count_rows(request.caller, len(wish.readings))
         if faults:
-            metrics.rows_rejected.add(len(faults))
+            for code, count in Counter(fault.code for fault in faults).items():
+                metrics.rows_rejected.add(count, {"code": code})
         if wish.batch_id is not None and wish.digest is not None:
             known = await self._known(wish.batch_id, wish.digest)
             if known is not None:
@@ -162,6 +164,6 @@ def _digest(columns: Columns) -> bytes:
 
 
 def _answer(batch_id: uuid.UUID, accepted: int, faults: list[Fault], status: int, *, repeated: bool) -> Response:
-    body = {"batch_id": batch_id, "accepted": accepted, "rejected": faults}
+    body = {"batch_id": batch_id, "accepted": accepted, "rejected": faults[:SHOWN_FAULTS]}
     headers = {"Idempotent-Replayed": "true"} if repeated else None
     return Response(orjson.dumps(body), status, headers, "application/json")

@@ -4,13 +4,14 @@ import uuid
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from services.contract import DamagedEntryError, EntryError, clear, decode, readings
 from services.platform import metrics
 from services.platform.application import application
 from services.platform.errors import Problem, problem_responses
+from services.platform.parameters import by_name, only
 from services.platform.settings import IngestSettings
 from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, Search
 
@@ -24,15 +25,15 @@ from .writer import as_problem
 
 __all__ = ["admin_app"]
 
-_ID = r"^\d{1,19}(-\d{1,19})?$"
+_ID = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 
-LetterId = Annotated[str, Path(pattern=r"^\d{1,19}-\d{1,19}$", description="From the list of dead letters.")]
+LetterId = Annotated[str, Path(pattern=r"^[0-9]{1,19}-[0-9]{1,19}$", description="From the list of dead letters.")]
 EvenExpired = Annotated[
     bool, Query(description="Take letters older than the ledger remembers too: they may then be stored twice.")
 ]
 
 
-class Meant(BaseModel, extra="forbid"):
+class Meant(BaseModel):
     """Which letters a page holds."""
 
     after: str = Field(FIRST, pattern=_ID, description="Begin behind this id; `next` of the page before.")
@@ -115,14 +116,18 @@ _AWAY = ("invalid_parameter", "stream_unavailable")
 def _reading(letters: DeadLetters) -> APIRouter:
     router = APIRouter(tags=["dead letters"])
 
-    @router.get("/dead-letters", responses=problem_responses(*_AWAY))
+    @router.get("/dead-letters", responses=problem_responses(*_AWAY), dependencies=[Depends(only(*Meant.model_fields))])
     async def page(meant: Annotated[Meant, Query()]) -> Letters:
         """List dead letters with reason and origin. A page may be empty and still have a `next`."""
         last = meant.through or await letters.last()
         found = await letters.page(meant.search(last), meant.limit)
         return Letters(letters=found.letters, total=await letters.count(), next=found.next, through=last)
 
-    @router.get("/dead-letters/{letter_id}", responses=problem_responses("unknown_letter", *_AWAY))
+    @router.get(
+        "/dead-letters/{letter_id}",
+        responses=problem_responses("unknown_letter", *_AWAY),
+        dependencies=[Depends(only("rows"))],
+    )
     async def show(
         letter_id: LetterId, rows: Annotated[int, Query(ge=0, le=1000, description="Readings to show.")] = 10
     ) -> dict[str, Any]:
@@ -131,8 +136,12 @@ def _reading(letters: DeadLetters) -> APIRouter:
 
     @router.get(
         "/dead-letters/{letter_id}/readings",
-        responses={200: {"content": {"application/json": {}}}, **problem_responses("unknown_letter", "letter_damaged")},
+        responses={
+            200: {"content": {"application/json": {}}},
+            **problem_responses("unknown_letter", "letter_damaged", *_AWAY),
+        },
         response_class=Response,
+        dependencies=[Depends(only())],
     )
     async def all_readings(letter_id: LetterId) -> Response:
         """Return all readings of a dead letter as `POST /ingest` takes them, to be mended and replayed."""
@@ -150,7 +159,11 @@ def _changing(letters: DeadLetters, replay: Replay, load: Load, window: Window, 
     router = APIRouter(tags=["dead letters"])
     refusals = ("letter_expired", "key_reused", "backlog_full", "overloaded", "stream_full", *_AWAY)
 
-    @router.post("/replay", responses=problem_responses("backlog_full", "stream_full", *_AWAY))
+    @router.post(
+        "/replay",
+        responses=problem_responses("backlog_full", "stream_full", *_AWAY),
+        dependencies=[Depends(only(*MeantToReplay.model_fields))],
+    )
     async def replay_many(meant: Annotated[MeantToReplay, Query()]) -> ReplayedMany:
         """Replay a page of dead letters. What is refused again comes behind `through`, so that an end is reached."""
         last = meant.through or await letters.last()
@@ -163,6 +176,7 @@ def _changing(letters: DeadLetters, replay: Replay, load: Load, window: Window, 
             "unknown_letter", "letter_damaged", "invalid_readings", "malformed_body", *refusals
         ),
         openapi_extra={"requestBody": {**READINGS_BODY["requestBody"], "required": False}},
+        dependencies=[Depends(only("even_expired"))],
     )
     async def replay_one(letter_id: LetterId, request: Request, even_expired: EvenExpired = False) -> ReplayedOne:
         """Put a dead letter back into the stream: as it stands, or with the readings of the body in place of its own.
@@ -170,18 +184,25 @@ def _changing(letters: DeadLetters, replay: Replay, load: Load, window: Window, 
         Repeating it is harmless: a letter leaves once, and the ledger stores its batch once.
         """
         with load.request() as held:
-            body = await read_body(dict(request.headers.raw), request.receive, settings, held)
+            body = await read_body(by_name(request.headers.raw), request.receive, settings, held)
             mended = decode_json(body, window.limits(), partial=False)[0] if body else None
             return ReplayedOne(batch_id=await replay.one(letter_id, mended, even_expired=even_expired))
 
-    @router.delete("/dead-letters/{letter_id}", status_code=204, responses=problem_responses("unknown_letter", *_AWAY))
+    @router.delete(
+        "/dead-letters/{letter_id}",
+        status_code=204,
+        responses=problem_responses("unknown_letter", *_AWAY),
+        dependencies=[Depends(only())],
+    )
     async def delete_one(letter_id: LetterId) -> None:
         """Delete a dead letter for good."""
         if not await letters.delete([letter_id]):
             raise unknown_letter(letter_id)
         metrics.dead_letters_removed.add(1, {"how": "deleted"})
 
-    @router.delete("/dead-letters", responses=problem_responses(*_AWAY))
+    @router.delete(
+        "/dead-letters", responses=problem_responses(*_AWAY), dependencies=[Depends(only(*MeantToDelete.model_fields))]
+    )
     async def delete_many(meant: Annotated[MeantToDelete, Query()]) -> Deleted:
         """Delete a page of dead letters for good. What comes behind `through` stays."""
         page = await letters.page(meant.search(meant.through), meant.limit)

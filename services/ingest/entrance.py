@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.platform.auth import Check
 from services.platform.errors import Problem, internal
+from services.platform.parameters import by_name
 from services.platform.protocol import ARRIVED
 
 from .accept import Acceptance, Request
@@ -31,8 +32,8 @@ class EntranceApp(FastAPI):
             return
         acceptance: Acceptance = self.state.acceptance
         check: Check = self.state.check
-        headers = dict(scope["headers"])
         try:
+            headers = by_name(scope["headers"])
             request = Request(check(headers), scope["query_string"], headers, receive, ARRIVED in scope)
             response = await acceptance.take(request)
         except ClientDisconnect:

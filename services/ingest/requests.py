@@ -3,9 +3,9 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 from services.platform.errors import Problem
+from services.platform.parameters import parameters, wrong
 
 __all__ = ["Ack", "Asked", "asked"]
 
@@ -49,29 +49,25 @@ def asked(query: bytes, headers: Mapping[bytes, bytes]) -> Asked:
     values = _parameters(query)
     ack, partial = values.get("ack", Ack.DURABLE), values.get("partial", "false")
     if ack not in set(Ack):
-        raise _wrong("ack", "must be queued, durable or stored")
+        raise wrong(ack="must be queued, durable or stored")
     if partial not in _BOOLEANS:
-        raise _wrong("partial", "must be true or false")
+        raise wrong(partial="must be true or false")
     return Asked(Ack(ack), _BOOLEANS[partial], None if key is None else _key(key))
 
 
 def _parameters(query: bytes) -> dict[str, str]:
     values: dict[str, str] = {}
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    for name, value in parameters(query):
         if name not in {"ack", "partial"}:
-            raise _wrong(name[:40], "is not a parameter of this route; there are ack and partial")
+            raise wrong(**{name[:40]: "is not known here; there are ack and partial"})
         if name in values:
-            raise _wrong(name, "is given twice")
+            raise wrong(**{name: "is given more than once"})
         values[name] = value
     return values
 
 
 def _key(raw: bytes) -> str:
-    key = raw.decode("latin-1").strip()
+    key = raw.decode("latin-1").strip(" \t")
     if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
-        raise _wrong("Idempotency-Key", f"must be 1 to {_MAX_KEY} printable ASCII characters")
+        raise wrong(**{"Idempotency-Key": f"must be 1 to {_MAX_KEY} printable ASCII characters"})
     return key
-
-
-def _wrong(name: str, message: str) -> Problem:
-    return Problem("invalid_parameter", f"{name} {message}", parameters=[{"parameter": name, "message": message}])

@@ -4,12 +4,13 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query
 from pydantic import BaseModel, Field
 
 from services.contract import group_of, position_of
 from services.contract.codec import MAX_VALUE
 from services.platform.errors import Problem, problem_responses
+from services.platform.parameters import only
 from services.platform.stream import STREAM_ERRORS, Outcome, Stream
 
 from .entrance import PATH
@@ -109,13 +110,12 @@ def batches(stream: Stream, receipts: Receipts) -> APIRouter:
         "/batches/{batch_id}",
         responses=problem_responses("unknown_batch", "invalid_parameter", "database_unavailable", "stream_unavailable"),
         response_model_exclude_none=True,
+        dependencies=[Depends(only())],
     )
     async def batch(
-        batch_id: Annotated[uuid.UUID, Path(description="From the answer to `/ingest`.")], request: Request
+        batch_id: Annotated[uuid.UUID, Path(description="From the answer to `/ingest`.")],
     ) -> BatchStatus:
         """Tell what became of a batch: queued, stored, duplicate (stored, a repeat was refused) or dead."""
-        if request.query_params:
-            raise Problem("invalid_parameter", "this route takes no query parameters")
         try:
             found = await receipts.find(batch_id)
             if found is None or found.outcome is Outcome.DEAD:

@@ -1,4 +1,4 @@
-"""An HTTP app of ours: its errors are problems, it answers HEAD, and shows its documentation at `/docs`."""
+"""An HTTP app of ours: its errors are problems, it answers HEAD, refuses what it cannot read, and shows its documentation at `/docs`."""
 
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ from services import __version__
 from . import errors
 from .docs_page import docs_routes
 from .head import HeadOfGet
+from .parameters import Legible
 from .telemetry import BY_OURSELVES
 
 __all__ = ["application"]
@@ -31,6 +32,7 @@ def application(
         redoc_url=None,
     )
     errors.install(app)
+    app.add_middleware(Legible)
     app.add_middleware(HeadOfGet)
     app.include_router(docs_routes(title))
     return app

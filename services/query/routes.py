@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from services.platform.errors import problem_responses
 from services.platform.metrics import rows_returned
+from services.platform.parameters import only, wrong
 
 from .answers import Hourly, Least, ReadingList
 from .columns import Hours, Readings
 from .cursor import CURSOR_PATTERN, CursorError, Page, Place, pack, unpack
 from .encoders.json import MEDIA_TYPE, HoursJson, ReadingsJson
-from .parameters import bounded, only, unbounded, wrong
+from .parameters import bounded, unbounded
 from .question import Question
 from .store import Store
 from .streamed import Streamed, Write

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +21,7 @@ import numpy as np
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.contract.instants import EPOCH
 from services.platform.errors import Problem
 from services.platform.postgres import DATABASE_AWAY, connection_options, engine
 from services.platform.replicas import Replica, Replicas
@@ -40,7 +41,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _SQL = statements(__package__, "queries.sql")
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BELOW_ALL_IDS = -(1 << 63)
 _HOUR = timedelta(hours=1)
 _FAILURES = (SQLAlchemyError, asyncpg.PostgresError, *DATABASE_AWAY)
@@ -116,7 +116,7 @@ class Store:
 
         start, above = question.start, _BELOW_ALL_IDS
         if after:
-            start, above = _UNIX_EPOCH + timedelta(microseconds=after.timestamp), after.id
+            start, above = EPOCH + timedelta(microseconds=after.timestamp), after.id
         await self._rows(_READINGS, (question.sensor_id, start, question.end, above), limit, push)
 
     async def minimum(self, question: Question) -> float | None:

@@ -40,6 +40,10 @@ IDS = [
     "\U0010ffff\ufffe\ufdd0",
     "e\u0301 \u00e9",
     "ᚠ" * 128,
+    "\ufffd",
+    "a;b=c",
+    "100%",
+    "%ff",
 ]  # fmt: skip
 """Legal, each of them: any Unicode but NUL, 128 characters."""
 
@@ -51,8 +55,11 @@ NOT_LEGAL = [
 NASTY = [
     b"'; drop table sensor_data; --", b"\r\nX-Forged: 1", b"a\nX-Forged: 1", b"a\rb", b"\x1b[2J", b"a\0b",
     b"../../etc/passwd", "\u202e\u2066".encode(), b"\xff\x80", b"\xed\xa0\x80", b"x" * 20_000, b"x" * 100_000,
-    b"%s%n{0}", b"<script>", b"",
+    b"%s%n{0}", b"<script>", "\u0661-\u0661".encode(), b"",
 ]  # fmt: skip
+NO_TEXT = [b"%ff", b"a%ed%a0%80", b"%c0%80", b"%f5%80%80%80", b"%c3", b"100%", b"%zz", b"%4"]
+"""In a URL: bytes that are no UTF-8, and a percent sign that begins no escape."""
+
 HEADERS = [
     b"Idempotency-Key",
     b"traceparent",
@@ -173,6 +180,91 @@ async def test_what_is_hostile_in_paths_parameters_and_headers_is_refused_or_har
     assert await sql(ingest.settings.database, "select to_regclass('sensor_data') as there") == [("sensor_data",)]
 
 
+async def test_what_is_no_text_in_a_url_is_refused_by_name_on_every_port(stack: list[Service]) -> None:
+    ingest, query, worker = (process.settings for process in stack)
+    for bad in NO_TEXT:
+        for port, method, target, name in [
+            (ingest.ingest.port, b"POST", b"/ingest?ack=%s", "ack"),
+            (ingest.ingest.port, b"POST", b"/ingest?partial=true&ack=%s", "ack"),
+            (ingest.ingest.port, b"GET", b"/batches/%s", "path"),
+            (ingest.ingest.port, b"GET", b"/readyz?a=%s", "a"),
+            (ingest.ingest.admin_port, b"GET", b"/dead-letters?reason=%s", "reason"),
+            (ingest.ingest.admin_port, b"POST", b"/replay?reason=%s", "reason"),
+            (ingest.ingest.admin_port, b"DELETE", b"/dead-letters?through=%s", "through"),
+            (ingest.ingest.admin_port, b"GET", b"/dead-letters/%s", "path"),
+            (query.query.port, b"GET", b"/hourly?sensor_id=%s", "sensor_id"),
+            (query.query.port, b"GET", b"/min?" + RANGE.replace(b"=a", b"=%s"), "sensor_id"),
+            (query.query.port, b"GET", b"/get_range?" + RANGE + b"&cursor=%s", "cursor"),
+            (query.query.port, b"GET", b"/hourly?sensor_id=a&start=%s", "start"),
+            (query.query.port, b"GET", b"/%s", "path"),
+            (worker.worker.port, b"GET", b"/healthz?a=%s", "a"),
+        ]:
+            status, content = await exchanged(port, method, target % bad, {}, BODY if method == b"POST" else b"")
+            assert status == 422, (target, bad)
+            assert [fault["parameter"] for fault in json.loads(content)["parameters"]] == [name]
+    for port in (ingest.ingest.port, ingest.ingest.admin_port, query.query.port, worker.worker.port):
+        for target in (b"/readyz?a=\xff", "/readyz?a=é".encode(), b"/\xff"):
+            assert await answered(port, b"GET", target, {}, b"") == 400
+
+
+async def test_a_parameter_that_comes_twice_or_is_unknown_is_refused_on_every_port(stack: list[Service]) -> None:
+    ingest, query = stack[0].settings.ingest, stack[1].settings.query
+    for port, method, target, name in [
+        (ingest.port, b"POST", b"/ingest?ack=queued&ack=queued", "ack"),
+        (ingest.port, b"POST", b"/ingest?acknowledge=queued", "acknowledge"),
+        (ingest.port, b"GET", b"/batches/019a0b1c-8f00-7000-8000-000000000001?a=1", "a"),
+        (ingest.admin_port, b"GET", b"/dead-letters?limit=1&limit=2", "limit"),
+        (ingest.admin_port, b"GET", b"/dead-letters?limits=1", "limits"),
+        (ingest.admin_port, b"GET", b"/dead-letters/1-1?row=1", "row"),
+        (ingest.admin_port, b"GET", b"/dead-letters/1-1/readings?rows=1", "rows"),
+        (ingest.admin_port, b"POST", b"/dead-letters/1-1/replay?even_expired=true&even_expired=false", "even_expired"),
+        (ingest.admin_port, b"POST", b"/replay?through=1&through=2", "through"),
+        (ingest.admin_port, b"DELETE", b"/dead-letters?through=1&through=2", "through"),
+        (ingest.admin_port, b"DELETE", b"/dead-letters/1-1?really=no", "really"),
+        (query.port, b"GET", b"/hourly?sensor_id=a&sensor_id=b", "sensor_id"),
+    ]:
+        status, content = await exchanged(port, method, target, {}, BODY if target.startswith(b"/ingest") else b"")
+        assert status == 422, target
+        assert [fault["parameter"] for fault in json.loads(content)["parameters"]] == [name]
+
+
+async def test_a_header_that_decides_and_comes_twice_is_refused_by_name(stack: list[Service]) -> None:
+    port = stack[0].settings.ingest.port
+    for name, value in [
+        (b"Idempotency-Key", b"a\r\nIdempotency-Key: b"),
+        (b"Idempotency-Key", b"a\r\nidempotency-key: a"),
+        (b"Content-Encoding", b"identity\r\nContent-Encoding: gzip"),
+        (b"Content-Type", b"application/json\r\nContent-Type: text/plain"),
+        (b"Authorization", b"Bearer a\r\nAuthorization: Bearer b"),
+        (b"Idempotency-Key", b"\xa0a\x85"),
+        (b"Idempotency-Key", "é".encode()),
+    ]:
+        status, content = await exchanged(port, b"POST", b"/ingest", {name: value}, BODY)
+        assert status == 422, (name, value)
+        assert [fault["parameter"] for fault in json.loads(content)["parameters"]] == [name.decode()]
+    assert await answered(port, b"POST", b"/ingest", {b"X-Any": b"a\r\nX-Any: b"}, BODY) == 200
+
+
+async def test_a_reading_is_found_from_its_own_timestamp_on_however_that_is_spelt(stack: list[Service]) -> None:
+    texts = [
+        "2025-10-22T21:00:00Z",
+        "2025-10-22 21:00:01z",
+        "2025-10-22t23:00:02.5+02:00",
+        "2025-10-22T21:00:03.123456789Z",
+        "2025-10-22T21:00:04.999999999-00:00",
+    ]
+    batch = [{**READING, "sensor_id": "spelt", "timestamp": text, "value": n} for n, text in enumerate(texts)]
+    async with httpx.AsyncClient(timeout=30) as client:
+        taken = await client.post(f"{stack[0].url}/ingest?ack=stored", json=batch)
+        assert taken.status_code == 200
+        for number, (start, end) in enumerate(zip(texts, [*texts[1:], "2025-10-22T21:00:05Z"], strict=True)):
+            span = {"sensor_id": "spelt", "start": start, "end": end}
+            rows = (await client.get(f"{stack[1].url}/get_range", params=span)).json()["data"]
+            assert [row["value"] for row in rows] == [number]
+            empty = await client.get(f"{stack[1].url}/min", params={**span, "end": start})
+            assert_problem(empty, 422, "invalid_parameter")
+
+
 def well_formed(name: bytes, value: bytes) -> bool:
     """Tell whether a value is an ordinary one, or an end of line made it one."""
     plain = value.split(b"\r\n", 1)[0]
@@ -180,7 +272,14 @@ def well_formed(name: bytes, value: bytes) -> bool:
 
 
 async def answered(port: int, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> int:
-    """Send bytes as they are and return the status; every refusal is a problem."""
+    """Send bytes as they are and return the status."""
+    return (await exchanged(port, method, path, headers, body))[0]
+
+
+async def exchanged(
+    port: int, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes
+) -> tuple[int, bytes]:
+    """Send bytes as they are and return status and body; every refusal is a problem."""
     given = {b"Host": b"h", b"Content-Type": b"application/json", b"Content-Length": b"%d" % len(body)} | headers
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = b"".join(b"%s: %s\r\n" % pair for pair in given.items())
@@ -196,4 +295,4 @@ async def answered(port: int, method: bytes, path: bytes, headers: dict[bytes, b
     if status >= 400:
         assert b"content-type: application/problem+json" in head
         assert json.loads(content)["status"] == status
-    return status
+    return status, content

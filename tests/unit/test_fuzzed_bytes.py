@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from services.ingest.body import ENCODINGS, _decompress
 from services.platform.auth import KeyFileError, load_keys
 from services.platform.errors import Problem
-from services.query.parameters import _instant, _refused
 
 LIMIT = 10_000
 CONTENT = st.binary(max_size=300) | st.integers(0, 40_000).map(bytes)
@@ -81,11 +80,3 @@ def test_a_file_of_keys_that_no_yaml_can_be_is_refused_by_name(text: str, tmp_pa
     with pytest.raises(KeyFileError, match=r"keys\.yaml") as caught:
         load_keys(file)
     assert "bbbb" not in str(caught.value)
-
-
-@given(st.text(max_size=40) | mutated(b"2025-10-22T21:00:00.123+02:00").map(lambda made: made.decode("latin-1")))
-def test_any_text_is_an_instant_or_refused(text: str) -> None:
-    try:
-        assert _instant(text).tzinfo is not None
-    except type(_refused("")):
-        pass

@@ -1,6 +1,5 @@
 """What every format's readings must hold to, checked on whole columns; each fault names its record."""
 
-import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,16 +11,15 @@ from numpy.typing import NDArray
 
 from services.contract import Columns
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE, TIMESTAMP_LIMITS
+from services.contract.instants import INVALID, parse_timestamps, why_invalid
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
 
-from .timestamps import INVALID, parse_timestamps
-
-__all__ = ["Fault", "Limits", "Rows", "checked"]
+__all__ = ["SHOWN_FAULTS", "Fault", "Limits", "Rows", "checked"]
 
 _DAY = 86_400_000_000
-_SHOWN_FAULTS = 100
-_NAIVE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?$")
+SHOWN_FAULTS = 100
+"""How many faults an answer names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +104,18 @@ def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list
         return columns, []
     faults = sorted(rows.faults + _named(rows, columns, ~good, limits), key=lambda fault: fault.index)
     if not partial or not good.any():
-        shown = [_shown(fault) for fault in faults[:_SHOWN_FAULTS]]
+        shown = [_shown(fault) for fault in faults[:SHOWN_FAULTS]]
         detail = f"{len(faults)} of {len(rows) + len(rows.faults)} readings are wrong; the first: {shown[0]['message']}"
         raise Problem("invalid_readings", detail, errors=shown, rejected=len(faults))
-    return columns.take(good).compact(), faults[:_SHOWN_FAULTS]
+    return columns.take(good).compact(), faults
 
 
 def _good(columns: Columns, limits: Limits) -> NDArray[np.bool_]:
     good = np.abs(columns.values) <= MAX_VALUE
     good &= (columns.timestamps >= limits.oldest) & (columns.timestamps <= limits.newest)
-    bad_ids = [code for code, sensor_id in enumerate(columns.sensor_ids) if _id_fault(sensor_id)]
-    if bad_ids:
+    lengths = set(map(len, columns.sensor_ids))
+    if 0 in lengths or max(lengths, default=0) > MAX_SENSOR_ID or "\0" in "".join(columns.sensor_ids):
+        bad_ids = [code for code, sensor_id in enumerate(columns.sensor_ids) if _id_fault(sensor_id)]
         good &= ~np.isin(columns.index, bad_ids)
     return good
 
@@ -149,9 +148,8 @@ def _named(rows: Rows, columns: Columns, bad: NDArray[np.bool_], limits: Limits)
 
 def _time_fault(text: str, micros: int, limits: Limits) -> tuple[str, str]:
     if micros == INVALID:
-        if _NAIVE.match(text):
-            return "naive", f"timestamp {text[:40]!r} has no offset; add Z for UTC"
-        return "not_rfc3339", f"timestamp {text[:40]!r} is not like 2025-10-22T21:00:00Z"
+        code, why = why_invalid(text)
+        return code, f"timestamp {text[:40]!r} {why}"
     if micros < limits.oldest and limits.retention is not None:
         age = f"{limits.retention / _DAY:g} days"
         return "behind_retention", f"timestamp {text[:40]} is too old: retention drops readings after {age}"

@@ -9,6 +9,7 @@ from starlette.types import Scope as Connection
 
 from services.platform.docs_page import DOCS_PATHS
 from services.platform.errors import Problem, problem_responses
+from services.platform.parameters import by_name
 from services.platform.settings import AuthSettings
 
 from .keys import EVERYBODY, Caller, Keyring, Scope
@@ -60,7 +61,7 @@ class _Guard:
     async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
         if connection["type"] == "http" and connection["path"] not in _OPEN:
             try:
-                self._check(dict(connection["headers"]))
+                self._check(by_name(connection["headers"]))
             except Problem as problem:
                 await problem.response()(connection, receive, send)
                 return
