@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
 import structlog
 
 from services.contract import encode
@@ -20,6 +21,9 @@ from .wishes import Accepted, Wish, check_together, shared_entry
 __all__ = ["StreamWriter", "as_problem", "key_reused"]
 
 log = structlog.get_logger(__name__)
+
+_INEXACT = 2**53
+"""From here on not every integer is a float64."""
 
 
 class StreamWriter:
@@ -137,6 +141,9 @@ class StreamWriter:
                     if future is not None:
                         future.cancel()
         if not clashes:
+            inexact = int(np.count_nonzero(np.abs(entry.columns.values) >= _INEXACT))
+            if inexact:
+                metrics.rows_inexact.add(inexact)
             return [Accepted(batch.batch_id, future) for batch, future in zip(entry.batches, settled, strict=True)]
         self._fail([wish for wish in wishes if wish.batch_id in clashes], key_reused())
         return None

@@ -1,4 +1,4 @@
-"""An HTTP app of ours: its errors are problems, it answers HEAD, refuses what it cannot read, and shows its documentation at `/docs`."""
+"""An HTTP app of ours: its errors are problems, it refuses URLs that cannot be read, answers HEAD, and shows `/docs`."""
 
 from typing import Any, TypeVar
 

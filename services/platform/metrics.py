@@ -26,6 +26,7 @@ __all__ = [
     "request_seconds",
     "retention_stopped",
     "rows_accepted",
+    "rows_inexact",
     "rows_rejected",
     "rows_returned",
     "rows_written",
@@ -42,8 +43,11 @@ def _histogram(name: str, description: str) -> metrics.Histogram:
 
 
 rows_accepted = _meter.create_counter("millrace_rows_accepted", "1", "Readings taken into the stream.")
-rows_rejected = _meter.create_counter("millrace_rows_rejected", "1", "Readings refused, by code.")
+rows_rejected = _meter.create_counter("millrace_rows_rejected", "1", "Readings refused by partial=true, by code.")
 refused_requests = _meter.create_counter("millrace_requests_refused", "1", "Requests refused whole, by code.")
+rows_inexact = _meter.create_counter(
+    "millrace_rows_inexact", "1", "Readings taken with a value from 2^53 on, where float64 rounds integers."
+)
 entries_added = _meter.create_counter("millrace_entries_added", "1", "Entries written to the stream.")
 request_seconds = _histogram("millrace_ingest_request_seconds", "From a request's first byte to its answer.")
 queue_seconds = _histogram("millrace_ingest_queue_seconds", "Writing one entry, its fsync included.")

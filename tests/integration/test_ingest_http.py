@@ -6,6 +6,7 @@ from functools import partial
 import httpx
 import pytest
 import zstandard
+from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from services.ingest import admission
@@ -56,6 +57,21 @@ async def test_partial_takes_the_good_readings_and_lists_the_bad(client: httpx.A
     answer = (await client.post("/ingest?partial=true", json=batch)).json()
     assert answer["accepted"] == 1
     assert [item["code"] for item in answer["rejected"]] == ["wrong_type", "naive"]
+
+
+async def test_what_partial_refuses_and_what_was_rounded_is_counted_by_kind(
+    timescaledb_settings: Settings, service: Callable[[str, Settings], Service]
+) -> None:
+    wrong = [{**READING, "value": "x"}] * 120 + [{**READING, "timestamp": "2025-10-22T21:00:60Z"}] * 30
+    large = [{**READING, "value": value} for value in (2**53 - 1, 2**53 + 1, -(10**30), 9.1e15)]
+    async with service("ingest", timescaledb_settings) as ingest, httpx.AsyncClient() as there:
+        taken = await there.post(f"{ingest.url}/ingest?partial=true", json=wrong + large)
+        assert (taken.json()["accepted"], len(taken.json()["rejected"])) == (4, 100)
+        shown = (await there.get(f"{ingest.url}/metrics")).text
+    samples = [sample for family in text_string_to_metric_families(shown) for sample in family.samples]
+    refused = [sample for sample in samples if sample.name == "millrace_rows_rejected_total"]
+    assert {sample.labels["code"]: sample.value for sample in refused} == {"wrong_type": 120, "leap_second": 30}
+    assert [sample.value for sample in samples if sample.name == "millrace_rows_inexact_total"] == [3]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.decoders import Fault, Limits, decode_json
-from services.ingest.decoders.timestamps import INVALID, parse_timestamps
 from services.platform.errors import Problem
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -37,58 +36,6 @@ def problem(items: Any, *, partial: bool = False) -> Problem:
 def named(items: Any) -> list[tuple[int, str | None, str]]:
     errors: Any = problem(items).members["errors"]
     return [(error["index"], error["field"], error["code"]) for error in errors]
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 12, 30)),  # noqa: DTZ001
-            st.builds(lambda m: dt.timezone(dt.timedelta(minutes=m)), st.integers(-1439, 1439)),
-            st.integers(0, 9),
-            st.booleans(),
-        ),
-        min_size=1,
-        max_size=30,
-    )
-)
-def test_timestamps_agree_with_the_standard_library(made: list[tuple[dt.datetime, dt.timezone, int, bool]]) -> None:
-    texts, wanted = [], []
-    for naive, zone, digits, zulu in made:
-        when = naive.replace(tzinfo=dt.UTC if zulu else zone)
-        kept = min(digits, 6)
-        fraction = f"{naive.microsecond:06}"[:kept] + "9" * (digits - kept)
-        offset = "Z" if zulu else when.isoformat()[-6:]
-        texts.append(
-            naive.strftime("%Y").rjust(4, "0")
-            + naive.strftime("-%m-%dT%H:%M:%S")
-            + (f".{fraction}" if digits else "")
-            + offset
-        )
-        cut = naive.microsecond // 10 ** (6 - kept) * 10 ** (6 - kept)
-        wanted.append(micros(when.replace(microsecond=cut)))
-    assert parse_timestamps(texts).tolist() == wanted
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "2025-10-22", "2025-10-22T21:00:00", "2025-10-22T21:00Z", "2025-02-29T00:00:00Z", "2025-13-01T00:00:00Z",
-        "2025-00-01T00:00:00Z", "2025-01-00T00:00:00Z", "2025-10-22T24:00:00Z", "2025-10-22T21:60:00Z",
-        "2025-10-22T21:00:60Z", "2025-10-22T21:00:00.Z", "2025-10-22T21:00:00.1234567890Z", "2025-10-22T21:00:00+24:00",
-        "2025-10-22T21:00:00+0100", "2025-10-22T21:00:00+01:60", "2025/10/22T21:00:00Z", "2025-10-22_21:00:00Z",
-        "+025-10-22T21:00:00Z", "2025-10-22T21:00:0 Z", "\uff12025-10-22T21:00:00Z", "0000-01-01T00:00:00Z",
-        "1761166800",
-    ],
-)  # fmt: skip
-def test_what_is_no_rfc_3339_timestamp_is_invalid_and_spoils_no_neighbour(text: str) -> None:
-    good = "2025-10-22T21:00:00Z"
-    found = parse_timestamps([good, text, good])
-    assert found.tolist() == [1761166800000000, INVALID, 1761166800000000]
-
-
-@given(st.lists(st.text(max_size=40), max_size=20))
-def test_any_text_parses_or_is_invalid(texts: list[str]) -> None:
-    assert len(parse_timestamps(texts)) == len(texts)
 
 
 def test_an_array_and_a_single_object_are_taken() -> None:
@@ -131,6 +78,62 @@ def test_each_fault_names_its_record_field_and_code(item: Any, field: str | None
     rows, faults = decode([GOOD, item, GOOD], partial=True)
     assert len(rows) == 2
     assert [(fault.index, fault.field, fault.code) for fault in faults] == [(1, field, code)]
+
+
+TWICE = [
+    (b'{"sensor_id": "a", "timestamp": "2025-10-22T21:00:00Z", "value": 1, "value": 2}', "value"),
+    (b'{"value": 1, "sensor_id": "a", "timestamp": "2025-10-22T21:00:00Z", "value": 1}', "value"),
+    (b'{"sensor_id": "a", "sensor\\u005fid": "b", "timestamp": "2025-10-22T21:00:00Z", "value": 1}', "sensor_id"),
+    (b'{"sensor_id": "\\"", "timestamp": "1", "timestamp": "2025-10-22T21:00:00Z", "value": 1}', "timestamp"),
+    (b'{"sensor_id": "a\\\\", "sensor_id": "a\\\\", "timestamp": "2025-10-22T21:00:00Z", "value": 1}', "sensor_id"),
+    (b'{"sensor_id": "a", "timestamp": "2025-10-22T21:00:00Z", "value": 1, "unit": 1, "unit": 1}', "unit"),
+    (b'{"a": 1, "a": 1}', "a"),
+]
+
+
+@pytest.mark.parametrize(("item", "field"), TWICE)
+def test_a_name_that_stands_twice_is_refused_by_name_and_no_value_of_it_taken(item: bytes, field: str) -> None:
+    good = json.dumps(GOOD).encode()
+    assert named(item) == [(0, field, "duplicate_field")]
+    assert named(b"[%s,%s,%s]" % (good, item, good)) == [(1, field, "duplicate_field")]
+    rows, faults = decode(b"[%s,%s]" % (good, item), partial=True)
+    assert len(rows) == len(faults) == 1
+
+
+IDS = st.lists(
+    st.sampled_from(["a", '"', "\\", '\\"', "sensor_id", '"value":', "é", "\n"]), min_size=1, max_size=9
+).map("".join)
+
+
+@given(st.lists(st.tuples(IDS, st.booleans()), min_size=1, max_size=4), st.booleans())
+def test_no_id_is_mistaken_for_a_name_that_stands_twice(made: list[tuple[str, bool]], ascii_only: bool) -> None:
+    items = []
+    for sensor_id, twice in made:
+        text = json.dumps({**GOOD, "sensor_id": sensor_id}, ensure_ascii=ascii_only)
+        items.append(text[:-1] + f', "sensor_id": {json.dumps(sensor_id)}}}' if twice else text)
+    body = f"[{','.join(items)}]".encode()
+    if any(twice for _, twice in made):
+        assert named(body) == [
+            (index, "sensor_id", "duplicate_field") for index, (_, twice) in enumerate(made) if twice
+        ]
+    else:
+        assert [row[0] for row in decode(body)[0]] == [sensor_id for sensor_id, _ in made]
+
+
+NUMBERS = st.integers(-(10**30), 10**30).map(str) | st.floats(-1e100, 1e100).map(repr) | st.from_regex(
+    r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?", fullmatch=True, alphabet="0123456789.eE+-"
+)  # fmt: skip
+
+
+@given(NUMBERS, st.booleans())
+def test_a_number_is_the_nearest_64_bit_float_whichever_way_it_is_read(text: str, beside_a_fault: bool) -> None:
+    number = float(text)
+    reading = b'{"sensor_id": "a", "timestamp": "2025-10-22T21:00:00Z", "value": %s}' % text.encode()
+    body = b"[%s%s]" % (reading, b", 1" * beside_a_fault)
+    if abs(number) > 1e100:
+        assert problem(body).code == "invalid_readings"
+    else:
+        assert decode(body, partial=True)[0][0][2] == number
 
 
 def test_all_bad_records_are_counted_and_the_first_hundred_named() -> None:
