@@ -1,4 +1,4 @@
-"""An HTTP app of ours: its errors are problems, it refuses URLs that cannot be read, answers HEAD, and shows `/docs`."""
+"""An HTTP app of ours: its errors are problems, it refuses URLs it cannot read, answers HEAD, and shows `/docs`."""
 
 from typing import Any, TypeVar
 
