@@ -14,15 +14,25 @@ IMAGE ?= millrace:$(VERSION)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-venv: .venv/made-from.lock ## Make .venv, if requirements.lock changed
+# .venv fits where it was made from this lock and what it imports is this folder: in a copied or moved one, or under
+# another Python, it is not. The copy of the lock is made last, so an interrupted installation starts anew.
+FITS = cmp -s requirements.lock .venv/made-from.lock && \
+  $(BIN)/python -Ic 'import os, services; raise SystemExit(not os.path.samefile(services.__path__[0], "services"))' 2>/dev/null
 
-# The copy of the lock is made last: an interrupted installation starts anew, a touched lock does not.
-.venv/made-from.lock: requirements.lock pyproject.toml
-	@cmp -s requirements.lock $@ && touch $@ || $(MAKE) --no-print-directory install
+venv: ## Make .venv, if requirements.lock changed or the folder was copied or moved
+	@$(FITS) || $(MAKE) --no-print-directory install
+
+# One make at a time; who waited finds .venv made.
+.PHONY: install install-anew
+install:
+	@for path in . .venv .venv.lock; do test ! -e $$path || test -w $$path || \
+	  { echo "$$path cannot be written to by $$(id -un), and .venv is made in $(CURDIR)" >&2; exit 1; }; done
+	@exec 9>>.venv.lock; ! command -v flock >/dev/null || flock -n 9 || \
+	  { echo 'Another make is making .venv: waiting for it' >&2; flock 9; }; \
+	  $(FITS) || $(MAKE) --no-print-directory install-anew
 
 # The lock is complete: without --no-deps pip would look for newer releases behind extras, and refuse them.
-.PHONY: install
-install:
+install-anew:
 	@python=$$(for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done); \
 	  test "$$python" || { echo 'Python 3.11 or later is needed, and none was found' >&2; exit 1; }; \

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL: an ordinary, durable server of our own, with TimescaleDB where it is installed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -81,6 +82,11 @@ class PostgresServer(Server):
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         account = self._account()
         await end_strays(self.folder, "postgres")
+        if original := self._original():
+            raise StartError(
+                f"{self.folder} was copied from {original} while a server ran there, or had been killed, and is not "
+                f"whole; stop that one in good order and copy it again, or delete {self.folder.parent} to begin afresh"
+            )
         # No server works here now. PostgreSQL itself would take a zombie, or whoever got the old id, for one.
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
         if not (self.folder / "PG_VERSION").exists():
@@ -115,6 +121,15 @@ class PostgresServer(Server):
             f"{self.folder} was made by {made}, but the programs found are {self.installation}; "
             "name those that fit (MILLRACE_PG_BIN) or another folder (MILLRACE_LOCAL_DATA_DIR)"
         )
+
+    def _original(self) -> Path | None:
+        """Return the data folder that this is a copy of, if a server had that one open; its postmaster.pid tells."""
+        with contextlib.suppress(OSError, IndexError):
+            opened = Path((self.folder / "postmaster.pid").read_text().splitlines()[1])
+            # A folder that was moved is no copy.
+            if (opened / "PG_VERSION").exists() and not opened.samefile(self.folder):
+                return opened
+        return None
 
     def _account(self) -> Account | None:
         account = ordinary_account()

@@ -37,7 +37,8 @@ class ValkeyServer(Server):
         self.folder = folder.resolve()
         self.url = f"redis://:{password}@127.0.0.1:{port}/0"
         super().__init__("Valkey", self.folder.with_name("valkey.log"), signal.SIGTERM)
-        self._config = CONFIG.format(port=port, folder=self.folder, password=password, maxmemory=maxmemory)
+        quoted = str(self.folder).replace("\\", "\\\\").replace('"', '\\"')
+        self._config = CONFIG.format(port=port, folder=quoted, password=password, maxmemory=maxmemory)
 
     async def start(self) -> None:
         """Start the server and wait until it has loaded what it kept.
