@@ -62,6 +62,7 @@ class Admission:
         self._judged = asyncio.Event()
         self._server: Server | None = None
         self._elsewhere = False
+        self._unfit: str | None = None
         self._dead: int | None = None
         observe_backlog(lambda: self._last[1] if self._last else None)
         observe("millrace_dead_letters", "Dead letters that wait for somebody.", lambda: self._dead)
@@ -114,9 +115,12 @@ class Admission:
             problem = await self._settings_problem()
             if problem is not None:
                 self._health.lacks("stream", problem)
+                if problem != self._unfit:
+                    log.error("the stream's server is not fit for use", action="check_server", problem=problem)
+                self._unfit = problem
                 self._refuse("stream_unavailable", f"the stream's server is not fit for use: {problem}", 30)
-                log.error("the stream's server is not fit for use", action="check_server", problem=problem)
                 return
+            self._unfit = None
             self._checked_at = time.monotonic()
             self._server = server if server == server_of(client) else None
         used, limit = await self._stream.memory()

@@ -6,7 +6,6 @@ import socket
 import uuid
 
 import kopf
-import structlog
 import uvloop
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ConfigError
@@ -26,8 +25,6 @@ from .reconcile import Reconciler
 from .repair_loop import RepairLoop, repair_health
 
 __all__ = ["run_operator"]
-
-log = structlog.get_logger(__name__)
 
 LEASE = "millrace-operator"
 
@@ -64,7 +61,7 @@ class _Operator:
         own = self._settings.operator
         app = health_app("Millrace operator", self._health)
         async with serving(app, own.host, own.port, "MILLRACE_OPERATOR_PORT"):
-            self._client = await _connected(own.namespace)
+            self._client = await self._connected(own.namespace)
             reconciler = Reconciler(self._client, self._settings, self._defaults, self._health)
             repair = RepairLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
             scaling = Autoscaling(self._client, self._settings.redis, self._scaling_health)
@@ -79,6 +76,25 @@ class _Operator:
                 namespaces=[self._client.namespace],
                 liveness_endpoint=f"http://{own.host}:{own.liveness_port}/healthz",
             )
+
+    async def _connected(self, namespace: str | None) -> AsyncClient:
+        """Return a client of an API server that knows the kinds.
+
+        Raises:
+            StartError: there is none, or it does not for a long time.
+        """
+        problem: str | None = None
+        try:
+            client = connect(namespace)
+            async with asyncio.timeout(DEFINITIONS_PATIENCE):
+                while problem := await _undefined(client):
+                    self._health.lacks("cluster", problem)
+                    await asyncio.sleep(2)
+        except ConfigError as error:
+            raise StartError(f"there is neither a service account nor a kubeconfig: {error}") from None
+        except TimeoutError:
+            raise StartError(f"{problem}; apply k8s/crds and see what this account may do") from None
+        return client
 
     async def _start(self) -> None:
         self._leading = vital(lead(self._client, LEASE, self._identity, self._act, self._standby))
@@ -97,26 +113,6 @@ class _Operator:
         async with asyncio.TaskGroup() as parts:
             for part in self._parts:
                 parts.create_task(part.run())
-
-
-async def _connected(namespace: str | None) -> AsyncClient:
-    """Return a client of an API server that knows the kinds.
-
-    Raises:
-        StartError: there is none, or it does not for a long time.
-    """
-    problem: str | None = None
-    try:
-        client = connect(namespace)
-        async with asyncio.timeout(DEFINITIONS_PATIENCE):
-            while problem := await _undefined(client):
-                log.warning("waiting for the API server", action="start", problem=problem)
-                await asyncio.sleep(2)
-    except ConfigError as error:
-        raise StartError(f"there is neither a service account nor a kubeconfig: {error}") from None
-    except TimeoutError:
-        raise StartError(f"{problem}; apply k8s/crds and see what this account may do") from None
-    return client
 
 
 async def _undefined(client: AsyncClient) -> str | None:

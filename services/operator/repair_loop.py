@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 import asyncpg
-import structlog
 
 from services.platform.health import Health
 from services.platform.metrics import observe
@@ -17,8 +16,6 @@ from .repair import Repaired, recompute_changed, repair_once
 from .retention import watch_retention
 
 __all__ = ["RepairLoop", "repair_health"]
-
-log = structlog.get_logger(__name__)
 
 Database = Callable[[], Awaitable[tuple[DatabaseSettings, Capability]]]
 """Waits for a database whose schema is new enough, and returns how to reach it and what it can do."""
@@ -56,7 +53,6 @@ class RepairLoop:
                 problem = f"{type(error).__name__}: {error}"
             pause = FIRST_PAUSE if self._last is not before else min(pause * 2, LONGEST_PAUSE)
             self._health.lacks("database", problem)
-            log.warning("the database is away", action="repair", problem=problem, again_in=pause)
             await asyncio.sleep(pause)
 
     def _waiting(self) -> float | None:

@@ -165,7 +165,7 @@ def _say_once(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     if state.attempt_number == 1:
         problem = f"{type(error).__name__}: {error}"
-        log.warning("waiting for the database", action="connect", problem=problem, seconds=PATIENCE)
+        log.info("waiting for the database", action="connect", problem=problem, seconds=PATIENCE)
 
 
 async def ledger(connection: asyncpg.Connection) -> dict[int, str | None]:

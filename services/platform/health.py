@@ -1,4 +1,4 @@
-"""Health that means something: parts report what they lack, readiness is that nothing is lacking."""
+"""Health that means something: parts report what they lack, which is logged; readiness is that nothing is lacking."""
 
 import time
 
@@ -6,6 +6,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
+
+from .outages import Outage
 
 __all__ = ["Health", "health_routes"]
 
@@ -21,16 +23,22 @@ class Health:
             stuck_after: seconds without `beat` after which the process is unhealthy.
         """
         self._lacking: dict[str, str | None] = dict.fromkeys(parts, "starting")
+        self._outages: dict[str, Outage] = {}
         self._stuck_after = stuck_after
         self._beat: float | None = None
 
     def lacks(self, part: str, what: str) -> None:
         """Report that `part` is not ready and why."""
         self._lacking[part] = what
+        self._outage(part).lasts(what)
 
     def has(self, part: str) -> None:
         """Report that `part` is ready."""
         self._lacking[part] = None
+        self._outage(part).over()
+
+    def _outage(self, part: str) -> Outage:
+        return self._outages.setdefault(part, Outage(part))
 
     def beat(self) -> None:
         """Tell that the main loop turned once more; before the first call it is not judged."""

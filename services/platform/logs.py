@@ -11,6 +11,19 @@ from .settings import LogSettings
 
 __all__ = ["configure"]
 
+# What these say below a warning is a line for each request, probe or connection, or nothing to us.
+NOISY = (
+    "aiohttp.access",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "httpx2",
+    "kopf",
+    "opentelemetry",
+    "uvicorn.access",
+    "uvicorn.error",
+)
+
 
 def configure(settings: LogSettings, service: str) -> None:
     """Send our logs and the libraries' through one renderer; each line carries `service`."""
@@ -41,7 +54,7 @@ def configure(settings: LogSettings, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("httpx", "httpx2", "httpcore", "kopf", "opentelemetry", "uvicorn.access", "uvicorn.error", "asyncio"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .health import Health
@@ -24,8 +23,6 @@ __all__ = [
     "pool",
     "wait_for_schema",
 ]
-
-log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -183,20 +180,20 @@ async def wait_for_schema(url: str, settings: DatabaseSettings, health: Health, 
         try:
             connection = await asyncpg.connect(url, **connection_options(settings))
             try:
-                version = await connection.fetchval("select max(version) from schema_migrations")
+                # Asked for before it is read, or the server's log would have an error for each look.
+                made = await connection.fetchval("select to_regclass('schema_migrations') is not null")
+                version = await connection.fetchval("select max(version) from schema_migrations") if made else None
                 if (version or 0) >= SCHEMA_NEEDED:
                     health.has(part)
                     return await capability(connection)
-                problem = f"schema version {version} is older than {SCHEMA_NEEDED}; apply sql/ (millrace schema apply)"
+                has = f"its schema has version {version}" if made else "it has no schema yet"
+                problem = f"{has}, version {SCHEMA_NEEDED} is needed; apply sql/ (millrace schema apply)"
             finally:
                 await connection.close()
-        except asyncpg.UndefinedTableError:
-            problem = f"the database has no schema yet, version {SCHEMA_NEEDED} is needed; apply sql/"
         except DATABASE_AWAY as error:
             problem = f"the database cannot be reached: {type(error).__name__}: {error}"
         except asyncpg.PostgresError as error:
             problem = f"the database refuses: {error}"
         health.lacks(part, problem)
-        log.warning("waiting for the database", action="wait_for_schema", problem=problem)
         await asyncio.sleep(pause)
         pause = min(pause * 2, 5.0)

@@ -74,14 +74,14 @@ class Loop:
             except STREAM_ERRORS as error:
                 self._health.lacks("stream", f"the stream's server fails: {error}")
                 metrics.worker_retries.add(1, {"what": "stream"})
-                log.warning("the stream's server fails", action="read", error=str(error), pause=pause)
             pause = 0.1 if time.monotonic() - began > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
             await self._rest(pause)
 
     async def _session(self) -> None:
         """Work on one sound connection: own pending entries first, then what is new, reading while writing."""
         if await self._stream.ensure_group():
-            log.warning("made the stream and its group", action="ensure_group", stream=self._stream.names.stream)
+            tell = log.warning if self._had_group else log.info
+            tell("made the stream and its group", action="ensure_group", stream=self._stream.names.stream)
             if self._had_group:
                 metrics.stream_losses.add(1, {"what": "group"})
         self._had_group = True
@@ -178,7 +178,6 @@ class Loop:
             except RETRIED as error:
                 self._health.lacks("database", f"the database fails: {type(error).__name__}: {error}")
                 metrics.worker_retries.add(1, {"what": "database"})
-                log.warning("the database fails", action="write", error=f"{type(error).__name__}: {error}", pause=pause)
             self._health.beat()
             await self._rest(pause)
             if self._stop.is_set():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from services.local.environment import environment
 from services.local.plan import make_plan
 from services.platform.settings import Settings
 from tests.support import eventually
+from tests.support.alarms import alarms
 from tests.support.servers import installations
 from tests.support.stack import RunningStack, said_by, stack_settings
 
@@ -36,9 +38,9 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A stack with two workers for all tests that may share one."""
+    """A stack with two workers for all tests that may share one, in a folder called as folders may be."""
     folder = tmp_path_factory.mktemp("shared")
-    settings = stack_settings(folder / "data")
+    settings = stack_settings(folder / 'größer, "and\'s" \\n %d $HOME')
     two = settings.model_copy(update={"local": settings.local.model_copy(update={"workers": 2})})
     stack = RunningStack(two, folder / "up.log")
     asyncio.run(stack.start())
@@ -52,7 +54,7 @@ def passwords(stack: RunningStack) -> list[str]:
     return list(found.values())
 
 
-async def test_up_answers_the_demo_to_the_letter_and_leaves_nothing_behind(
+async def test_up_answers_the_demo_to_the_letter_without_a_word_of_alarm_and_leaves_nothing_behind(
     stack_in: RunningStack, database_mode: str
 ) -> None:
     async with stack_in as stack:
@@ -62,6 +64,12 @@ async def test_up_answers_the_demo_to_the_letter_and_leaves_nothing_behind(
         installation = installations()[database_mode]
         assert f"PostgreSQL {installation.version}" in stack.log_text()
         assert ("in plain mode" in stack.log_text()) == (installation.timescaledb is None)
+        data = stack.settings.local.data_dir
+        async with httpx.AsyncClient() as client:
+            for service in make_plan(stack.settings, data).services:
+                assert (await client.get(f"{service.url}/metrics")).status_code == 200
+        said = [stack.log, data / "postgresql.log", data / "valkey.log"]
+        assert alarms(line for log in said for line in log.read_text().splitlines()) == []
         family = stack.family()
         assert stack.stop() == 0
         assert not [process for process in family if process.is_running()]
@@ -80,7 +88,8 @@ def test_no_password_stands_in_a_log_a_command_line_or_an_open_file(running: Run
 
 def test_the_shell_file_opens_the_database(running: RunningStack) -> None:
     psql = installations()["plain"].bin / "psql"
-    script = f". {running.settings.local.data_dir}/env.sh && {psql} -Atc 'select max(version) from schema_migrations'"
+    file = shlex.quote(str(running.settings.local.data_dir / "env.sh"))
+    script = f". {file} && {psql} -Atc 'select max(version) from schema_migrations'"
     told = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     assert int(told.stdout) >= 1
 
@@ -91,6 +100,15 @@ def test_a_second_up_on_the_folder_names_the_first_in_one_line(running: RunningS
     assert second.returncode == 2
     assert second.stderr.count("\n") == 1
     assert f"process {running.process.pid} already runs a stack" in second.stderr
+
+
+def test_a_copy_of_a_running_stack_is_refused_in_one_line(running: RunningStack, settings: Settings) -> None:
+    # What comes and goes meanwhile may fail to be copied.
+    subprocess.run(["cp", "-a", running.settings.local.data_dir, settings.local.data_dir], check=False)
+    up = said_by("up", settings)
+    assert up.returncode == 2
+    assert up.stderr.count("\n") == 1
+    assert f"was copied from {running.settings.local.data_dir}/postgresql while a server ran there" in up.stderr
 
 
 async def test_a_child_that_dies_comes_back(running: RunningStack) -> None:

@@ -4,13 +4,13 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-import structlog
 from lightkube import AsyncClient
 from pydantic import ValidationError
 
 from services.contract import StreamNames
 from services.platform.health import Health
 from services.platform.metrics import observe_backlog
+from services.platform.outages import Outage
 from services.platform.settings import RedisSettings
 from services.platform.stream import STREAM_ERRORS, Backlog, Stream, redis_client
 
@@ -25,8 +25,6 @@ from .rivals import doubled, rivals
 from .targets import Size, resize, size
 
 __all__ = ["Autoscaling"]
-
-log = structlog.get_logger(__name__)
 
 PERIOD = 5.0
 """Seconds between looks; a HorizontalPodAutoscaler takes 15, but the stream's numbers cost next to nothing."""
@@ -47,6 +45,7 @@ class Autoscaling:
         self._reporter = Reporter(client)
         self._states: dict[str, State] = {}
         self._backlog: Backlog | None = None
+        self._api, self._numbers = Outage("API server"), Outage("stream")
         observe_backlog(lambda: self._backlog)
 
     async def run(self) -> None:
@@ -60,7 +59,9 @@ class Autoscaling:
                 try:
                     await self._look(stream)
                 except API_ERRORS as error:
-                    log.warning("the API server is away or refuses", action="autoscale", problem=str(error))
+                    self._api.lasts(f"{type(error).__name__}: {error}")
+                else:
+                    self._api.over()
                 await asyncio.sleep(PERIOD)
         finally:
             await redis.aclose()
@@ -88,8 +89,9 @@ class Autoscaling:
         except STREAM_ERRORS as error:
             self._backlog = None
             problem = f"the stream's server gave no numbers: {type(error).__name__}: {error}"
-            log.warning("the number of workers stays", action="autoscale", problem=problem)
+            self._numbers.lasts(problem)
             return None, problem
+        self._numbers.over()
         return Counts(time.monotonic(), backlog.accepted, backlog.settled, backlog.rows, backlog.age), ""
 
     async def _scale(self, found: Found, counts: Counts | None, problem: str) -> None:

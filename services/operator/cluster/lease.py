@@ -17,6 +17,7 @@ from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 
+from services.platform.outages import Outage
 from services.platform.tasks import end
 
 from .client import API_ERRORS, missing
@@ -88,14 +89,17 @@ class _Election:
     def __init__(self, client: AsyncClient, name: str, identity: str) -> None:
         self._client, self._name, self._identity = client, name, identity
         self._seen: tuple[str, float] = ("", 0.0)
+        self._outage = Outage("lease")
 
     async def held(self) -> bool:
         """Take or renew the Lease; tell whether that went well."""
         try:
-            return await self._taken()
+            taken = await self._taken()
         except API_ERRORS as error:
-            log.warning("the lease could not be read or renewed", action="lead", problem=str(error))
+            self._outage.lasts(f"it could not be read or renewed: {type(error).__name__}: {error}")
             return False
+        self._outage.over()
+        return taken
 
     async def release(self) -> None:
         """Give the Lease back, where this candidate has it, so that the next need not wait."""

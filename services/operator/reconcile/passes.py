@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any
 
 import asyncpg
-import structlog
 from lightkube import AsyncClient
 
 from services.platform.health import Health
@@ -36,8 +35,6 @@ from .reporter import Reporter
 from .schema import SchemaKeeper
 
 __all__ = ["Reconciler"]
-
-log = structlog.get_logger(__name__)
 
 Reconcile = Callable[[Found], Awaitable[Outcome]]
 
@@ -106,7 +103,6 @@ class Reconciler:
         except API_ERRORS as error:
             problem = f"the API server is away or refuses: {type(error).__name__}: {error}"
             self._health.lacks("cluster", problem)
-            log.warning("a pass was cut short", action="reconcile", problem=problem)
             return False
         self._health.has("cluster")
         return well

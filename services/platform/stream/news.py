@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-import structlog
 from redis.asyncio import Redis
 
 from services.contract import StreamNames
 
+from ..outages import Outage
 from .connection import STREAM_ERRORS
 
 __all__ = ["Listener", "News", "Outcome", "pack_news", "unpack_news"]
-
-log = structlog.get_logger(__name__)
 
 
 class Outcome(enum.StrEnum):
@@ -79,14 +77,12 @@ class Listener:
 
     async def run(self) -> None:
         """Listen for ever, through the server's restarts. What is missed meanwhile the ledger still tells."""
-        lost = False
+        outage = Outage("settled channel")
         while True:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._channel)
-                    if lost:
-                        log.info("hears the settled channel again", action="listen")
-                        lost = False
+                    outage.over()
                     while True:
                         message = await channel.get_message(timeout=30.0)
                         if message is not None:
@@ -95,9 +91,7 @@ class Listener:
                             # A node that left its cluster would keep the connection and tell nothing more.
                             await self._client.exists(self._key)
             except STREAM_ERRORS as error:
-                if not lost:
-                    log.warning("lost the settled channel", action="listen", error=str(error))
-                    lost = True
+                outage.lasts(f"{type(error).__name__}: {error}")
                 with contextlib.suppress(*STREAM_ERRORS):
                     await self._client.connection_pool.disconnect()
                 await asyncio.sleep(0.5)
