@@ -5,7 +5,9 @@ from typing import Any
 
 import yaml
 
-from ..support import TestDatabase
+from services.operator.schema import bootstrap
+
+from ..support import TestDatabase, eventually
 from ..support.cluster import K8S, Namespace
 from ..support.late import connected
 from .test_operator_objects import begun
@@ -60,6 +62,21 @@ async def test_a_fresh_server_gets_database_roles_and_schema_from_the_administra
     process.terminate()
     async with connected(timescaledb, "superuser") as superuser:
         await superuser.execute(f"drop database {timescaledb.name}_fresh with (force)")
+
+
+async def test_a_new_database_behind_resources_that_stayed_is_no_drift(
+    namespace: Namespace, timescaledb: TestDatabase, empty_database: TestDatabase, operator: Any
+) -> None:
+    process = operator()
+    await begun(namespace, timescaledb, process, *DEFAULTS)
+    await namespace.ready("continuousaggregate", "measurement-hourly")
+    process.terminate()
+    await bootstrap(empty_database.superuser_url, empty_database.settings)
+    namespace.secret(empty_database.settings)
+    process.start()
+    await eventually(lambda: namespace.events("Applied").count("0001 init") == 1, 60)
+    await process.ready()
+    assert namespace.events("DriftCorrected") == []
 
 
 async def test_a_secret_that_is_not_there_is_named(namespace: Namespace, operator: Any) -> None:

@@ -1,12 +1,13 @@
 """What a pass did and found, told by the resource's status and by events."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lightkube import AsyncClient
 
 from services.platform.metrics import corrected_drifts
+from services.platform.outages import START
 
 from ..cluster.client import API_ERRORS, missing
 from ..cluster.conditions import Condition, condition, merged
@@ -23,6 +24,7 @@ class Reporter:
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
+        self._as_described: dict[str, int] = {}
 
     async def refuse(self, found: Found, refused: Refused) -> None:
         """Report that nothing was applied.
@@ -30,26 +32,30 @@ class Reporter:
         Raises:
             API_ERRORS: the API server is away.
         """
+        self._as_described.pop(found.uid, None)
         ready = Condition(None if refused.unknown else False, refused.reason, refused.message)
         await self._write(found, {}, {**_standing(found), "Ready": ready})
 
     async def report(self, found: Found, report: Report, did: Sequence[str]) -> None:
         """Report how things stand, and what was `did` for that.
 
+        It corrects a drift only where this operator has seen the database as the resource says. Else it is the work
+        of a first pass: on a database that is new or restored, or by a release that wants it otherwise.
+
         Raises:
             API_ERRORS: the API server is away.
         """
-        if did:
-            await self._tell_what_was_done(found, "; ".join(did))
-        await self._write(found, report.fields, report.conditions)
-
-    async def _tell_what_was_done(self, found: Found, did: str) -> None:
-        known = condition(found.status, "Ready")
-        if known.get("status") == "True" and found.status.get("observedGeneration") == found.generation:
+        if did and self._as_described.get(found.uid) == found.generation:
             corrected_drifts.add(1, {"kind": found.kind.__name__})
-            await tell(self._client, found, "DriftCorrected", f"somebody changed the database; {did}", warning=True)
+            told = f"somebody changed the database; {'; '.join(did)}"
+            await tell(self._client, found, "DriftCorrected", told, warning=True)
+        elif did:
+            await tell(self._client, found, "Applied", "; ".join(did))
+        if report.conditions["Ready"].status:
+            self._as_described[found.uid] = found.generation
         else:
-            await tell(self._client, found, "Applied", did)
+            self._as_described.pop(found.uid, None)
+        await self._write(found, report.fields, report.conditions)
 
     async def _write(self, found: Found, fields: Mapping[str, Any], conditions: Mapping[str, Condition]) -> None:
         old = condition(found.status, "Ready")
@@ -64,7 +70,17 @@ class Reporter:
             return
         ready = conditions["Ready"]
         if ready.status is not True and (old.get("reason"), old.get("message")) != (ready.reason, ready.message):
-            await tell(self._client, found, ready.reason, ready.message, warning=True)
+            calm = _under_way(conditions) or (ready.status is None and _starts(found))
+            await tell(self._client, found, ready.reason, ready.message, warning=not calm)
+
+
+def _under_way(conditions: Mapping[str, Condition]) -> bool:
+    return "Progressing" in conditions and conditions["Progressing"].status is True
+
+
+def _starts(found: Found) -> bool:
+    """Tell whether a resource is so new that what it needs may be starting beside it."""
+    return datetime.now(UTC) - datetime.fromisoformat(found.created) < timedelta(seconds=START)
 
 
 def _standing(found: Found) -> dict[str, Condition]:
