@@ -32,8 +32,7 @@ async def show(settings: DatabaseSettings, *, as_json: bool) -> None:
 
 
 def _lines(status: AggregateStatus) -> Iterator[str]:
-    lag = "" if status.lag is None else f", {status.lag:.0f} s behind"
-    yield f"  materialised to {_time(status.watermark)}{lag}"
+    yield f"  materialised to {_time(status.watermark)}"
     yield f"  late ranges that wait: {status.late_ranges}"
     for policy, job in status.jobs.items():
         yield f"  {policy} policy: {_told(job)}"

@@ -21,9 +21,6 @@ __all__ = [
     "schema_report",
 ]
 
-MINUTE = 60
-"""Seconds in whole multiples of which a lag is told, or each pass would write each status."""
-
 REBUILDING = "Rebuilding"
 """Why an aggregate progresses while somebody's consent to a rebuild is being used."""
 
@@ -92,7 +89,6 @@ def aggregate_report(plan: Plan, status: AggregateStatus | None, problem: str | 
     jobs = status.jobs if status else {}
     fields = {
         "watermark": instant(status.watermark) if status and status.watermark else None,
-        "lagSeconds": int(status.lag // MINUTE * MINUTE) if status and status.lag is not None else None,
         "lateRanges": status.late_ranges if status else None,
         **{kind: _job(jobs.get(kind)) for kind in ("refresh", "columnstore", "retention")},
     }

@@ -57,7 +57,6 @@ with recursive roots as (
 )
 select
   case when at >= '0001-01-01' then at end as watermark,
-  case when at >= '0001-01-01' then extract(epoch from now() - at)::float8 end as lag,
   case when exists (
     select from roots
     join _timescaledb_catalog.hypertable h on h.id = roots.raw_hypertable_id
@@ -117,14 +116,13 @@ class AggregateStatus:
     """How far a continuous aggregate is.
 
     Attributes:
-        watermark: up to where it is materialised; None before the first refresh.
-        lag: seconds that the watermark is behind now.
+        watermark: up to where it is materialised, at most the end of the newest reading's bucket; None before the
+            first refresh.
         late_ranges: notes of late rows below it that wait for a refresh.
         jobs: its policies, by "refresh", "columnstore" and "retention".
     """
 
     watermark: datetime | None
-    lag: float | None
     late_ranges: int
     jobs: dict[str, JobStatus]
 
@@ -168,4 +166,4 @@ async def aggregate_status(connection: asyncpg.Connection, name: str) -> Aggrega
     if row is None:
         return None
     jobs = await job_statuses(connection, name)
-    return AggregateStatus(row["watermark"], row["lag"], row["late_ranges"], jobs)
+    return AggregateStatus(row["watermark"], row["late_ranges"], jobs)
