@@ -42,7 +42,8 @@ prepare() {
     if same_server && slot_is_kept; then say "following $PRIMARY"; return; fi
     say "the data here cannot follow $PRIMARY"
   else
-    until primary_is_there; do say "waiting for $PRIMARY"; sleep 2; done
+    primary_is_there || say "waiting for $PRIMARY"
+    until primary_is_there; do sleep 2; done
   fi
   copy
 }

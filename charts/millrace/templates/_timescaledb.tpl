@@ -14,7 +14,7 @@ volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: shm, mountPath: /dev/shm}
   - {name: files, mountPath: /etc/millrace, readOnly: true}
-  - {name: files, mountPath: /docker-entrypoint-initdb.d/900_replication.sh, subPath: replication.sh, readOnly: true}
+  - {name: files, mountPath: /docker-entrypoint-initdb.d/900_roles.sh, subPath: roles.sh, readOnly: true}
   {{- if $own.tls.existingSecret }}
   - {name: tls, mountPath: /etc/postgresql/tls, readOnly: true}
   {{- end }}
