@@ -10,6 +10,7 @@ begin
     from (values
       ('millrace_writer', 'schema_migrations', 'select'),
       ('millrace_writer', 'sensor_data', 'insert'),
+      ('millrace_writer', 'sensor_data_id_seq', 'select'),
       ('millrace_writer', 'ingest_ledger', 'select'),
       ('millrace_writer', 'ingest_ledger', 'insert'),
       ('millrace_writer', 'ingest_ledger', 'update'),

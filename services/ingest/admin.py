@@ -97,8 +97,8 @@ class Deleted(BaseModel):
 
 
 def admin_app(letters: DeadLetters, replay: Replay, load: Load, window: Window, settings: IngestSettings) -> FastAPI:
-    """Return the app of the administrative port."""
-    app = application(FastAPI, "Millrace administration", "Dead letters.")
+    """Return the app of the administrative port with what concerns dead letters."""
+    app = application(FastAPI, "Millrace administration", "Dead letters, and deletions of readings.")
 
     async def on_stream(_: Request, error: Exception) -> Response:
         return as_problem(error).response()

@@ -17,12 +17,13 @@ from services.platform.tasks import end, vital
 from .accept import Acceptance
 from .admin import admin_app
 from .admission import Admission
+from .deletions import deletions
 from .entrance import EntranceApp
 from .load import Load
 from .rates import Rates
 from .replay import Replay
 from .routes import batches, include_ingest
-from .store import Receipts
+from .store import Deletions, Receipts
 from .window import Window
 from .writer import StreamWriter
 
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), load, writer, receipts, window)
     replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
     app.state.admin = admin_app(letters, replay, load, window, settings.ingest)
+    app.state.admin.include_router(deletions(Deletions(settings.database), load, settings.ingest))
     app.state.check = guard(app, settings.auth, Scope.INGEST)
     guard(app.state.admin, settings.auth, Scope.ADMIN)
     include_ingest(app)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.platform.errors import Problem
 from services.platform.parameters import parameters, wrong
 
-__all__ = ["Ack", "Asked", "asked"]
+__all__ = ["Ack", "Asked", "asked", "idempotency_key"]
 
 _MAX_KEY = 255
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
@@ -43,7 +43,7 @@ def asked(query: bytes, headers: Mapping[bytes, bytes]) -> Asked:
     if media != b"application/json":
         shown = media.decode("latin-1")[:60]
         raise Problem("unsupported_media_type", f"{shown!r} is not taken; send Content-Type: application/json")
-    key = headers.get(b"idempotency-key")
+    key = idempotency_key(headers)
     if not query and key is None:
         return _PLAIN
     values = _parameters(query)
@@ -52,7 +52,7 @@ def asked(query: bytes, headers: Mapping[bytes, bytes]) -> Asked:
         raise wrong(ack="must be queued, durable or stored")
     if partial not in _BOOLEANS:
         raise wrong(partial="must be true or false")
-    return Asked(Ack(ack), _BOOLEANS[partial], None if key is None else _key(key))
+    return Asked(Ack(ack), _BOOLEANS[partial], key)
 
 
 def _parameters(query: bytes) -> dict[str, str]:
@@ -66,7 +66,15 @@ def _parameters(query: bytes) -> dict[str, str]:
     return values
 
 
-def _key(raw: bytes) -> str:
+def idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return a request's Idempotency-Key, None where it has none.
+
+    Raises:
+        Problem: `invalid_parameter`.
+    """
+    raw = headers.get(b"idempotency-key")
+    if raw is None:
+        return None
     key = raw.decode("latin-1").strip(" \t")
     if not 0 < len(key) <= _MAX_KEY or not key.isascii() or not key.isprintable():
         raise wrong(**{"Idempotency-Key": f"must be 1 to {_MAX_KEY} printable ASCII characters"})

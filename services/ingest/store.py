@@ -1,21 +1,28 @@
-"""Receipts: what the ledger says of a batch, read with the reading role."""
+"""The database as ingest uses it: receipts, read with the reading role, and deletions, written with the worker's."""
 
 import asyncio
 import time
 import uuid
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
+import structlog
 
 from services.contract import group_of, position_of
+from services.platform.errors import Problem
 from services.platform.postgres import DATABASE_AWAY, answered, connection_options, pool
 from services.platform.settings import DatabaseSettings
 from services.platform.stream import Outcome
 
-__all__ = ["Receipt", "Receipts", "ReceiptsUnavailableError", "retention_age"]
+__all__ = ["Deletions", "Meant", "Receipt", "Receipts", "ReceiptsUnavailableError", "retention_age"]
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _QUERY = """
 select batch_id, batches, digest, repeats, dead, committed_at
@@ -111,3 +118,133 @@ def _receipt(batch_id: uuid.UUID, rows: dict[uuid.UUID, Any]) -> Receipt | None:
     stored = Outcome.DUPLICATE if row["repeats"] else Outcome.STORED
     outcome = stored if reason is None else Outcome.DEAD
     return Receipt(outcome, reason, row["digest"], row["committed_at"])
+
+
+_DELETION = """
+select
+  number, deletion_id, sensor_ids, range_start as start, range_end as "end", reason, requested_by, requested_at,
+  deleted_until, rows, hours, finished_at, problem
+from deletions
+"""
+_FIND = f"{_DELETION} where deletion_id = $1"
+_PAGE = f"{_DELETION} where number < $1 order by number desc limit $2"
+_COUNT = """
+select coalesce(sum(rows), 0)::bigint, count(*)
+from (
+  select count(*) as rows from sensor_data
+  where sensor_id = any($1) and timestamp >= $2 and timestamp < $3
+  group by time_bucket(interval '1 hour', timestamp)
+) as hours
+"""
+# Workers hold this lock shared while they write: see CLAIM there.
+_LOCK = "select pg_advisory_xact_lock(hashtext('millrace deletions'))"
+_TAKE = """
+insert into deletions
+  (deletion_id, sensor_ids, range_start, range_end, reason, requested_by, requested_at, deleted_until, last_id)
+values ($1, $2, $3, $4, $5, $6, $7, $3, coalesce(pg_sequence_last_value('public.sensor_data_id_seq'), 0))
+on conflict do nothing
+"""
+_LOCKED = 5.0
+"""Seconds that the transactions of workers are waited for."""
+_COUNTED = 20.0
+"""Seconds that counting may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """Which readings a deletion takes back: of `sensor_ids`, with `start <= timestamp < end`."""
+
+    sensor_ids: list[str]
+    start: datetime
+    end: datetime
+
+
+class Deletions:
+    """Takes deletions down, counts and lists them. They are rare: each look has a connection of its own."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        """Connect later, so that the database may be away."""
+        self._settings = settings
+        self._turns = asyncio.Semaphore(4)
+
+    async def take(
+        self, deletion_id: uuid.UUID, meant: Meant, reason: str, requested_by: str
+    ) -> tuple[dict[str, Any], bool]:
+        """Write a deletion down, and return it and whether it is new; one that is there already stays as it is.
+
+        When it is written, the transactions of workers that do not know it are over, and what they stored has ids up
+        to its `last_id`.
+
+        Raises:
+            Problem: `database_unavailable`.
+        """
+
+        async def write(connection: Any) -> tuple[dict[str, Any], bool]:
+            async with connection.transaction():
+                if found := await connection.fetchrow(_FIND, deletion_id):
+                    return dict(found), False
+                await connection.execute(_LOCK)
+                who = (reason, requested_by, datetime.now(UTC))
+                status = await connection.execute(_TAKE, deletion_id, meant.sensor_ids, meant.start, meant.end, *who)
+                return dict(await connection.fetchrow(_FIND, deletion_id)), status == "INSERT 0 1"
+
+        url = self._settings.writer_url.get_secret_value()
+        return await self._asked(url, write, 2 * _LOCKED, lock_timeout=int(_LOCKED * 1000), synchronous_commit="on")
+
+    async def count(self, meant: Meant) -> tuple[int, int]:
+        """Return how many rows of the table a deletion would meet, and in how many hours.
+
+        Raises:
+            Problem: `query_timeout` or `database_unavailable`.
+        """
+        rows, hours = await self._read(
+            lambda connection: connection.fetchrow(_COUNT, meant.sensor_ids, meant.start, meant.end)
+        )
+        return rows, hours
+
+    async def find(self, deletion_id: uuid.UUID) -> dict[str, Any] | None:
+        """Return a deletion, None where there is none.
+
+        Raises:
+            Problem: `query_timeout` or `database_unavailable`.
+        """
+        found = await self._read(lambda connection: connection.fetchrow(_FIND, deletion_id))
+        return dict(found) if found else None
+
+    async def page(self, after: int | None, limit: int) -> list[dict[str, Any]]:
+        """Return at most `limit` deletions behind the number `after`, the newest first.
+
+        Raises:
+            Problem: `query_timeout` or `database_unavailable`.
+        """
+        found = await self._read(lambda connection: connection.fetch(_PAGE, after or 1 << 62, limit))
+        return [dict(row) for row in found]
+
+    async def _read(self, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        return await self._asked(self._settings.reader_url.get_secret_value(), work, _COUNTED)
+
+    async def _asked(
+        self, url: str, work: Callable[[Any], Coroutine[Any, Any, T]], limit: float, **server: str | int
+    ) -> T:
+        options = connection_options(
+            self._settings,
+            statement_timeout=int(limit * 1000),
+            idle_in_transaction_session_timeout=2000,
+            **server,
+        )
+        try:
+            async with self._turns:
+                connection = await asyncpg.connect(url, **options)
+                try:
+                    return await answered(work(connection), limit + 1, connection.terminate)
+                finally:
+                    connection.terminate()
+        except asyncpg.QueryCanceledError:
+            detail = f"the database did not answer within {limit:g} s; narrow the range, or name fewer sensors"
+            raise Problem("query_timeout", detail, {"Retry-After": "5"}) from None
+        except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+            log.warning("a deletion cannot be seen to", action="delete", error=f"{type(error).__name__}: {error}")
+            detail = (
+                "the database is away, busy or of an older schema; send the request again, with its Idempotency-Key"
+            )
+            raise Problem("database_unavailable", detail, {"Retry-After": "2"}) from None

@@ -1,4 +1,4 @@
-"""The repair loop as a process of its own, for where there is no operator."""
+"""Repair and deletions as a process of its own, for where there is no operator."""
 
 import asyncio
 
@@ -8,13 +8,14 @@ from services.platform.postgres import Capability, wait_for_schema
 from services.platform.serving import health_app, serving, stop_signal
 from services.platform.settings import DatabaseSettings, Settings
 
+from .deletions import DeletionLoop
 from .repair_loop import RepairLoop, repair_health
 
 __all__ = ["run_repair"]
 
 
 def run_repair(settings: Settings) -> None:
-    """Refresh late ranges until SIGTERM or SIGINT.
+    """Refresh late ranges and carry out deletions until SIGTERM or SIGINT.
 
     Raises:
         StartError: the health port is taken.
@@ -30,9 +31,11 @@ async def _repair(settings: Settings) -> None:
         return settings.database, await wait_for_schema(url, settings.database, health)
 
     async with serving(health_app("Millrace repair", health), own.host, own.port, "MILLRACE_REPAIR_PORT"):
-        rounds = asyncio.create_task(RepairLoop(own, health, database).run())
-        await asyncio.wait((rounds, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
-        rounds.cancel()
-        await asyncio.wait((rounds,))
-    if not rounds.cancelled():
-        rounds.result()
+        loops = [asyncio.create_task(kind(own, health, database).run()) for kind in (RepairLoop, DeletionLoop)]
+        await asyncio.wait((*loops, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.wait(loops)
+    for loop in loops:
+        if not loop.cancelled():
+            loop.result()

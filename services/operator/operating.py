@@ -1,4 +1,4 @@
-"""The operator of a namespace: kopf watches, one holder of the Lease acts by passes, autoscaling and repair."""
+"""The operator of a namespace: kopf watches, one holder of the Lease acts: passes, autoscaling, repair, deletions."""
 
 import asyncio
 import contextlib
@@ -20,6 +20,7 @@ from .cluster.client import API_ERRORS, connect
 from .cluster.defaults import read_defaults
 from .cluster.kinds import GROUP, KINDS, VERSION, listed
 from .cluster.lease import lead
+from .deletions import DeletionLoop
 from .handlers import configured, registry
 from .reconcile import Reconciler
 from .repair_loop import RepairLoop, repair_health
@@ -64,8 +65,9 @@ class _Operator:
             self._client = await self._connected(own.namespace)
             reconciler = Reconciler(self._client, self._settings, self._defaults, self._health)
             repair = RepairLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
+            deletions = DeletionLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
             scaling = Autoscaling(self._client, self._settings.redis, self._scaling_health)
-            self._parts = (reconciler, repair, scaling)
+            self._parts = (reconciler, repair, deletions, scaling)
             loops = {"passes": self._health, "autoscaling": self._scaling_health, "repair": self._repair_health}
             await kopf.operator(
                 registry=registry(reconciler.wake, self._start, self._stop, loops),

@@ -1,27 +1,21 @@
-"""Rounds of repair on a connection that is made anew when it is lost: the operator's, and those of one machine."""
+"""Rounds of repair: the operator's, and those of one machine."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 import asyncpg
 
 from services.platform.health import Health
 from services.platform.metrics import observe
-from services.platform.postgres import DATABASE_AWAY, Capability, connection_options
-from services.platform.settings import DatabaseSettings, RepairSettings
+from services.platform.postgres import Capability, connection_options
+from services.platform.settings import RepairSettings
 
 from .refresh import LOCK_TIMEOUT
 from .repair import Repaired, recompute_changed, repair_once
 from .retention import watch_retention
+from .rounds import Database, reconnecting
 
 __all__ = ["RepairLoop", "repair_health"]
-
-Database = Callable[[], Awaitable[tuple[DatabaseSettings, Capability]]]
-"""Waits for a database whose schema is new enough, and returns how to reach it and what it can do."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-"""Seconds between attempts while the database is away; each pause is twice the last."""
 
 REST = 4
 """Rest after a round, in times its length: a backfill must not keep the database refreshing all the time, and
@@ -44,16 +38,7 @@ class RepairLoop:
 
     async def run(self) -> None:
         """Round after round, until cancelled; a refresh that is cut short leaves its notes where they are."""
-        pause = FIRST_PAUSE
-        while True:
-            before = self._last
-            try:
-                await self._rounds_on_a_connection()
-            except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
-                problem = f"{type(error).__name__}: {error}"
-            pause = FIRST_PAUSE if self._last is not before else min(pause * 2, LONGEST_PAUSE)
-            self._health.lacks("database", problem)
-            await asyncio.sleep(pause)
+        await reconnecting(self._health, self._rounds_on_a_connection)
 
     def _waiting(self) -> float | None:
         return None if self._last is None else self._last.waiting

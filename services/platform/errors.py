@@ -52,6 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "stream_unavailable": Kind(503, "The stream's server is not available"),
     "too_many_rows": Kind(413, "The batch has too many readings"),
     "unknown_batch": Kind(404, "No such batch is known"),
+    "unknown_deletion": Kind(404, "There is no such deletion"),
     "unknown_letter": Kind(404, "There is no such dead letter"),
     "unsupported_encoding": Kind(415, "The content encoding is not supported"),
     "unsupported_media_type": Kind(415, "The media type is not supported"),

@@ -22,9 +22,10 @@ Place = Literal[
     "worker.before_commit",
     "worker.after_commit",
     "worker.after_settle",
+    "deletion.before_commit",
 ]
 """Before and after the entry is written; after entries were read; between ledger and COPY, COPY and COMMIT, COMMIT
-and acknowledgement; after that."""
+and acknowledgement; after that; between deleting a slice of rows and COMMIT."""
 
 
 def _absent(_: Place) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "request_seconds",
     "retention_stopped",
     "rows_accepted",
+    "rows_deleted",
     "rows_inexact",
     "rows_rejected",
     "rows_returned",
@@ -52,6 +53,9 @@ entries_added = _meter.create_counter("millrace_entries_added", "1", "Entries wr
 request_seconds = _histogram("millrace_ingest_request_seconds", "From a request's first byte to its answer.")
 queue_seconds = _histogram("millrace_ingest_queue_seconds", "Writing one entry, its fsync included.")
 rows_written = _meter.create_counter("millrace_rows_written", "1", "Readings committed to the database.")
+rows_deleted = _meter.create_counter(
+    "millrace_rows_deleted", "1", "Readings taken back, by where they were: stream, table."
+)
 duplicate_batches = _meter.create_counter("millrace_batches_duplicate", "1", "Batches the ledger knew already.")
 dead_batches = _meter.create_counter("millrace_batches_dead", "1", "Batches made dead letters, by reason.")
 dead_letters_removed = _meter.create_counter(

@@ -6,14 +6,31 @@ escape: a question about one sensor would be answered with another's readings.
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
+from pydantic import PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.contract.instants import InstantError, parse_instant
 
 from .errors import Problem
 
-__all__ = ["Legible", "by_name", "only", "parameters", "wrong"]
+__all__ = ["Instant", "Legible", "by_name", "only", "parameters", "wrong"]
+
+
+def _instant(text: object) -> datetime:
+    try:
+        return parse_instant(text if isinstance(text, str) else "")
+    except InstantError as error:
+        raise PydanticCustomError(error.code, str(error)) from None
+
+
+Instant = Annotated[datetime, PlainValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""RFC 3339 with an offset, cut to the microsecond, as the readings' timestamps are."""
 
 _ONCE = (b"authorization", b"content-encoding", b"content-type", b"idempotency-key")
 _NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")

@@ -26,7 +26,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-SCHEMA_NEEDED = 2
+SCHEMA_NEEDED = 3
 """The schema version (the highest applied migration) that this release's services need."""
 
 DATABASE_AWAY = (

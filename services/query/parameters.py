@@ -1,15 +1,11 @@
 """What a question may say: each parameter with its form, its limits and the message where it is wrong."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
 from services.contract.codec import MAX_SENSOR_ID
-from services.contract.instants import InstantError, parse_instant
-from services.platform.parameters import wrong
+from services.platform.parameters import Instant, wrong
 
 from .question import FIRST, LAST, Question
 
@@ -17,16 +13,6 @@ __all__ = ["bounded", "unbounded"]
 
 _EXAMPLE = "2025-10-22T21:00:00Z"
 
-
-def _instant(text: str) -> datetime:
-    try:
-        return parse_instant(text)
-    except InstantError as error:
-        raise PydanticCustomError(error.code, str(error)) from None
-
-
-Instant = Annotated[datetime, PlainValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
-"""RFC 3339 with an offset, cut to the microsecond, as the readings' timestamps are."""
 
 SensorId = Annotated[
     str,

@@ -193,7 +193,7 @@ class Loop:
         now = time.time_ns()
         metrics.commit_seconds.record((now - began) / 1e9)
         metrics.entry_age_seconds.record(now / 1e9 - min(part.batch.accepted_at for part in work.parts) / 1e6)
-        written = 0
+        written = taken_back = 0
         for part in work.parts:
             verdict = part.verdict
             if verdict is None or verdict.outcome is Outcome.DUPLICATE:
@@ -202,13 +202,17 @@ class Loop:
                 metrics.dead_batches.add(1, {"reason": verdict.code})
                 log.error("a dead letter", action="bury", batch_id=str(part.batch.batch_id), reason=verdict.detail)
             else:
-                written += part.batch.rows
+                written += part.batch.rows - part.taken_back
+                taken_back += part.taken_back
             if part.batch.traceparent:
                 span = tracer.start_span("store", carried(part.batch.traceparent), start_time=began)
                 span.set_attribute("millrace.batch_id", str(part.batch.batch_id))
                 span.set_attribute("millrace.outcome", verdict.outcome if verdict else "")
                 span.end(now)
         metrics.rows_written.add(written)
+        if taken_back:
+            metrics.rows_deleted.add(taken_back, {"where": "stream"})
+            log.info("left out what deletions cover", action="delete", rows=taken_back)
         log.debug("written", action="write", entries=len(work.deliveries), rows=written)
 
     async def _rest(self, seconds: float) -> None:

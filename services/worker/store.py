@@ -19,6 +19,7 @@ from services.platform.settings import DatabaseSettings, WorkerSettings
 from services.platform.stream import Outcome
 
 from .copy import binary_copy, hour_ranges, ordered, within
+from .deletions import NONE_KNOWN, Deletion, Deletions
 from .graveyard import Graveyard
 from .work import Part, Unit, Verdict, Work
 
@@ -42,15 +43,22 @@ _DUPLICATE = Verdict(Outcome.DUPLICATE)
 _UTC = dt.UTC
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=_UTC)
 
-# A batch that was refused and comes again, mended or replayed, may now be stored.
+# A batch that was refused and comes again, mended or replayed, may now be stored. Who takes a deletion waits for the
+# shared locks of all transactions under way, and holds off those that come, until it has committed.
 _CLAIM = """
 insert into ingest_ledger as known (batch_id, batches, rows, digest, accepted_at)
-select * from unnest($1::uuid[], $2::int[], $3::int[], $4::bytea[], $5::timestamptz[]) order by 1
+select batch.*
+from (select pg_advisory_xact_lock_shared(hashtext('millrace deletions'))) as no_deletion
+cross join unnest($1::uuid[], $2::int[], $3::int[], $4::bytea[], $5::timestamptz[]) as batch
+order by 1
 on conflict (batch_id) do update
   set dead = null, committed_at = now(), accepted_at = excluded.accepted_at,
       rows = excluded.rows, digest = excluded.digest
   where known.dead ? '0'
-returning batch_id
+returning
+  batch_id,
+  (select coalesce(max(number), 0) from deletions) as newest,
+  (select exists (select from deletions where finished_at is null)) as unfinished
 """
 _KNOWN = "select batch_id, digest, accepted_at, dead from ingest_ledger where batch_id = any($1::uuid[])"
 _REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
@@ -65,8 +73,14 @@ with late as (
 )
 select
   count(*) as noted,
-  behind_retention(coalesce(range_agg(tstzrange(range_start, range_end)), '{}')) as dropped
+  behind_retention(coalesce(range_agg(tstzrange(range_start, range_end)), '{}')) as dropped,
+  (select coalesce(max(number), 0) from deletions) as newest
 from late
+"""
+_DELETIONS = """
+select newest, sensor_ids, range_start, range_end, requested_at
+from (select coalesce(max(number), 0) as newest from deletions) as all_of_them
+left join deletions on requested_at >= $1
 """
 _PRUNE = """
 with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
@@ -88,6 +102,10 @@ class BehindRetentionError(Exception):
         self.spans = spans
 
 
+class NewDeletionError(Exception):
+    """There are deletions that the transaction did not know. Nothing is committed; it begins anew with them."""
+
+
 class Store:
     """Writes work with the writer's role. One a worker; it connects when it is first used."""
 
@@ -100,6 +118,7 @@ class Store:
         self._compresses = capability.compresses_on_copy
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        self._deletions = NONE_KNOWN
 
     async def write(self, work: Work) -> None:
         """Write what is new in `work` and give every part its verdict. Repeating it is harmless.
@@ -124,6 +143,8 @@ class Store:
                 return await answered(self._transaction(work, dropped, careful=careful), patience, self.close)
             except BehindRetentionError as error:
                 dropped += error.spans
+            except NewDeletionError:
+                self._deletions = NONE_KNOWN
             except _REFUSED as error:
                 if careful:
                     raise
@@ -144,6 +165,9 @@ class Store:
 
     async def _transaction(self, work: Work, dropped: Sequence[Span], *, careful: bool) -> None:
         async with (await self._connected()).acquire() as connection:
+            if work.oldest < self._deletions.since:
+                self._deletions = await _look(connection, work.oldest)
+            work.take_back(self._deletions)
             for part in work.parts:
                 part.verdict = None
             async with connection.transaction():
@@ -178,6 +202,11 @@ class Store:
             [unit.parts[0].batch.digest for unit in units],
             [_instant(unit.accepted_at) for unit in units],
         )
+        if rows:
+            self._check(rows[0]["newest"])
+            if rows[0]["unfinished"]:
+                # Ids that this session has in store were given out before; the rows behind a deletion need later ones.
+                await connection.execute("discard sequences")
         new = {row["batch_id"] for row in rows}
         if len(new) < len(units) or work.repeats:
             await self._judge_known(connection, work, new)
@@ -220,7 +249,13 @@ class Store:
             await self._bisect(connection, work, parts[:middle], refused)
             await self._bisect(connection, work, parts[middle:], refused)
 
+    def _check(self, newest: int) -> None:
+        if newest != self._deletions.newest:
+            raise NewDeletionError
+
     async def _copy(self, connection: Any, columns: Columns) -> None:
+        if not len(columns):
+            return
         rows = ordered(columns)
         await self._choose_path(connection, rows)
 
@@ -251,12 +286,18 @@ class Store:
     async def _note(self, connection: Any, timestamps: NDArray[np.int64]) -> None:
         """Note the hours that aggregates may have read already. Last, so that it sees the newest watermarks.
 
+        It sees each deletion, too, that was taken before the claim had its lock.
+
         Raises:
             BehindRetentionError: rows lie where retention has dropped theirs, while their hours are kept.
+            NewDeletionError: a deletion was not known.
         """
+        if not len(timestamps):
+            return
         ranges = hour_ranges(timestamps)
         starts, ends = ([_instant(edge) for edge in edges] for edges in zip(*ranges, strict=True))
         found = await connection.fetchrow(_NOTE, starts, ends)
+        self._check(found["newest"])
         dropped = [(_micros(span.lower), _micros(span.upper)) for span in found["dropped"]]
         # A range of hours may be wider than the rows in it.
         if dropped := [span for span in dropped if within(timestamps, [span]).any()]:
@@ -286,6 +327,17 @@ class Store:
                     synchronous_commit="on",
                 )
             return self._pool
+
+
+async def _look(connection: Any, since: int) -> Deletions:
+    """Return the deletions that were requested at `since` or later, an instant in microseconds."""
+    rows = await connection.fetch(_DELETIONS, _instant(since))
+    found = [
+        Deletion(frozenset(ids), _micros(start), _micros(end), _micros(requested_at))
+        for _, ids, start, end, requested_at in rows
+        if ids is not None
+    ]
+    return Deletions(rows[0]["newest"], since, tuple(found))
 
 
 def _known_verdict(part: Part, row: Any) -> Verdict:

@@ -11,6 +11,7 @@ from services.contract import Batch, Columns, Entry, encode, position_of
 from services.platform.stream import DeadLetter, Delivery, News, Outcome, Settlement
 
 from .copy import within
+from .deletions import Deletions
 
 __all__ = ["Part", "Unit", "Verdict", "Work"]
 
@@ -26,12 +27,13 @@ class Verdict:
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """One batch of one delivery: its rows in the work's columns, and what becomes of it."""
+    """One batch of one delivery: its rows in the work's columns, how many of them a deletion took back, the verdict."""
 
     delivery: Delivery
     batch: Batch
     ledger_id: uuid.UUID
     rows: slice
+    taken_back: int = 0
     verdict: Verdict | None = None
 
     @property
@@ -54,8 +56,8 @@ class Unit:
 
     @property
     def rows(self) -> int:
-        """Rows of all parts."""
-        return sum(part.batch.rows for part in self.parts)
+        """Rows of all parts that go into the table."""
+        return sum(part.batch.rows - part.taken_back for part in self.parts)
 
     @property
     def accepted_at(self) -> int:
@@ -80,6 +82,23 @@ class Work:
             start += len(entry.columns)
         self.columns = Columns.concat([entry.columns for _, entry in pairs])
         self.deliveries = [delivery for delivery, _ in pairs]
+        self._kept: NDArray[np.bool_] | None = None
+
+    @property
+    def oldest(self) -> int:
+        """When its first batch was accepted, in microseconds since 1970."""
+        return min(part.batch.accepted_at for part in self.parts)
+
+    def take_back(self, deletions: Deletions) -> None:
+        """Leave out what `deletions` cover, in place of what was left out before."""
+        self._kept = None
+        if deletions.found:
+            batches = [part.batch for part in self.parts]
+            accepted_at = np.repeat([batch.accepted_at for batch in batches], [batch.rows for batch in batches])
+            covered = deletions.covered(self.columns, accepted_at)
+            self._kept = ~covered if covered.any() else None
+        for part in self.parts:
+            part.taken_back = 0 if self._kept is None else int((~self._kept[part.rows]).sum())
 
     def _add(self, part: Part) -> None:
         self.parts.append(part)
@@ -90,14 +109,14 @@ class Work:
             unit.parts.append(part)
 
     def pick(self, parts: Iterable[Part]) -> Columns:
-        """Return the rows of `parts`, in their order."""
+        """Return the rows of `parts`, in their order, without those that were taken back."""
         chosen = list(parts)
-        if sum(part.batch.rows for part in chosen) == len(self.columns):
+        if self._kept is None and sum(part.batch.rows for part in chosen) == len(self.columns):
             return self.columns
         mask: NDArray[np.bool_] = np.zeros(len(self.columns), np.bool_)
         for part in chosen:
             mask[part.rows] = True
-        return self.columns.take(mask)
+        return self.columns.take(mask if self._kept is None else mask & self._kept)
 
     def touches(self, part: Part, spans: Sequence[tuple[int, int]]) -> bool:
         """Tell whether a row of `part` lies in one of the half-open `spans`, in microseconds since 1970."""

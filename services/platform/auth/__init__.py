@@ -1,6 +1,6 @@
 """Callers: who may do what, told by API keys. Where no file of keys is set, everybody may do everything."""
 
-from .guard import Check, guard
+from .guard import Check, caller, guard
 from .keys import EVERYBODY, Caller, KeyFile, KeyFileError, Keyring, Scope, load_keys, new_key
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "KeyFileError",
     "Keyring",
     "Scope",
+    "caller",
     "guard",
     "load_keys",
     "new_key",

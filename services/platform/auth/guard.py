@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
@@ -14,9 +14,10 @@ from services.platform.settings import AuthSettings
 
 from .keys import EVERYBODY, Caller, Keyring, Scope
 
-__all__ = ["Check", "guard"]
+__all__ = ["Check", "caller", "guard"]
 
 _OPEN = {"/healthz", "/readyz", "/metrics", *DOCS_PATHS}
+_CALLER = "millrace.caller"
 Check = Callable[[Mapping[bytes, bytes]], Caller]
 """Names who sent a request by its headers, or raises `Problem`: `no_key`, `wrong_key` or `forbidden`."""
 
@@ -53,6 +54,12 @@ def guard(app: FastAPI, settings: AuthSettings, scope: Scope) -> Check:
     return check
 
 
+def caller(request: Request) -> Caller:
+    """Return who sent a request that came past the guard; everybody where there is none."""
+    found: Caller = request.scope.get(_CALLER, EVERYBODY)
+    return found
+
+
 class _Guard:
     def __init__(self, app: ASGIApp, check: Check) -> None:
         self._app = app
@@ -61,7 +68,7 @@ class _Guard:
     async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
         if connection["type"] == "http" and connection["path"] not in _OPEN:
             try:
-                self._check(by_name(connection["headers"]))
+                connection[_CALLER] = self._check(by_name(connection["headers"]))
             except Problem as problem:
                 await problem.response()(connection, receive, send)
                 return

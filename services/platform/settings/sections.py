@@ -85,7 +85,8 @@ class DatabaseSettings(Section):
         "Connection of the role that owns the schema: the operator and the repair loop.",
     )
     writer_url: DatabaseUrl = setting(
-        SecretStr("postgresql://millrace_writer@127.0.0.1:5432/sensors"), "Connection of the worker's role."
+        SecretStr("postgresql://millrace_writer@127.0.0.1:5432/sensors"),
+        "Connection of the writing role: workers, and ingest where deletions are asked for.",
     )
     reader_url: DatabaseUrl = setting(
         SecretStr("postgresql://millrace_reader@127.0.0.1:5432/sensors"),
@@ -124,7 +125,9 @@ class HttpSettings(Section):
 class ClientSettings(Section):
     """What the commands that talk to a running Millrace send."""
 
-    key: ClientKey | None = setting(None, "API key of `millrace send`, `demo` and `dead-letters`.")
+    key: ClientKey | None = setting(
+        None, "API key of `millrace send`, `demo`, `dead-letters`, `delete` and `deletions`."
+    )
 
 
 class IngestSettings(Section):
@@ -136,7 +139,8 @@ class IngestSettings(Section):
         "", "Path prefix at which a proxy shows this service, such as /ingest.", pattern=_ROOT_PATH
     )
     admin_host: str = setting(
-        "127.0.0.1", "Address of the administrative port; whoever reaches it may replay and delete dead letters."
+        "127.0.0.1",
+        "Address of the administrative port; whoever reaches it may replay dead letters, and delete them and readings.",
     )
     admin_port: int = setting(8006, "Port of the administrative routes.", "", ge=0, le=65535)
     max_body_bytes: PositiveInt = setting(8 * MIB, "Largest body as sent.", "bytes")
@@ -236,11 +240,11 @@ class QuerySettings(Section):
 
 
 class RepairSettings(Section):
-    """The loop that refreshes the buckets that late rows touched."""
+    """The loops that refresh the buckets that late rows touched, and carry out deletions."""
 
     host: str = setting("0.0.0.0", "Address of the health and metrics port.")  # noqa: S104 -- a service in a pod
     port: int = setting(8003, "Port of health and metrics.", "", ge=0, le=65535)
-    interval: PositiveFloat = setting(2.0, "Time between looks for late ranges.", "s")
+    interval: PositiveFloat = setting(2.0, "Time between looks for late ranges and deletions.", "s")
     refresh_timeout: PositiveFloat = setting(600.0, "Longest single refresh.", "s")
 
 

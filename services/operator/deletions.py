@@ -1,0 +1,186 @@
+"""Carrying out deletions: readings that people take back, slice by slice of time.
+
+A slice is one transaction. It deletes the rows, notes their hours as late, so that questions answer these from the
+rows until a refresh, and moves `deleted_until` on: so a crash repeats at most a slice, and repeating it finds nothing.
+
+Workers that have not seen a deletion are over when it is taken; those that have leave out what it covers and write
+rows with ids above its `last_id`. So what is deleted here was all stored before.
+"""
+
+import asyncio
+import uuid
+from datetime import datetime, timedelta
+
+import asyncpg
+import structlog
+
+from services.platform import failpoints
+from services.platform.health import Health
+from services.platform.metrics import observe, rows_deleted
+from services.platform.postgres import DATABASE_AWAY, Capability, answered, connection_options
+from services.platform.settings import RepairSettings
+
+from .refresh import LOCK_TIMEOUT
+from .rounds import Database, reconnecting
+
+__all__ = ["DeletionLoop", "delete_once"]
+
+log = structlog.get_logger(__name__)
+
+SLICE_ROWS = 50_000
+"""Most rows that a transaction deletes, unless one microsecond has more."""
+
+PATIENCE = 45.0
+"""Seconds that a transaction may take: as with the worker's, notes rely on its being below a minute."""
+
+UNFINISHED = "select deletion_id from deletions where finished_at is null order by number"
+
+TAKE = """
+select sensor_ids, range_end, deleted_until, last_id
+from deletions where deletion_id = $1 and finished_at is null for update skip locked
+"""
+
+# One more row than a slice may have is enough to know that it is too long.
+HOURS = """
+select time_bucket(interval '1 hour', timestamp) as hour, count(*) as rows
+from (
+  select timestamp from sensor_data
+  where sensor_id = any($1) and timestamp >= $2 and timestamp < $3 and id <= $4
+  limit $5
+) as found
+group by 1
+"""
+
+DELETE = "delete from sensor_data where sensor_id = any($1) and timestamp >= $2 and timestamp < $3 and id <= $4"
+
+NOTE = """
+insert into late_ranges (range_start, range_end)
+select lower(hours), upper(hours)
+from (
+  select unnest(range_agg(tstzrange(hour, hour + interval '1 hour'))) as hours
+  from unnest($1::timestamptz[]) as hour
+  where hour < (select late_before())
+) as touched
+"""
+
+PROGRESS = """
+update deletions
+set
+  deleted_until = $2,
+  rows = rows + $3,
+  hours = hours + (select count(*) from unnest($4::timestamptz[]) as hour where hour > last_hour),
+  last_hour = greatest(last_hour, (select max(hour) from unnest($4::timestamptz[]) as hour)),
+  finished_at = case when $2 >= range_end then clock_timestamp() end,
+  problem = null
+where deletion_id = $1
+returning rows, hours, finished_at
+"""
+
+PROBLEM = "update deletions set problem = $2 where deletion_id = $1 and finished_at is null"
+
+
+class DeletionLoop:
+    """Carries deletions out for as long as it runs. Beside repair, so that no refresh holds it up."""
+
+    def __init__(self, settings: RepairSettings, health: Health, database: Database) -> None:
+        """Take what waits for the database; it is asked at each new connection."""
+        self._settings, self._health, self._database = settings, health, database
+        self._waiting: int | None = None
+        observe("millrace_deletions_waiting", "Deletions that are not carried out.", lambda: self._waiting)
+
+    async def run(self) -> None:
+        """Round after round, until cancelled; a slice that is cut short is repeated."""
+        await reconnecting(self._health, self._rounds_on_a_connection)
+
+    async def _rounds_on_a_connection(self) -> None:
+        database, capability = await self._database()
+        self._health.has("database")
+        options = connection_options(
+            database,
+            statement_timeout=int(PATIENCE * 1000),
+            lock_timeout=LOCK_TIMEOUT,
+            # Chunks are left out by values, which a generic plan does not have.
+            plan_cache_mode="force_custom_plan",
+            client_min_messages="warning",
+        )
+        connection = await asyncpg.connect(database.owner_url.get_secret_value(), **options)
+        try:
+            while True:
+                self._waiting = await delete_once(connection, capability)
+                await asyncio.sleep(self._settings.interval)
+        finally:
+            connection.terminate()
+
+
+async def delete_once(connection: asyncpg.Connection, capability: Capability) -> int:
+    """Carry out every deletion taken so far; return how many must wait for the next round.
+
+    Args:
+        connection: the owner's, outside a transaction; a transaction that takes too long ends it.
+        capability: of its database.
+
+    Raises:
+        DATABASE_AWAY: the connection is lost; the slices before stay.
+    """
+    found = await answered(connection.fetch(UNFINISHED), PATIENCE, connection.terminate)
+    waiting = 0
+    for (deletion_id,) in found:
+        try:
+            step: timedelta | None = timedelta.max
+            while step:
+                slice_ = _slice(connection, capability, deletion_id, step)
+                step = await answered(slice_, PATIENCE, connection.terminate)
+        except DATABASE_AWAY:
+            raise
+        except asyncpg.PostgresError as error:
+            waiting += 1
+            problem = f"{type(error).__name__}: {error}"
+            log.warning(
+                "a deletion goes on in the next round",
+                action="delete",
+                deletion_id=str(deletion_id),
+                problem=problem,
+            )
+            await answered(connection.execute(PROBLEM, deletion_id, problem), PATIENCE, connection.terminate)
+    return waiting
+
+
+async def _slice(
+    connection: asyncpg.Connection, capability: Capability, deletion_id: uuid.UUID, step: timedelta
+) -> timedelta | None:
+    """Delete from a slice of at most `step`; return the step of the next, None where nothing is left to do here."""
+    async with connection.transaction():
+        deletion = await connection.fetchrow(TAKE, deletion_id)
+        if deletion is None:
+            return None  # another process is at it, or has finished it
+        sensor_ids, end, start, last_id = deletion
+        stop, hours = await _fitting(
+            connection, sensor_ids, start, end if step >= end - start else start + step, last_id
+        )
+        if hours:
+            if capability.edition == "full":
+                # The slice bounds it: its own rows, and the rest of the columnstore batches that it cuts.
+                await connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+            status = await connection.execute(DELETE, sensor_ids, start, stop, last_id)
+            await connection.execute(NOTE, list(hours))
+        gone = int(status.split()[-1]) if hours else 0
+        failpoints.reach("deletion.before_commit")
+        rows, touched, finished_at = await connection.fetchrow(PROGRESS, deletion_id, stop, gone, list(hours))
+    rows_deleted.add(gone, {"where": "table"})
+    if finished_at:
+        log.info("readings deleted", action="delete", deletion_id=str(deletion_id), rows=rows, hours=touched)
+        return None
+    length: timedelta = stop - start
+    return length * 2 if sum(hours.values()) < SLICE_ROWS // 2 else length
+
+
+async def _fitting(
+    connection: asyncpg.Connection, sensor_ids: list[str], start: datetime, stop: datetime, last_id: int
+) -> tuple[datetime, dict[datetime, int]]:
+    """Bring `stop` nearer until a transaction can take the rows; return it, and how many rows each hour has."""
+    while True:
+        rows = await connection.fetch(HOURS, sensor_ids, start, stop, last_id, SLICE_ROWS + 1)
+        hours = dict(map(tuple, rows))
+        if sum(hours.values()) <= SLICE_ROWS or stop - start <= timedelta(microseconds=1):
+            return stop, hours
+        stop = start + (stop - start) / 2

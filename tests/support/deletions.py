@@ -1,0 +1,38 @@
+"""Deletions in tests: asked for by HTTP, and carried out at the moment that a test chooses."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import httpx
+
+from services.operator.deletions import delete_once
+from services.platform.postgres import capability
+from services.platform.settings import DatabaseSettings
+
+__all__ = ["ask_deletion", "carry_out", "instant"]
+
+
+def instant(micros: int) -> str:
+    """Return microseconds since 1970 as a request has them."""
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
+
+
+async def ask_deletion(
+    admin: httpx.AsyncClient, sensors: list[str], start: int, end: int, key: str | None = None, **members: Any
+) -> dict[str, Any]:
+    """Ask for a deletion of `start <= timestamp < end`, in microseconds, and return the answer."""
+    body = {"sensor_ids": sensors, "start": instant(start), "end": instant(end), "reason": "wrong", **members}
+    answer = await admin.post("/deletions", json=body, headers={"Idempotency-Key": key} if key else {})
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def carry_out(database: DatabaseSettings) -> int:
+    """Carry out what was asked for, as the repair process does; return how many deletions still wait."""
+    connection = await asyncpg.connect(database.owner_url.get_secret_value())
+    try:
+        return await delete_once(connection, await capability(connection))
+    finally:
+        await connection.close()
