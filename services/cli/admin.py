@@ -26,8 +26,10 @@ class Admin:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def ask(self, method: str, path: str, body: bytes = b"", **parameters: object) -> Any:
+    def ask(self, method: str, path: str, body: bytes = b"", key: str = "", /, **parameters: object) -> Any:
         """Return the JSON of the answer, None where it has none; parameters that are None are left out.
+
+        `key` is the Idempotency-Key, where there is one.
 
         Raises:
             typer.Exit: the request was refused, or was not served within a minute.
@@ -35,6 +37,8 @@ class Admin:
         deadline = time.monotonic() + PATIENCE
         chosen = {name: str(value) for name, value in parameters.items() if value is not None}
         headers = {"Content-Type": "application/json"} if body else {}
+        if key:
+            headers["Idempotency-Key"] = key
         while True:
             try:
                 answer = self._client.request(method, path, params=chosen, content=body, headers=headers)

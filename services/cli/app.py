@@ -11,6 +11,7 @@ import typer
 from services import __version__
 
 from .dead_letters import app as dead_letters
+from .deletions import delete, deletions
 from .keys import app as keys
 from .process import address, command, fail, service
 from .proofs import prove_cluster
@@ -28,6 +29,8 @@ app = typer.Typer(
 app.add_typer(schema, name="schema")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(keys, name="keys")
+app.command()(delete)
+app.command()(deletions)
 app.command("prove-cluster")(prove_cluster)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import httpx
 
+from services.cli.deletions import Wanted, request_deletion
 from services.operator.deletions import delete_once
 from services.platform.postgres import capability
 from services.platform.settings import DatabaseSettings
@@ -19,11 +20,10 @@ def instant(micros: int) -> str:
 
 
 async def ask_deletion(
-    admin: httpx.AsyncClient, sensors: list[str], start: int, end: int, key: str | None = None, **members: Any
+    admin: httpx.AsyncClient, sensors: list[str], start: int, end: int, key: str | None = None, requested_by: str = ""
 ) -> dict[str, Any]:
     """Ask for a deletion of `start <= timestamp < end`, in microseconds, and return the answer."""
-    body = {"sensor_ids": sensors, "start": instant(start), "end": instant(end), "reason": "wrong", **members}
-    answer = await admin.post("/deletions", json=body, headers={"Idempotency-Key": key} if key else {})
+    answer = await request_deletion(admin, Wanted(sensors, instant(start), instant(end), "wrong", requested_by), key)
     assert answer.status_code == 202, answer.text
     found: dict[str, Any] = answer.json()
     return found
