@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from services.contract import Entry, decode, encode
+from services.platform.auth import new_key
 from services.platform.settings import Settings
 from services.platform.stream import Delivery
 from services.worker.work import Work
@@ -222,3 +225,59 @@ async def test_a_deletion_that_is_none_is_refused(ports: Ports) -> None:
     assert_problem(await ports.admin.get(unknown), 404, "unknown_deletion")
     assert_problem(await ports.admin.get("/deletions/1"), 422, "invalid_parameter")
     assert (await ports.admin.get("/deletions")).json() == {"deletions": [], "next": None}
+
+
+async def test_a_dead_letter_that_is_replayed_after_a_deletion_is_covered_by_it(
+    settings: Settings, ports: Ports, start: Start
+) -> None:
+    await sql(settings.database, "alter table sensor_data add constraint no_thirteen check (value <> 13)")
+    await start()
+    rows = [("a", BASE, 13.0), ("a", BASE + HOUR, 1.0), ("b", BASE, 1.0)]
+    body = [{"sensor_id": sensor, "timestamp": instant(at), "value": value} for sensor, at, value in rows]
+    assert_problem(await ports.public.post("/ingest?ack=stored", json=body), 422, "batch_dead")
+    await ask_deletion(ports.admin, ["a"], BASE, BASE + HOUR)
+    await sql(settings.database, "alter table sensor_data drop constraint no_thirteen")
+    assert (await ports.admin.post("/replay")).json()["replayed"] == 1
+    await eventually(lambda: _holds(settings, rows[1:]))
+
+
+async def test_who_took_readings_back_is_the_callers_name_where_there_are_keys(
+    timescaledb_settings: Settings, tmp_path: Path
+) -> None:
+    texts, callers = [], []
+    for name, scope in (("ann", "admin"), ("bob", "ingest")):
+        text, key = new_key()
+        texts.append(text)
+        callers.append({"name": name, "scopes": [scope], "keys": [key.model_dump(mode="json")]})
+    (tmp_path / "keys.yaml").write_text(yaml.safe_dump({"callers": callers}))
+    auth = timescaledb_settings.auth.model_copy(update={"keys_file": tmp_path / "keys.yaml"})
+    async with both_ports(timescaledb_settings.model_copy(update={"auth": auth})) as ports:
+        ann, bob = ({"Authorization": f"Bearer {text}"} for text in texts)
+        answer = await ports.admin.post("/deletions", json=GOOD | {"requested_by": "eve"}, headers=ann)
+        assert (answer.status_code, answer.json()["requested_by"]) == (202, "ann")
+        assert_problem(await ports.admin.post("/deletions", json=GOOD, headers=bob), 403, "forbidden")
+        assert_problem(await ports.admin.get("/deletions"), 401, "no_key")
+
+
+async def test_one_deletion_that_the_database_refuses_tells_why_and_does_not_hold_up_others(
+    settings: Settings, database: TestDatabase, ports: Ports, start: Start
+) -> None:
+    await start()
+    await send(ports, some("a") + some("b"))
+    stuck = await ask_deletion(ports.admin, ["a"], BASE, BASE + 100 * HOUR)
+    await ask_deletion(ports.admin, ["b"], BASE, BASE + 100 * HOUR)
+    guard = """
+        create function guard() returns trigger language plpgsql as
+          $$ begin if old.sensor_id = 'a' then raise 'a is kept'; end if; return old; end $$;
+        create trigger guard before delete on sensor_data for each row execute function guard();
+    """
+    async with connected(database, "owner") as owner:
+        await owner.execute(guard)
+    assert await carry_out(settings.database) == 1
+    assert await rows_in(settings.database) == some("a")
+    shown = (await ports.admin.get(f"/deletions/{stuck['deletion_id']}")).json()
+    assert "a is kept" in shown["problem"]
+    await sql(settings.database, "drop trigger guard on sensor_data")
+    assert await carry_out(settings.database) == 0
+    shown = (await ports.admin.get(f"/deletions/{stuck['deletion_id']}")).json()
+    assert (shown["rows"], shown["problem"]) == (10, None)
