@@ -137,6 +137,7 @@ async def test_a_deletion_of_hundreds_of_thousands_of_compressed_rows_is_carried
         from generate_series(0, 29999) as second, generate_series(1, 10) as sensor
     """
     await sql(database, make)
+    await sql(database, "call refresh_continuous_aggregate('measurement_hourly', '2025-09-30', '2025-10-10')")
     await sql(database, "select compress_chunk(chunk) from show_chunks('sensor_data') as chunk")
     async with both_ports(timescaledb_settings) as ports:
         # Both edges lie inside columnstore batches.
@@ -160,3 +161,11 @@ async def test_a_deletion_of_hundreds_of_thousands_of_compressed_rows_is_carried
     assert len(counts) > gone / carrying.SLICE_ROWS
     assert max(before - after for before, after in itertools.pairwise(counts)) <= carrying.SLICE_ROWS
     assert str(deletion_id) == asked["deletion_id"]
+    for _ in range(2):
+        for sensor, edges in (("s1", {"2025-10-01 00:00Z": 3, "2025-10-04 00:00Z": 357}), ("s10", {})):
+            left = await sql(database, "select count(*) from sensor_data where sensor_id = $1", sensor)
+            hours = {at: count for at, count in await sql(database, HOURLY, sensor) if count}
+            assert sum(hours.values()) == left[0][0]
+            assert {at: hours[datetime.fromisoformat(at)] for at in edges} == edges
+        assert await eventually(lambda: _repaired(timescaledb))
+    assert await sql(database, "select from measurement_hourly where sensor_id = 's1' and bucket = '2025-10-02'") == []
