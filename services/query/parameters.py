@@ -1,5 +1,6 @@
 """What a question may say: each parameter with its form, its limits and the message where it is wrong."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query

@@ -13,7 +13,7 @@ from services.cli.sending import instant
 from services.contract.instants import EPOCH, INVALID, parse_timestamps, why_invalid
 from services.ingest.decoders import Limits, decode_json
 from services.platform.errors import Problem
-from services.query.parameters import Instant
+from services.platform.parameters import Instant
 
 LIMITS = Limits(1, -(10**18), 10**18)
 INSTANT: TypeAdapter[dt.datetime] = TypeAdapter(Instant)
