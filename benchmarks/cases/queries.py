@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-import asyncpg
-
-from services.platform.postgres import connection_options
+from services.platform.connections import Connector
 from services.query.statements import statements
 
 from ..bodies import framed
@@ -65,10 +63,7 @@ class Questions:
         """Ask every kind both ways, and then for the million rows."""
         found: Measures = {}
         database = bench.settings.database
-        reader = await asyncpg.connect(
-            database.reader_url.get_secret_value(),
-            **connection_options(database, default_transaction_read_only="on", jit="off"),
-        )
+        reader = await Connector(database.reader_url, database, default_transaction_read_only="on", jit="off").connect()
         try:
             for kind, questions in self.kinds.items():
                 bare, http = await _bare(reader, questions, SECONDS), await _http(bench, questions, SECONDS)

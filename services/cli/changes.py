@@ -17,7 +17,8 @@ import httpx
 from rich.table import Table
 
 from services.contract import keyed_id
-from services.platform.postgres import DATABASE_AWAY, capability, connection_options
+from services.platform.connections import Connector
+from services.platform.postgres import DATABASE_AWAY, capability
 from services.platform.settings import Settings
 
 __all__ = ["Changes", "Hours", "hours_table"]
@@ -178,8 +179,7 @@ class Changes:
 
     async def _owner(self) -> asyncpg.Connection:
         database = self.settings.database
-        options = connection_options(database, lock_timeout=5000, statement_timeout=20_000)
-        return await asyncpg.connect(database.owner_url.get_secret_value(), **options)
+        return await Connector(database.owner_url, database, lock_timeout=5000, statement_timeout=20_000).session()
 
 
 def hours_table(changes: Changes, hours: Hours) -> Table:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
+from pydantic import SecretStr
 from rich.table import Table
 
 from services.contract import GROUP
 from services.local.plan import Plan
-from services.platform.postgres import pool
+from services.platform.connections import Connector
 from services.platform.stream import redis_client
 
 from .watch import Watch, longest_life
@@ -86,7 +87,7 @@ async def _look(plan: Plan, others: Sequence[uuid.UUID]) -> Left:
     database, redis = plan.settings.database, plan.settings.redis
     living = await asyncio.to_thread(_ports, [service.pid for service in plan.services])
     # Only a superuser is shown the ports of all.
-    asking = await pool(plan.postgres.url("postgres", plan.credentials.superuser), database, size=1)
+    asking = await Connector(SecretStr(plan.postgres.superuser_url), database).connect()
     try:
         clients = [row["client_port"] for row in await asking.fetch(_CLIENTS)]
         ledger = await asking.fetchrow(_LEDGER, others)

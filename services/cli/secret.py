@@ -4,6 +4,7 @@ import base64
 import re
 import secrets
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
@@ -24,7 +25,7 @@ ATTEMPTS = 3
 def complete(templates: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """Return what the Secret shall hold: `random` stays what it was or is drawn, {key} is another key's value.
 
-    Drawn words are safe in URLs, and 192 bits long.
+    Drawn words are safe in URLs, and 192 bits long; what somebody put in their place is percent-encoded in a URL.
 
     Raises:
         ValueError: a template names a key that is not there.
@@ -34,7 +35,8 @@ def complete(templates: Mapping[str, str], known: Mapping[str, str]) -> dict[str
     def filled(key: str, template: str) -> str:
         if unknown := [name for name in re.findall(r"\{([^}]*)\}", template) if name not in drawn]:
             raise ValueError(f"{key} names {{{unknown[0]}}}, which is no key with the value `{RANDOM}`")
-        return re.sub(r"\{([^}]*)\}", lambda name: drawn[name[1]], template)
+        words = {name: quote(word, safe="") for name, word in drawn.items()} if "://" in template else drawn
+        return re.sub(r"\{([^}]*)\}", lambda name: words[name[1]], template)
 
     return {key: drawn.get(key) or filled(key, template) for key, template in templates.items()}
 

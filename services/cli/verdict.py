@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from services.platform.postgres import pool
+from services.platform.connections import Connector
 from services.platform.settings import DatabaseSettings
 
 __all__ = ["Verdict", "judge", "missing", "promised"]
@@ -50,11 +50,12 @@ class Verdict:
 async def judge(journal: Path, database: DatabaseSettings) -> Verdict:
     """Hold a journal of `millrace send` against a table that held nothing before."""
     sent, kept = promised((await asyncio.to_thread(journal.read_bytes)).splitlines())
-    asking = await pool(database.reader_url.get_secret_value(), database)
+    asking = await Connector(database.reader_url, database).connect()
     try:
-        stored = [(row["first"], row["behind"]) for row in await asking.fetch(_STORED)]
-        rows = await asking.fetchval("select count(*) from sensor_data where sensor_id like 'sensor-%'")
-        refused = await asking.fetchval("select coalesce(sum(repeats), 0) from ingest_ledger")
+        async with asking.asking():
+            stored = [(row["first"], row["behind"]) for row in await asking.fetch(_STORED)]
+            rows = await asking.fetchval("select count(*) from sensor_data where sensor_id like 'sensor-%'")
+            refused = await asking.fetchval("select coalesce(sum(repeats), 0) from ingest_ledger")
     finally:
         await asking.close()
     distinct = sum(behind - first for first, behind in stored)

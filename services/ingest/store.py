@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 import asyncpg
 import msgspec
 import structlog
+from pydantic import SecretStr
 
 from services.contract import group_of, position_of
+from services.platform.connections import Connection, Connector
 from services.platform.errors import Problem
-from services.platform.postgres import DATABASE_AWAY, answered, connection_options, pool
+from services.platform.pool import Pool
+from services.platform.postgres import DATABASE_AWAY, answered
 from services.platform.settings import DatabaseSettings
 from services.platform.stream import Outcome
 
@@ -52,9 +55,10 @@ class Receipts:
 
     def __init__(self, settings: DatabaseSettings) -> None:
         """Connect later, when somebody first asks, so that the database may be away."""
-        self._settings = settings
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
+        timeout = int(_TIMEOUT * 1000)
+        self._pool = Pool(
+            Connector(settings.reader_url, settings, statement_timeout=timeout, default_transaction_read_only="on")
+        )
         self._down_until = 0.0
 
     async def find(self, batch_id: uuid.UUID) -> Receipt | None:
@@ -73,17 +77,11 @@ class Receipts:
 
     def close(self) -> None:
         """Drop the connections."""
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+        self._pool.drop()
 
     async def _look(self, batch_id: uuid.UUID) -> Receipt | None:
-        async with self._opening:
-            if self._pool is None:
-                url = self._settings.reader_url.get_secret_value()
-                self._pool = await pool(url, self._settings, statement_timeout=int(_TIMEOUT * 1000))
-            found = self._pool
-        rows = await found.fetch(_QUERY, list({batch_id, group_of(batch_id)}))
+        async with self._pool.lent() as connection, connection.asking():
+            rows = await connection.fetch(_QUERY, list({batch_id, group_of(batch_id)}))
         return _receipt(batch_id, {row["batch_id"]: row for row in rows})
 
 
@@ -97,9 +95,10 @@ async def retention_age(settings: DatabaseSettings) -> int | None:
     """
     try:
         async with asyncio.timeout(_TIMEOUT):
-            connection = await asyncpg.connect(settings.reader_url.get_secret_value(), **connection_options(settings))
+            connection = await Connector(settings.reader_url, settings).connect()
             try:
-                age = await connection.fetchval(_RETENTION_AGE)
+                async with connection.asking():
+                    age = await connection.fetchval(_RETENTION_AGE)
             finally:
                 connection.terminate()
     except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
@@ -180,7 +179,7 @@ class Deletions:
         """
 
         async def write(connection: Any) -> tuple[dict[str, Any], bool]:
-            async with connection.transaction():
+            async with connection.writing():
                 if found := await connection.fetchrow(_FIND, deletion_id):
                     return dict(found), False
                 await connection.execute(_LOCK)
@@ -188,8 +187,8 @@ class Deletions:
                 status = await connection.execute(_TAKE, deletion_id, meant.sensor_ids, meant.start, meant.end, *who)
                 return dict(await connection.fetchrow(_FIND, deletion_id)), status == "INSERT 0 1"
 
-        url = self._settings.writer_url.get_secret_value()
-        return await self._asked(url, write, 2 * _LOCKED, lock_timeout=int(_LOCKED * 1000), synchronous_commit="on")
+        limits: dict[str, str | int] = {"lock_timeout": int(_LOCKED * 1000), "synchronous_commit": "on"}
+        return await self._asked(self._settings.writer_url, write, 2 * _LOCKED, **limits)
 
     async def count(self, meant: Meant) -> tuple[int, int]:
         """Return how many rows of the table a deletion would meet, and in how many hours.
@@ -221,20 +220,20 @@ class Deletions:
         return [dict(row) for row in found]
 
     async def _read(self, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        return await self._asked(self._settings.reader_url.get_secret_value(), work, _COUNTED)
+        async def ask(connection: Connection) -> Any:
+            async with connection.asking():
+                return await work(connection)
+
+        return await self._asked(self._settings.reader_url, ask, _COUNTED)
 
     async def _asked(
-        self, url: str, work: Callable[[Any], Coroutine[Any, Any, T]], limit: float, **server: str | int
+        self, url: SecretStr, work: Callable[[Any], Coroutine[Any, Any, T]], limit: float, **session: str | int
     ) -> T:
-        options = connection_options(
-            self._settings,
-            statement_timeout=int(limit * 1000),
-            idle_in_transaction_session_timeout=2000,
-            **server,
-        )
+        timeouts = {"statement_timeout": int(limit * 1000), "idle_in_transaction_session_timeout": 2000}
+        connector = Connector(url, self._settings, **timeouts, **session)
         try:
             async with self._turns:
-                connection = await asyncpg.connect(url, **options)
+                connection = await connector.connect()
                 try:
                     return await answered(work(connection), limit + 1, connection.terminate)
                 finally:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.platform.serving import StartError
+from services.platform.settings import PostgresAddress
 
 from .installations import Installation
 from .process import Account, adorned, end_strays, ordinary_account, reachable
@@ -71,7 +72,7 @@ class PostgresServer(Server):
 
     def url(self, role: str, password: str, database: str = "sensors") -> str:
         """Return the connection of a role."""
-        return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{database}"
+        return PostgresAddress(role, password, database, (("127.0.0.1", self.port),), ()).url()
 
     async def start(self) -> None:
         """Start the server and wait until it answers, having recovered from whatever ended it before.

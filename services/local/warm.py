@@ -23,7 +23,6 @@ OTHERS = (
     "orjson",
     "pydantic_settings",
     "redis.asyncio",
-    "sqlalchemy.ext.asyncio",
     "structlog",
     "tenacity",
     "typer",

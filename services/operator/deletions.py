@@ -15,9 +15,10 @@ import asyncpg
 import structlog
 
 from services.platform import failpoints
+from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.metrics import observe, rows_deleted
-from services.platform.postgres import DATABASE_AWAY, Capability, answered, connection_options
+from services.platform.postgres import DATABASE_AWAY, Capability, answered
 from services.platform.settings import RepairSettings
 
 from .refresh import LOCK_TIMEOUT
@@ -94,8 +95,8 @@ class DeletionLoop:
 
     async def _rounds_on_a_connection(self) -> None:
         database, capability = await self._database()
-        self._health.has("database")
-        options = connection_options(
+        owner = Connector(
+            database.owner_url,
             database,
             statement_timeout=int(PATIENCE * 1000),
             lock_timeout=LOCK_TIMEOUT,
@@ -103,7 +104,8 @@ class DeletionLoop:
             plan_cache_mode="force_custom_plan",
             client_min_messages="warning",
         )
-        connection = await asyncpg.connect(database.owner_url.get_secret_value(), **options)
+        connection = await owner.session()
+        self._health.has("database")
         try:
             while True:
                 self._waiting = await delete_once(connection, capability)

@@ -4,6 +4,7 @@ import asyncio
 
 import uvloop
 
+from services.platform.connections import Connector
 from services.platform.postgres import Capability, wait_for_schema
 from services.platform.serving import health_app, serving, stop_signal
 from services.platform.settings import DatabaseSettings, Settings
@@ -27,8 +28,8 @@ async def _repair(settings: Settings) -> None:
     stop, own, health = stop_signal(), settings.repair, repair_health(settings.repair)
 
     async def database() -> tuple[DatabaseSettings, Capability]:
-        url = settings.database.owner_url.get_secret_value()
-        return settings.database, await wait_for_schema(url, settings.database, health)
+        owner = Connector(settings.database.owner_url, settings.database)
+        return settings.database, await wait_for_schema(owner, health, session=True)
 
     async with serving(health_app("Millrace repair", health), own.host, own.port, "MILLRACE_REPAIR_PORT"):
         loops = [asyncio.create_task(kind(own, health, database).run()) for kind in (RepairLoop, DeletionLoop)]

@@ -5,9 +5,10 @@ import time
 
 import asyncpg
 
+from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.metrics import observe
-from services.platform.postgres import Capability, connection_options
+from services.platform.postgres import Capability
 from services.platform.settings import RepairSettings
 
 from .refresh import LOCK_TIMEOUT
@@ -46,14 +47,18 @@ class RepairLoop:
     async def _rounds_on_a_connection(self) -> None:
         own = self._settings
         database, capability = await self._database()
-        self._health.has("database")
-        url, timeout = database.owner_url.get_secret_value(), int(own.refresh_timeout * 1000)
-        options = connection_options(
-            database, statement_timeout=timeout, lock_timeout=LOCK_TIMEOUT, client_min_messages="warning"
+        timeout = int(own.refresh_timeout * 1000)
+        owner = Connector(
+            database.owner_url,
+            database,
+            statement_timeout=timeout,
+            lock_timeout=LOCK_TIMEOUT,
+            client_min_messages="warning",
         )
-        connection = await asyncpg.connect(url, **options)
+        connection = await owner.session()
+        self._health.has("database")
         try:
-            guard = await asyncpg.connect(url, **options)
+            guard = await owner.session()
             try:
                 await self._rounds(connection, guard, capability, database.connect_timeout)
             finally:

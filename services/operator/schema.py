@@ -7,24 +7,25 @@ Everything may be repeated and may run twice at once. What a database has had st
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
 import structlog
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
     retry_if_exception_type,
+    retry_if_not_exception_type,
     stop_after_delay,
     wait_random,
 )
 
-from services.platform.postgres import DATABASE_AWAY, Capability, capability, connection_options
-from services.platform.settings import DatabaseSettings
+from services.platform.connections import Connector, PoolerError
+from services.platform.postgres import DATABASE_AWAY, Capability, capability
+from services.platform.settings import DatabaseSettings, PostgresAddress, postgres_address
 
 from .scram import scram_verifier
 from .scripts import INIT_VERSION, SQL, Migration, SchemaError, included, migrations
@@ -117,14 +118,13 @@ async def bootstrap(admin_url: str, settings: DatabaseSettings, sql: Path = SQL)
     Raises:
         SchemaError: the server is away or refuses.
     """
-    name = make_url(settings.owner_url.get_secret_value()).database
-    admin = make_url(admin_url)
-    async with connected(SecretStr(admin_url), settings) as connection:
+    name = postgres_address(settings.owner_url.get_secret_value()).database
+    admin = postgres_address(admin_url)
+    async with connected(admin, settings) as connection:
         if not await connection.fetchval("select true from pg_database where datname = $1", name):
             quoted = await connection.fetchval("select quote_ident($1)", name)
             await connection.execute(f"create database {quoted}")
-    inside = SecretStr(admin.set(database=name).render_as_string(hide_password=False))
-    async with connected(inside, settings) as connection:
+    async with connected(replace(admin, database=name), settings) as connection:
         async for attempt in _contended():
             with attempt:
                 await connection.execute((sql / "bootstrap.sql").read_text())
@@ -132,22 +132,25 @@ async def bootstrap(admin_url: str, settings: DatabaseSettings, sql: Path = SQL)
 
 
 @asynccontextmanager
-async def connected(url: SecretStr, settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
+async def connected(url: SecretStr | PostgresAddress, settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
     """Connect by `url`, waiting for a database that is just starting, and disconnect behind the block.
 
     Raises:
         SchemaError: the database is away or refuses something in the block.
     """
+    connector = Connector(url, settings)
     try:
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(DATABASE_AWAY),
+            retry=retry_if_exception_type(DATABASE_AWAY) & retry_if_not_exception_type(PoolerError),
             stop=stop_after_delay(PATIENCE),
             wait=wait_random(0.1, 0.5),
             before_sleep=_say_once,
             reraise=True,
         ):
             with attempt:
-                connection = await asyncpg.connect(url.get_secret_value(), **connection_options(settings))
+                connection = await connector.session()
+    except PoolerError as error:
+        raise SchemaError(str(error)) from None
     except DATABASE_AWAY as error:
         raise DatabaseAwayError(f"the database cannot be reached: {type(error).__name__}: {error}") from error
     try:
@@ -241,10 +244,10 @@ async def login(connection: asyncpg.Connection, role: str, url: SecretStr) -> No
         url: of a connection as that role.
 
     Raises:
+        SchemaError: not every client could log in by the password.
         asyncpg.PostgresError: the database refuses.
     """
-    parts = make_url(url.get_secret_value())
-    if parts.username == role:
+    if postgres_address(url.get_secret_value()).user == role:
         await connection.execute(f"alter role {role} login {_password(url)}")
 
 
@@ -252,14 +255,20 @@ async def renew(connection: asyncpg.Connection, url: SecretStr) -> None:
     """Give the connection's own role, which may change nothing else about itself, the password of `url`.
 
     Raises:
+        SchemaError: not every client could log in by the password.
         asyncpg.PostgresError: the database refuses.
     """
     await connection.execute(f"alter role current_user {_password(url)}")
 
 
 def _password(url: SecretStr) -> str:
-    password = make_url(url.get_secret_value()).password
-    return "" if password is None else f"password '{scram_verifier(str(password))}'"
+    address = postgres_address(url.get_secret_value())
+    if address.password is None:
+        return ""
+    try:
+        return f"password '{scram_verifier(address.password)}'"
+    except ValueError as error:
+        raise SchemaError(f"the password of {address.user} cannot be used: {error}") from None
 
 
 def _contended() -> AsyncRetrying:

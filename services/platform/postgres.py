@@ -1,4 +1,4 @@
-"""PostgreSQL: pools, the one capability check, and waiting for a schema that is new enough."""
+"""PostgreSQL: the one capability check, limits on answers, and waiting for a schema that is new enough."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from .connections import DATABASE_AWAY, Connector, PoolerError
 from .health import Health
-from .settings import DatabaseSettings
 from .tasks import end
 
 __all__ = [
@@ -18,9 +17,6 @@ __all__ = [
     "Capability",
     "answered",
     "capability",
-    "connection_options",
-    "engine",
-    "pool",
     "wait_for_schema",
 ]
 
@@ -28,21 +24,6 @@ T = TypeVar("T")
 
 SCHEMA_NEEDED = 3
 """The schema version (the highest applied migration) that this release's services need."""
-
-DATABASE_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InternalClientError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-)
-"""Errors that say that the database is away, not that the statement is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,39 +79,6 @@ async def capability(connection: Any) -> Capability:
     return Capability(postgresql, version, "full", missing_in_full)
 
 
-def connection_options(settings: DatabaseSettings, **server: str | int) -> dict[str, Any]:
-    """Return asyncpg's connection arguments; `server` are settings of the session, such as statement_timeout."""
-    return {
-        "timeout": settings.connect_timeout,
-        "server_settings": {
-            "application_name": "millrace",
-            "tcp_keepalives_idle": "10",
-            "tcp_keepalives_interval": "5",
-            "tcp_keepalives_count": "3",
-            "client_connection_check_interval": "5000",
-            **{name: str(value) for name, value in server.items()},
-        },
-    }
-
-
-async def pool(url: str, settings: DatabaseSettings, size: int | None = None, **server: str | int) -> asyncpg.Pool:
-    """Return a pool that connects when it is first used; `size` caps it below the setting.
-
-    Who uses a connection leaves no session state behind, so none is reset: that would be a round trip a use.
-    """
-
-    async def keep(_: asyncpg.Connection) -> None:
-        return
-
-    return await asyncpg.create_pool(
-        url,
-        reset=keep,
-        min_size=0,
-        max_size=min(size or settings.pool_size, settings.pool_size),
-        **connection_options(settings, **server),
-    )
-
-
 async def answered(work: Coroutine[Any, Any, T], timeout: float, drop: Callable[[], None]) -> T:
     """Return what `work` gets from a database.
 
@@ -152,44 +100,32 @@ async def answered(work: Coroutine[Any, Any, T], timeout: float, drop: Callable[
     return working.result()
 
 
-def engine(url: str, settings: DatabaseSettings, **server: str | int) -> AsyncEngine:
-    """Return SQLAlchemy's engine on asyncpg for `url`, with the session settings `server`.
+async def wait_for_schema(
+    connector: Connector, health: Health, part: str = "database", *, session: bool = False
+) -> Capability:
+    """Wait until the database answers and its schema is new enough, saying meanwhile in `health` what lacks.
 
-    asyncpg reads the URL itself, for it knows what PostgreSQL's URLs may say, such as sslmode.
+    Where a `session` is needed, a pooler that keeps none lacks, too.
     """
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(url, **connection_options(settings, **server))
-
-    return create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=connect,
-        # A question is one statement; transactions would cost each look at an idle connection two round trips more.
-        isolation_level="AUTOCOMMIT",
-        pool_size=settings.pool_size,
-        max_overflow=0,
-        pool_timeout=settings.connect_timeout,
-        pool_pre_ping=True,
-    )
-
-
-async def wait_for_schema(url: str, settings: DatabaseSettings, health: Health, part: str = "database") -> Capability:
-    """Wait until the database answers and its schema is new enough, saying meanwhile in `health` what lacks."""
     pause = 0.2
     while True:
         try:
-            connection = await asyncpg.connect(url, **connection_options(settings))
+            connection = await (connector.session() if session else connector.connect())
             try:
-                # Asked for before it is read, or the server's log would have an error for each look.
-                made = await connection.fetchval("select to_regclass('schema_migrations') is not null")
-                version = await connection.fetchval("select max(version) from schema_migrations") if made else None
-                if (version or 0) >= SCHEMA_NEEDED:
-                    health.has(part)
-                    return await capability(connection)
+                async with connection.asking():
+                    # Asked for before it is read, or the server's log would have an error for each look.
+                    made = await connection.fetchval("select to_regclass('schema_migrations') is not null")
+                    version = await connection.fetchval("select max(version) from schema_migrations") if made else None
+                    if (version or 0) >= SCHEMA_NEEDED:
+                        found = await capability(connection)
+                        health.has(part)
+                        return found
                 has = f"its schema has version {version}" if made else "it has no schema yet"
                 problem = f"{has}, version {SCHEMA_NEEDED} is needed; apply sql/ (millrace schema apply)"
             finally:
                 await connection.close()
+        except PoolerError as error:
+            problem = str(error)
         except DATABASE_AWAY as error:
             problem = f"the database cannot be reached: {type(error).__name__}: {error}"
         except asyncpg.PostgresError as error:

@@ -11,17 +11,16 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field, replace
 
 import asyncpg
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .postgres import DATABASE_AWAY, connection_options
-from .settings import DatabaseSettings
+from .connections import DATABASE_AWAY, Connection, Connector
+from .pool import Pool
+from .settings import DatabaseSettings, PostgresAddress, postgres_address
 
-__all__ = ["Positions", "Replica", "Replicas", "one_url_a_host"]
+__all__ = ["Positions", "Replica", "Replicas", "one_address_a_host"]
 
 log = structlog.get_logger(__name__)
 
@@ -37,11 +36,9 @@ select pg_wal_lsn_diff(
 """
 
 
-def one_url_a_host(url: str) -> list[str]:
-    """Return a URL for each of the hosts that `url` names, separated by commas as in libpq's URLs."""
-    parts = urlsplit(url)
-    user, at, hosts = parts.netloc.rpartition("@")
-    return [parts._replace(netloc=user + at + host).geturl() for host in hosts.split(",")]
+def one_address_a_host(address: PostgresAddress) -> list[PostgresAddress]:
+    """Return an address for each of the hosts that `address` names."""
+    return [replace(address, hosts=(host,)) for host in address.hosts] or [address]
 
 
 class Positions:
@@ -70,21 +67,21 @@ class Replica:
     """A server to read from: its host, its pool, and how many seconds it is behind."""
 
     host: str
-    url: str
-    engine: AsyncEngine
+    pool: Pool
     lag: float = field(default=math.inf)
 
 
 class Replicas:
     """The replicas of a primary; there may be none."""
 
-    def __init__(self, settings: DatabaseSettings, max_lag: float, engine: Callable[[str], AsyncEngine]) -> None:
-        """Connect later, in `run`; `engine` makes the pool for a URL."""
+    def __init__(self, settings: DatabaseSettings, max_lag: float, pool: Callable[[PostgresAddress], Pool]) -> None:
+        """Connect later, in `run`; `pool` makes the connections to an address."""
         self._settings = settings
         self._max_lag = max_lag
         self._positions = Positions(max_lag + 60)
-        urls = one_url_a_host(settings.replica_url.get_secret_value()) if settings.replica_url else []
-        self._replicas = [Replica(urlsplit(url).netloc.rpartition("@")[2], url, engine(url)) for url in urls]
+        named = settings.replica_url
+        addresses = one_address_a_host(postgres_address(named.get_secret_value())) if named else []
+        self._replicas = [Replica(address.where, pool(address)) for address in addresses]
         self._turn = itertools.count()
 
     def fresh(self) -> list[Replica]:
@@ -101,31 +98,34 @@ class Replicas:
         """Watch the primary and the replicas, for ever."""
         if not self._replicas:
             return
-        primary = self._watch(self._settings.reader_url.get_secret_value(), WRITTEN, self._written)
+        primary = self._watch(Connector(self._settings.reader_url, self._settings), WRITTEN, self._written)
         async with asyncio.TaskGroup() as watches:
             watches.create_task(primary)
             for replica in self._replicas:
-                watches.create_task(self._watch(replica.url, REPLAYED, _Seen(replica, self._positions, self._max_lag)))
+                seen = _Seen(replica, self._positions, self._max_lag)
+                watches.create_task(self._watch(replica.pool.connector, REPLAYED, seen))
 
-    async def close(self) -> None:
-        """Close all connections."""
+    def close(self) -> None:
+        """Drop all connections."""
         for replica in self._replicas:
-            await replica.engine.dispose()
+            replica.pool.drop()
 
     def _written(self, position: int | None) -> None:
         if position is not None:
             self._positions.note(time.monotonic(), position)
 
-    async def _watch(self, url: str, statement: str, seen: Callable[[int | None], None]) -> None:
+    async def _watch(self, connector: Connector, statement: str, seen: Callable[[int | None], None]) -> None:
         """Tell `seen` a server's position every second, None while it is away."""
-        connection: asyncpg.Connection | None = None
+        connection: Connection | None = None
         try:
             while True:
                 try:
                     async with asyncio.timeout(self._settings.connect_timeout):
                         if connection is None:
-                            connection = await asyncpg.connect(url, **connection_options(self._settings))
-                        seen(await connection.fetchval(statement))
+                            connection = await connector.connect()
+                        async with connection.asking():
+                            position = await connection.fetchval(statement)
+                        seen(position)
                 except (asyncpg.PostgresError, *DATABASE_AWAY):
                     seen(None)
                     if connection is not None:

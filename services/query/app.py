@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from services.platform.application import application
 from services.platform.auth import Scope, guard
+from services.platform.connections import Connector
 from services.platform.errors import Problem
 from services.platform.health import Health, health_routes
 from services.platform.postgres import wait_for_schema
@@ -32,8 +33,8 @@ def create_app(settings: Settings) -> FastAPI:
     seen = asyncio.Event()
 
     async def look() -> None:
-        url = settings.database.reader_url.get_secret_value()
-        await wait_for_schema(url, settings.database, health)
+        connector = Connector(settings.database.reader_url, settings.database)
+        await wait_for_schema(connector, health)
         seen.set()
         while True:
             await asyncio.sleep(_LOOK_INTERVAL)
@@ -42,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_INTERVAL):
-                    await wait_for_schema(url, settings.database, health)
+                    await wait_for_schema(connector, health)
 
     async def ready() -> None:
         # Once it was there, a question finds out by itself: the pool may still work while a look fails.
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await end(tasks)
-            await store.close()
+            store.close()
 
     app = application(
         FastAPI,

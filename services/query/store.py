@@ -14,16 +14,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import asyncpg
 import numpy as np
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from services.contract.instants import EPOCH
+from services.platform.connections import Connection, Connector
 from services.platform.errors import Problem
-from services.platform.postgres import DATABASE_AWAY, connection_options, engine
+from services.platform.pool import Pool
+from services.platform.postgres import DATABASE_AWAY
 from services.platform.replicas import Replica, Replicas
 from services.platform.settings import Settings
 
@@ -32,7 +33,7 @@ from .copyout import FLOAT, INTEGER, TIMESTAMP, CopyReader, Records, fetched, mi
 from .cursor import Place
 from .question import LAST, Question
 from .statements import statements
-from .store_copy import copy_out
+from .store_copy import copy_out, inlined
 
 __all__ = ["Store"]
 
@@ -43,7 +44,7 @@ T = TypeVar("T")
 _SQL = statements(__package__, "queries.sql")
 _BELOW_ALL_IDS = -(1 << 63)
 _HOUR = timedelta(hours=1)
-_FAILURES = (SQLAlchemyError, asyncpg.PostgresError, *DATABASE_AWAY)
+_FAILURES = (asyncpg.PostgresError, *DATABASE_AWAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,9 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         """Connect later, when the first question comes."""
         self._settings = settings.database
-        self._url = settings.database.reader_url.get_secret_value()
         self._timeout = settings.query.statement_timeout
-        pool = partial(
-            engine,
+        connector = partial(
+            Connector,
             settings=self._settings,
             statement_timeout=int(self._timeout * 1000),
             default_transaction_read_only="on",
@@ -84,13 +84,15 @@ class Store:
             # So does a plan for each question: over many chunks it takes longer than most answers.
             plan_cache_mode="force_generic_plan",
         )
-        self._engine = pool(self._url)
-        self.replicas = Replicas(self._settings, settings.query.max_replica_lag, pool)
+        self._pool = Pool(connector(settings.database.reader_url))
+        self.replicas = Replicas(
+            self._settings, settings.query.max_replica_lag, lambda address: Pool(connector(address))
+        )
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._engine.dispose()
-        await self.replicas.close()
+    def close(self) -> None:
+        """Drop all connections."""
+        self._pool.drop()
+        self.replicas.close()
 
     async def readings(
         self,
@@ -126,7 +128,7 @@ class Store:
             Problem: database_unavailable, query_timeout.
         """
 
-        async def ask(connection: Any, _: Replica | None) -> float | None:
+        async def ask(connection: Connection, _: Replica | None) -> float | None:
             least: float | None = await connection.fetchval(
                 _SQL["minimum"], question.sensor_id, question.start, question.end
             )
@@ -153,7 +155,7 @@ class Store:
     async def _rows(
         self,
         form: _Form,
-        arguments: tuple[object, ...],
+        arguments: tuple[str | int | datetime, ...],
         limit: int | None,
         push: Callable[[Records], Awaitable[None]],
     ) -> None:
@@ -165,7 +167,7 @@ class Store:
                 begun = True
                 await push(rows)
 
-        async def ask(connection: Any, replica: Replica | None) -> None:
+        async def ask(connection: Connection, replica: Replica | None) -> None:
             rows = await connection.fetch(_limited(form.name, form.few + 1), *arguments)
             wanted = rows[:limit]
             if len(wanted) <= form.few:
@@ -177,16 +179,17 @@ class Store:
                 await found(reader.feed(data))
 
             async def give_up(_: int) -> None:
-                # Which of several servers stands behind a replica's name is not known; it notices by itself.
+                # Which server stands behind a replica's name or a pooler is not known; it notices by itself.
                 connection.terminate()
 
             statement = _limited(form.name, "all" if limit is None else limit)
-            await copy_out(connection, statement, arguments, output, give_up if replica else self._end)
+            end = give_up if replica or connection.pooled else self._end
+            await copy_out(connection, inlined(statement, arguments), output, end)
             reader.finish()
 
         await self._answer(ask, lambda: begun)
 
-    async def _answer(self, ask: Callable[[Any, Replica | None], Awaitable[T]], begun: Callable[[], bool]) -> T:
+    async def _answer(self, ask: Callable[[Connection, Replica | None], Awaitable[T]], begun: Callable[[], bool]) -> T:
         """Ask the fresh replicas in turn, then the primary, as long as no answer has begun."""
         for replica in self.replicas.fresh():
             try:
@@ -202,31 +205,30 @@ class Store:
         """End the statement of one of our own backends."""
         with contextlib.suppress(*_FAILURES):
             async with asyncio.timeout(self._settings.connect_timeout):
-                connection = await asyncpg.connect(self._url, **connection_options(self._settings))
+                connection = await self._pool.connector.connect()
                 try:
                     await connection.execute("select pg_cancel_backend($1)", backend)
                 finally:
                     connection.terminate()
 
     @contextlib.asynccontextmanager
-    async def _connection(self, replica: Replica | None) -> AsyncIterator[Any]:
-        """Lend asyncpg's connection for one question; our own clock ends what the server's cannot.
+    async def _connection(self, replica: Replica | None) -> AsyncIterator[Connection]:
+        """Lend a connection for one question; our own clock ends what the server's cannot.
 
         A server that waits for a client to take its rows does not look at statement_timeout.
         """
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._settings.connect_timeout):
-                    pool = replica.engine if replica else self._engine
-                    pooled = await stack.enter_async_context(pool.connect())
-                    raw = await pooled.get_raw_connection()
+                    pool = replica.pool if replica else self._pool
+                    connection = await stack.enter_async_context(pool.answering())
             except _FAILURES as error:
                 if replica:
                     self.replicas.away(replica)
                 raise _unavailable("no connection to the database could be had", error) from error
             try:
-                async with asyncio.timeout(self._timeout):
-                    yield raw.driver_connection
+                async with asyncio.timeout(self._timeout), connection.asking():
+                    yield connection
             except (TimeoutError, asyncpg.QueryCanceledError) as error:
                 raise Problem(
                     "query_timeout",

@@ -6,16 +6,18 @@ here: who leaves has the server end the statement, and what still comes is read 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
-__all__ = ["copy_out"]
+from services.platform.connections import Connection
+
+__all__ = ["copy_out", "inlined"]
 
 
 async def copy_out(
-    connection: Any,
+    connection: Connection,
     statement: str,
-    arguments: tuple[object, ...],
     sink: Callable[[bytes], Awaitable[None]],
     end: Callable[[int], Awaitable[None]],
 ) -> None:
@@ -33,7 +35,7 @@ async def copy_out(
 
     async def copy() -> None:
         try:
-            await connection.copy_from_query(statement, *arguments, output=output, format="binary")
+            await connection.copy_from_query(statement, output=output, format="binary")
         finally:
             await output(b"")
 
@@ -54,3 +56,24 @@ async def copy_out(
             if not copying.done():
                 connection.terminate()
             await asyncio.gather(copying, return_exceptions=True)
+
+
+def inlined(statement: str, arguments: Sequence[str | int | datetime]) -> str:
+    """Return a statement with its arguments in it, as COPY wants them: `$1` is the first.
+
+    asyncpg would do so by statements of its own, prepared by names that another client of a pooler may have.
+    """
+    literals = [_literal(argument) for argument in arguments]
+    return re.sub(r"\$(\d+)", lambda match: literals[int(match[1]) - 1], statement)
+
+
+def _literal(value: str | int | datetime) -> str:
+    if isinstance(value, datetime):
+        return f"'{value.isoformat()}'::pg_catalog.timestamptz"
+    if isinstance(value, int):
+        return f"({value})"
+    if "\0" in value:
+        raise ValueError("PostgreSQL has no zero byte in a text")
+    # Written so, a backslash means the same whatever standard_conforming_strings says.
+    quoted = value.replace("\\", "\\\\").replace("'", "''")
+    return f" E'{quoted}'::pg_catalog.text"

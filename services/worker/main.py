@@ -6,6 +6,7 @@ import structlog
 import uvloop
 
 from services.contract import StreamNames
+from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
 from services.platform.serving import calm_collector, health_app, serving, stop_signal
@@ -54,8 +55,8 @@ async def _run(settings: Settings) -> None:
 
 
 async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None:
-    url = settings.database.writer_url.get_secret_value()
-    waiting = asyncio.create_task(wait_for_schema(url, settings.database, health))
+    connector = Connector(settings.database.writer_url, settings.database)
+    waiting = asyncio.create_task(wait_for_schema(connector, health))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not waiting.done():

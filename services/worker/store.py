@@ -1,6 +1,5 @@
 """The write: ledger, COPY and notes of late ranges in one transaction."""
 
-import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 
 from services.contract import Columns
 from services.platform import failpoints, metrics
-from services.platform.postgres import DATABASE_AWAY, Capability, answered, pool
+from services.platform.connections import Connector, PoolerError
+from services.platform.pool import Pool
+from services.platform.postgres import DATABASE_AWAY, Capability, answered
 from services.platform.settings import DatabaseSettings, WorkerSettings
 from services.platform.stream import Outcome
 
@@ -58,7 +59,8 @@ on conflict (batch_id) do update
 returning
   batch_id,
   (select coalesce(max(number), 0) from deletions) as newest,
-  (select exists (select from deletions where finished_at is null)) as unfinished
+  (select exists (select from deletions where finished_at is null)) as unfinished,
+  pg_catalog.current_setting('synchronous_commit') as synchronous_commit
 """
 _KNOWN = "select batch_id, digest, accepted_at, dead from ingest_ledger where batch_id = any($1::uuid[])"
 _REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
@@ -112,12 +114,22 @@ class Store:
     def __init__(
         self, database: DatabaseSettings, settings: WorkerSettings, capability: Capability, graveyard: Graveyard
     ) -> None:
-        self._database = database
+        limit = int(settings.transaction_timeout * 1000)
+        self._pool = Pool(
+            Connector(
+                database.writer_url,
+                database,
+                statement_timeout=limit,
+                lock_timeout=limit // 2,  # sooner than the statement's, so that the lock is told as the reason
+                idle_in_transaction_session_timeout=limit,
+                synchronous_commit="on",
+                default_transaction_read_only="off",
+            ),
+            size=2,
+        )
         self._settings = settings
         self.graveyard = graveyard
         self._compresses = capability.compresses_on_copy
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
         self._deletions = NONE_KNOWN
 
     async def write(self, work: Work) -> None:
@@ -153,24 +165,23 @@ class Store:
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
-        async with (await self._connected()).acquire() as connection:
+        async with self._pool.lent() as connection, connection.asking():
             status = await connection.execute(_PRUNE, dt.timedelta(hours=horizon))
         return int(status.split()[-1])
 
     def close(self) -> None:
         """Drop the connections."""
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+        self._pool.drop()
 
     async def _transaction(self, work: Work, dropped: Sequence[Span], *, careful: bool) -> None:
-        async with (await self._connected()).acquire() as connection:
+        async with self._pool.lent() as connection:
             if work.oldest < self._deletions.since:
-                self._deletions = await _look(connection, work.oldest)
+                async with connection.asking():
+                    self._deletions = await _look(connection, work.oldest)
             work.take_back(self._deletions)
             for part in work.parts:
                 part.verdict = None
-            async with connection.transaction():
+            async with connection.writing():
                 fresh = await self._claim(connection, work)
                 failpoints.reach("worker.after_ledger")
                 refused = self._expired(fresh)
@@ -202,6 +213,8 @@ class Store:
             [unit.parts[0].batch.digest for unit in units],
             [_instant(unit.accepted_at) for unit in units],
         )
+        if any(row["synchronous_commit"] != "on" for row in rows):
+            raise PoolerError("synchronous_commit is not on in the worker's transaction: something on the way set it")
         if rows:
             self._check(rows[0]["newest"])
             if rows[0]["unfinished"]:
@@ -312,21 +325,6 @@ class Store:
             reasons.setdefault(part.ledger_id, {})[str(part.position)] = f"{verdict.code}: {verdict.detail}"
         for ledger_id, dead in reasons.items():
             await connection.execute(_DEAD, ledger_id, msgspec.json.encode(dead).decode())
-
-    async def _connected(self) -> asyncpg.Pool:
-        limit = int(self._settings.transaction_timeout * 1000)
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await pool(
-                    self._database.writer_url.get_secret_value(),
-                    self._database,
-                    size=2,
-                    statement_timeout=limit,
-                    lock_timeout=limit // 2,  # sooner than the statement's, so that the lock is told as the reason
-                    idle_in_transaction_session_timeout=limit,
-                    synchronous_commit="on",
-                )
-            return self._pool
 
 
 async def _look(connection: Any, since: int) -> Deletions:

@@ -3,14 +3,14 @@
 import asyncio
 import random
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
 
-from services.platform.settings import DatabaseSettings
+from services.platform.settings import DatabaseSettings, postgres_address
 
 from ..support import TestDatabase, eventually
 from ..support.cluster import Namespace
@@ -135,5 +135,4 @@ async def _accepted(settings: DatabaseSettings) -> bool:
 
 
 def _renewed(url: SecretStr) -> SecretStr:
-    changed = make_url(url.get_secret_value()).set(password=uuid.uuid4().hex)
-    return SecretStr(changed.render_as_string(hide_password=False))
+    return SecretStr(replace(postgres_address(url.get_secret_value()), password=uuid.uuid4().hex).url())

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from services.platform.settings import Settings
 from tests.support import Service, eventually
-from tests.support.proxy import moved, proxied
+from tests.support.proxy import moved, proxied, server_of
 
 pytestmark = pytest.mark.long
 
@@ -16,8 +15,7 @@ async def test_the_process_is_not_ready_while_the_database_is_silent(
     timescaledb_settings: Settings, service: Callable[[str, Settings], Service]
 ) -> None:
     settings = timescaledb_settings
-    port = int(str(make_url(settings.database.owner_url.get_secret_value()).port))
-    async with proxied("127.0.0.1", port) as proxy:
+    async with proxied(*server_of(settings, "owner")) as proxy:
         behind = moved(settings, proxy.port, "owner", connect_timeout=0.5)
         process = service(
             "repair", behind.model_copy(update={"repair": settings.repair.model_copy(update={"interval": 0.1})})

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from pydantic import SecretStr
 
 from services.local.installations import Installation
 from services.local.postgres import PostgresServer
 from services.local.process import ordinary_account
+from services.platform.connections import Connector
 from services.platform.health import Health
-from services.platform.postgres import engine, pool, wait_for_schema
+from services.platform.pool import Pool
+from services.platform.postgres import wait_for_schema
 from services.platform.settings import DatabaseSettings
 from tests.support import eventually, free_port
 from tests.support.servers import installations
@@ -99,10 +101,14 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
     await server.stop()
 
 
+def to(url: str) -> Connector:
+    return Connector(SecretStr(url), DatabaseSettings())
+
+
 async def lacking(url: str) -> str:
     """Return what a service says that it waits for at a URL."""
     health = Health("database")
-    waiting = asyncio.create_task(wait_for_schema(url, DatabaseSettings(), health))
+    waiting = asyncio.create_task(wait_for_schema(to(url), health))
     try:
         return await eventually(lambda: health.reasons()["database"].removeprefix("starting"), 30)
     finally:
@@ -110,17 +116,13 @@ async def lacking(url: str) -> str:
 
 
 async def test_the_right_authority_is_taken_by_every_client(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = DatabaseSettings()
     said = guarded.url(f"sslmode=verify-full&sslrootcert={guarded.ours}")
     monkeypatch.setenv("PGSSLROOTCERT", str(guarded.ours))
     for url in (said, guarded.url("sslmode=verify-full")):
-        connections = await pool(url, settings)
-        assert await connections.fetchval(ENCRYPTED)
-        await connections.close()
-        questions = engine(url, settings)
-        async with questions.connect() as connection:
-            assert (await connection.execute(text(ENCRYPTED))).scalar_one()
-        await questions.dispose()
+        connections = Pool(to(url))
+        async with connections.lent() as connection:
+            assert await connection.fetchval(ENCRYPTED)
+        connections.drop()
         assert "no schema yet" in await lacking(url)
 
 
@@ -132,10 +134,8 @@ async def test_another_authority_or_name_is_refused_and_named_without_the_passwo
         assert "cannot be reached" in told
         assert why in told
         assert WORD not in told
-        connections = await pool(url, DatabaseSettings())
         with pytest.raises(OSError, match=why):
-            await connections.fetchval("select 1")
-        await connections.close()
+            await to(url).connect()
 
 
 async def test_a_server_that_asks_for_tls_gets_no_plain_connection(guarded: Guarded) -> None:

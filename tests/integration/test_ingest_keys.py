@@ -3,14 +3,13 @@ import json
 import uuid
 
 import httpx
-from sqlalchemy.engine import make_url
 
 from services.platform.settings import Settings
 from services.platform.stream import Outcome, Stream
 from services.platform.stream.news import News, pack_news
 from tests.support import eventually
 from tests.support.ingest import JSON, READING, assert_problem, entries, taking
-from tests.support.proxy import moved, proxied
+from tests.support.proxy import moved, proxied, server_of
 from tests.support.readings import sql
 
 
@@ -75,9 +74,7 @@ async def test_stored_is_answered_by_the_news_of_the_commit(client: httpx.AsyncC
 
 
 async def test_a_database_that_falls_silent_does_not_hold_ingestion_up(settings: Settings) -> None:
-    url = make_url(settings.database.reader_url.get_secret_value())
-    assert url.host
-    async with proxied(url.host, url.port or 5432) as proxy, taking(moved(settings, proxy.port)) as client:
+    async with proxied(*server_of(settings, "reader")) as proxy, taking(moved(settings, proxy.port)) as client:
         known = (await client.post("/ingest", json=[READING])).json()["batch_id"]
         assert (await client.get(f"/batches/{known}")).json()["status"] == "queued"
         proxy.open.clear()

@@ -6,13 +6,12 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from sqlalchemy.engine import make_url
 
 from services.operator.schema import apply
 from services.platform.settings import Settings
 from services.query.store import Store
 from tests.support import TestDatabase, eventually, free_port
-from tests.support.proxy import moved, proxied
+from tests.support.proxy import moved, proxied, server_of
 from tests.support.query import asking, owner, query_settings
 
 RANGE = "sensor_id=sensor-1&start=2025-10-22T21:00:00Z&end=2025-10-22T22:00:00Z"
@@ -87,10 +86,9 @@ async def test_a_database_that_goes_away_and_comes_back(database: TestDatabase) 
 
 
 async def test_a_silent_network_costs_no_more_than_the_timeouts(database: TestDatabase) -> None:
-    url = make_url(database.settings.reader_url.get_secret_value())
-    assert url.host
-    async with proxied(url.host, url.port or 5432) as proxy:
-        settings = moved(query_settings(database, statement_timeout=1), proxy.port, connect_timeout=0.5)
+    there = query_settings(database, statement_timeout=1)
+    async with proxied(*server_of(there, "reader")) as proxy:
+        settings = moved(there, proxy.port, connect_timeout=0.5)
         async with asking(settings) as client:
             assert (await client.get(QUESTIONS[1])).status_code == 200
             proxy.open.clear()
@@ -138,8 +136,9 @@ async def test_connections_can_only_read_and_have_a_clock(database: TestDatabase
     store = Store(query_settings(database, statement_timeout=7))
     try:
         async with store._connection(None) as connection:
+            assert not connection.pooled
             assert await connection.fetchval("select current_user") == "millrace_reader"
             assert await connection.fetchval("show transaction_read_only") == "on"
             assert await connection.fetchval("show statement_timeout") == "7s"
     finally:
-        await store.close()
+        store.close()

@@ -1,11 +1,13 @@
 """What the roles may do, and their passwords."""
 
+from dataclasses import replace
+
 import asyncpg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
 
 from services.operator.schema import apply
+from services.platform.settings import postgres_address
 
 from ..support import TestDatabase
 from ..support.late import connected
@@ -84,8 +86,8 @@ async def test_the_writer_writes_all_that_it_needs(database: TestDatabase) -> No
 @pytest.mark.parametrize("password", ["plain words", "zwölf ½\u00a0Boxkämpfer\u00ad", "a'b\"c\\d$e%:/@#?"])
 async def test_a_password_changes_under_open_connections(database: TestDatabase, password: str) -> None:
     settings = database.settings
-    new_url = make_url(settings.reader_url.get_secret_value()).set(password=password)
-    changed = settings.model_copy(update={"reader_url": SecretStr(new_url.render_as_string(hide_password=False))})
+    new = replace(postgres_address(settings.reader_url.get_secret_value()), password=password)
+    changed = settings.model_copy(update={"reader_url": SecretStr(new.url())})
     try:
         async with connected(database, "reader") as old:
             await apply(changed)
@@ -103,7 +105,7 @@ async def test_a_password_changes_under_open_connections(database: TestDatabase,
 
 
 async def test_a_url_without_password_leaves_the_role_as_it_is(database: TestDatabase) -> None:
-    url = make_url(database.settings.reader_url.get_secret_value())._replace(password=None)
-    await apply(database.settings.model_copy(update={"reader_url": SecretStr(str(url))}))
+    address = replace(postgres_address(database.settings.reader_url.get_secret_value()), password=None)
+    await apply(database.settings.model_copy(update={"reader_url": SecretStr(address.url())}))
     async with connected(database, "reader") as reader:
         assert await reader.fetchval("select true")

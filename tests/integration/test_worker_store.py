@@ -4,17 +4,17 @@ import uuid
 
 import numpy as np
 import pytest
-from sqlalchemy.engine import make_url
 
 from services.contract import Columns, Entry, decode, encode, keyed_id
 from services.contract.codec import MAX_VALUE
+from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
 from services.platform.settings import Settings, WorkerSettings
 from services.platform.stream import Delivery, Outcome
 from services.worker.store import Store
 from services.worker.work import Work
-from tests.support.proxy import moved, proxied
+from tests.support.proxy import moved, proxied, server_of
 from tests.support.readings import Row, entry_of, rows_in, sql
 from tests.support.worker import parts_of
 
@@ -150,9 +150,7 @@ async def test_concurrent_writers_of_the_same_entries_in_any_order_store_each_on
 
 
 async def test_a_server_that_falls_silent_is_given_up_and_the_work_stored_once(settings: Settings) -> None:
-    url = make_url(settings.database.writer_url.get_secret_value())
-    assert url.host
-    async with proxied(url.host, url.port or 5432) as proxy:
+    async with proxied(*server_of(settings, "writer")) as proxy:
         behind = moved(settings, proxy.port, "writer", connect_timeout=1.0)
         store = await store_for(behind, settings.worker.model_copy(update={"transaction_timeout": 0.5}))
         await store.write(work_of(entry_of(some(1, "before"))))
@@ -183,7 +181,7 @@ async def test_plain_databases_need_no_notes(settings: Settings) -> None:
     await store.write(work_of(entry_of([("a", NOW - 48 * HOUR, 1.0)])))
     store.close()
     notes = await sql(settings.database, "select 1 from late_ranges")
-    capability = await wait_for_schema(settings.database.reader_url.get_secret_value(), settings.database, Health())
+    capability = await wait_for_schema(Connector(settings.database.reader_url, settings.database), Health())
     assert len(notes) == (1 if capability.edition == "full" else 0)
 
 

@@ -34,7 +34,7 @@ def ledger_outside_the_transaction() -> None:
     claim = Store._claim
 
     async def mutated(self: Store, _: Any, work: Work) -> Any:
-        async with (await self._connected()).acquire() as other:
+        async with self._pool.lent() as other:
             return await claim(self, other, work)
 
     Store._claim = mutated  # type: ignore[method-assign,assignment]

@@ -3,22 +3,28 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
 
-from services.platform.settings import Settings
+from services.platform.settings import Settings, postgres_address
 
-__all__ = ["Proxy", "moved", "proxied"]
+__all__ = ["Proxy", "moved", "proxied", "server_of"]
 
 
 def moved(settings: Settings, port: int, role: str = "reader", **database: Any) -> Settings:
     """Return the settings with the server of a role at another port of this machine."""
-    url = make_url(getattr(settings.database, f"{role}_url").get_secret_value())
-    there = url.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+    address = postgres_address(getattr(settings.database, f"{role}_url").get_secret_value())
+    there = replace(address, hosts=(("127.0.0.1", port),)).url()
     changed = settings.database.model_copy(update={f"{role}_url": SecretStr(there), **database})
     return settings.model_copy(update={"database": changed})
+
+
+def server_of(settings: Settings, role: str) -> tuple[str, int]:
+    """Return host and port of the server of a role."""
+    [(host, port)] = postgres_address(getattr(settings.database, f"{role}_url").get_secret_value()).hosts
+    return host, port or 5432
 
 
 class Proxy:

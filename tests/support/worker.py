@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.contract import StreamNames
+from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
 from services.platform.settings import Settings, WorkerSettings
@@ -29,8 +30,7 @@ class Parts:
 async def parts_of(settings: Settings, worker: WorkerSettings | None = None, health: Health | None = None) -> Parts:
     """Return the parts once the database is ready; nothing works yet."""
     worker, health = worker or settings.worker, health or Health()
-    url = settings.database.writer_url.get_secret_value()
-    capability = await wait_for_schema(url, settings.database, health)
+    capability = await wait_for_schema(Connector(settings.database.writer_url, settings.database), health)
     stream = Stream(redis_client(settings.redis, patience=1.0), StreamNames(settings.redis.stream))
     letters = DeadLetters(stream.client, stream.names)
     graveyard = Graveyard(letters, worker.dead_letter_limit, health)

@@ -30,7 +30,7 @@ def test_the_module_runs_as_the_command() -> None:
 def test_help_imports_no_workload() -> None:
     program = (
         "import sys; from services.cli.app import app\n"
-        "print([m for m in ('fastapi', 'httpx', 'sqlalchemy', 'redis', 'numpy') if m in sys.modules])"
+        "print([m for m in ('fastapi', 'httpx', 'asyncpg', 'redis', 'numpy') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert found.stdout == "[]\n"

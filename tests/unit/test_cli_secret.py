@@ -1,6 +1,6 @@
 """What `millrace secret` writes: drawn once, never changed, the rest made from it."""
 
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -26,6 +26,13 @@ def test_what_was_drawn_stays_and_what_is_made_from_it_follows_its_template() ->
         key: made[key] for key in ("word", "other", "plain")
     }
     assert again["url"] == f"rediss://:{made['word']}@elsewhere:6379/0"
+
+
+@given(st.text(min_size=1))
+def test_a_word_that_somebody_put_there_stands_encoded_in_a_url(word: str) -> None:
+    made = complete({**TEMPLATES, "url": "postgresql://me:{word}@h:1/d"}, {"word": word})
+    assert unquote(made["url"].removeprefix("postgresql://me:").removesuffix("@h:1/d")) == word
+    assert made["url"].count("@") == 1
 
 
 @given(st.dictionaries(st.sampled_from(["word", "other", "url", "more"]), st.text(min_size=1, max_size=8)))

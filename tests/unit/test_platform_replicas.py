@@ -6,7 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.platform.replicas import Positions, one_url_a_host
+from services.platform.replicas import Positions, one_address_a_host
+from services.platform.settings import postgres_address
 
 HISTORIES = st.lists(
     st.tuples(st.floats(0.01, 10), st.integers(0, 1000)), min_size=1, max_size=30
@@ -64,9 +65,11 @@ def test_before_the_first_note_nobody_is_fresh() -> None:
     assert Positions(10).lag(5, 1 << 60) == math.inf
 
 
-def test_each_host_of_a_url_becomes_a_url() -> None:
-    assert one_url_a_host("postgresql://me:w%40rd@one:5432,two:5433/sensors?sslmode=verify-full") == [
+def test_each_host_of_a_url_becomes_an_address() -> None:
+    both = postgres_address("postgresql://me:w%40rd@one:5432,two:5433/sensors?sslmode=verify-full")
+    assert [address.url() for address in one_address_a_host(both)] == [
         "postgresql://me:w%40rd@one:5432/sensors?sslmode=verify-full",
         "postgresql://me:w%40rd@two:5433/sensors?sslmode=verify-full",
     ]
-    assert one_url_a_host("postgresql://one/sensors") == ["postgresql://one/sensors"]
+    for url in ("postgresql://one/sensors", "postgresql:///sensors"):
+        assert one_address_a_host(postgres_address(url)) == [postgres_address(url)]

@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 import structlog
 
-from services.platform.postgres import DATABASE_AWAY, connection_options
+from services.platform.connections import Connector
+from services.platform.postgres import DATABASE_AWAY
 from services.platform.settings import DatabaseSettings
 from services.platform.tasks import end
 
@@ -73,11 +74,10 @@ class Background:
     async def _run(self, name: str, settings: DatabaseSettings, work: Work) -> None:
         began = time.monotonic()
         try:
-            url = settings.owner_url.get_secret_value()
-            options = connection_options(settings, lock_timeout=LOCK_TIMEOUT, client_min_messages="warning")
-            connection = await asyncpg.connect(url, **options)
+            owner = Connector(settings.owner_url, settings, lock_timeout=LOCK_TIMEOUT, client_min_messages="warning")
+            connection = await owner.session()
             try:
-                guard = await asyncpg.connect(url, **options)
+                guard = await owner.session()
                 try:
                     await work(connection, guard)
                 finally:

@@ -6,15 +6,15 @@ import binascii
 from lightkube import AsyncClient
 from lightkube.resources.core_v1 import Secret
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
-from services.platform.settings import DatabaseSettings
+from services.platform.settings import DatabaseSettings, postgres_address
 
 from ..cluster.client import API_ERRORS, missing
 from ..resources import SchemaSpec, SecretKey
 
 __all__ = ["ConnectionsError", "read_connections"]
+
+FORM = "write postgresql://user:password@host:5432/name"
 
 
 class ConnectionsError(Exception):
@@ -52,11 +52,13 @@ async def _url(client: AsyncClient, key: SecretKey) -> str:
         raise
     try:
         text = base64.b64decode((secret.data or {})[key.key]).decode().strip()
-        url = make_url(text)
+        address = postgres_address(text)
     except KeyError:
         raise ConnectionsError(f"{where} is not there; add it") from None
-    except (binascii.Error, UnicodeDecodeError, ArgumentError, ValueError):
-        raise ConnectionsError(f"{where} is no connection; write postgresql://user:password@host:5432/name") from None
-    if url.drivername not in {"postgresql", "postgres"} or not url.database or not url.host:
-        raise ConnectionsError(f"{where} is no connection; write postgresql://user:password@host:5432/name")
+    except (binascii.Error, UnicodeDecodeError):
+        raise ConnectionsError(f"{where} is no text; {FORM}") from None
+    except ValueError as error:
+        raise ConnectionsError(f"{where} is no connection: {error}") from None
+    if not address.database or not address.hosts:
+        raise ConnectionsError(f"{where} is no connection; {FORM}")
     return text

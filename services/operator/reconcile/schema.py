@@ -1,15 +1,16 @@
 """The namespace's Schema: applied at the start, after a change of a connection and after each loss of the database."""
 
 import asyncio
+from dataclasses import replace
 
 import asyncpg
 import structlog
 from lightkube import AsyncClient
 from pydantic import ValidationError
-from sqlalchemy.engine import make_url
 
-from services.platform.postgres import DATABASE_AWAY, Capability, connection_options
-from services.platform.settings import DatabaseSettings
+from services.platform.connections import Connector
+from services.platform.postgres import DATABASE_AWAY, Capability
+from services.platform.settings import DatabaseSettings, postgres_address
 
 from ..cluster.kinds import Found
 from ..database.schema_status import SchemaStatus, schema_status
@@ -94,8 +95,7 @@ class SchemaKeeper:
         if admin:
             await bootstrap(admin, settings)
         applied = await apply(settings)
-        url = settings.owner_url.get_secret_value()
-        connection = await asyncpg.connect(url, **connection_options(settings, client_min_messages="warning"))
+        connection = await Connector(settings.owner_url, settings, client_min_messages="warning").session()
         self._connection, self._applied = connection, wanted
         self._database = settings, applied.capability
         self._there.set()
@@ -104,7 +104,7 @@ class SchemaKeeper:
 
 async def _hand_over(connection: asyncpg.Connection, old: DatabaseSettings, new: DatabaseSettings) -> None:
     """Give the owner its new password by the connection that the old one opened, where nothing else has changed."""
-    before, after = (make_url(one.owner_url.get_secret_value()) for one in (old, new))
-    if before != after and after.password and before.set(password="") == after.set(password=""):
+    before, after = (postgres_address(one.owner_url.get_secret_value()) for one in (old, new))
+    if before != after and after.password and before == replace(after, password=before.password):
         log.info("the owner gets a new password", action="apply_schema")
         await renew(connection, new.owner_url)

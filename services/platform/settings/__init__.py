@@ -6,6 +6,7 @@ the prefix are refused, so that a misspelt setting never passes unseen.
 
 from .addresses import Scattered
 from .describe import describe, markdown, masked
+from .postgres_url import PostgresAddress, postgres_address
 from .sections import (
     AuthSettings,
     ClientSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "IngestSettings",
     "LocalSettings",
     "LogSettings",
+    "PostgresAddress",
     "QuerySettings",
     "RedisSettings",
     "RepairSettings",
@@ -42,4 +44,5 @@ __all__ = [
     "load",
     "markdown",
     "masked",
+    "postgres_address",
 ]

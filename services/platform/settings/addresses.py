@@ -7,6 +7,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
+from .postgres_url import postgres_address
+from .signs import refuse_ambiguous
+
 __all__ = ["ClientKey", "DatabaseUrl", "EndpointUrl", "Origins", "Scattered", "StreamUrl", "scattered"]
 
 _SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
@@ -90,26 +93,36 @@ def _checked(*schemes: str) -> AfterValidator:
     """Refuse what is no URL of `schemes`, before a client library does so with the password in its words."""
 
     def check(url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        scheme = text.partition("://")[0]
+        if scheme not in schemes:
+            raise ValueError(f"it must begin with {' or '.join(f'{known}://' for known in schemes)}")
+        if scheme in _DATABASES:
+            postgres_address(text)
+            return url
+        refuse_ambiguous(text)
         try:
-            parts = urlsplit(url.get_secret_value())
+            parts = urlsplit(text)
             # Several hosts in one URL have no one port.
-            _ = [urlsplit(f"//{host}").port for host in parts.netloc.rpartition("@")[2].split(",")]
+            hosts = parts.netloc.rpartition("@")[2].split(",") if scheme in _SEVERAL else [parts.netloc]
+            _ = [urlsplit(f"//{host}").port for host in hosts]
         except ValueError:
             raise ValueError("its host and port cannot be read; signs in a password are written %XX") from None
-        if parts.scheme not in schemes:
-            raise ValueError(f"it must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        if "+" in parts.scheme:
-            scattered(url.get_secret_value())
+        if scheme in _SEVERAL:
+            scattered(text)
+        elif scheme in _SERVERS and not re.fullmatch("/?[0-9]*", parts.path):
+            raise ValueError("behind the host stands the number of a database, such as /0")
         return url
 
     return AfterValidator(check)
 
 
-_SINGLE = ("redis", "rediss", "unix")
+_SERVERS = ("redis", "rediss")
 _SEVERAL = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_DATABASES = ("postgresql", "postgres")
 
-StreamUrl = Annotated[SecretStr, _checked(*_SINGLE, *_SEVERAL)]
-DatabaseUrl = Annotated[SecretStr, _checked("postgresql", "postgres")]
+StreamUrl = Annotated[SecretStr, _checked(*_SERVERS, "unix", *_SEVERAL)]
+DatabaseUrl = Annotated[SecretStr, _checked(*_DATABASES)]
 EndpointUrl = Annotated[SecretStr, _checked("http", "https")]
 
 
