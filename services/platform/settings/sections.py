@@ -82,11 +82,13 @@ class DatabaseSettings(Section):
 
     owner_url: DatabaseUrl = setting(
         SecretStr("postgresql://millrace_owner@127.0.0.1:5432/sensors"),
-        "Connection of the role that owns the schema: the operator and the repair loop.",
+        "Connection of the role that owns the schema: the operator and the repair loop. "
+        "A pooler on its way must keep sessions.",
     )
     writer_url: DatabaseUrl = setting(
         SecretStr("postgresql://millrace_writer@127.0.0.1:5432/sensors"),
-        "Connection of the writing role: workers, and ingest where deletions are asked for.",
+        "Connection of the writing role: workers, and ingest where deletions are asked for. "
+        "Like the reader's it may lead through a pooler that keeps transactions.",
     )
     reader_url: DatabaseUrl = setting(
         SecretStr("postgresql://millrace_reader@127.0.0.1:5432/sensors"),
