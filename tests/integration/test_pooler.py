@@ -60,12 +60,11 @@ async def test_a_reading_goes_the_whole_way(timescaledb_settings: Settings, pool
         {"sensor_id": "a", "timestamp": f"2025-10-22T21:{number // 60:02}:{number % 60:02}Z", "value": number}
         for number in range(2000)
     ]
-    async with (
-        service("ingest", behind) as ingest,
-        service("worker", behind) as worker,
-        service("query", behind) as query,
-        httpx.AsyncClient(timeout=30) as client,
-    ):
+    ingest, worker, query = (service(name, behind) for name in ("ingest", "worker", "query"))
+    for process in (ingest, worker, query):
+        process.start()
+    async with httpx.AsyncClient(timeout=30) as client:
+        await asyncio.gather(*(process.ready() for process in (ingest, worker, query)))
         for _ in range(3):
             headers = {"Idempotency-Key": "once"}
             stored = await client.post(f"{ingest.url}/ingest?ack=stored", json=readings, headers=headers)
