@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import typer
 
-from services.contract import GROUP, StreamNames, clear
+from services.contract import GROUP, clear
 from services.platform.settings import RedisSettings
-from services.platform.stream import Stream, redis_client
+from services.platform.stream import Stream, names_of, redis_client
 
 from .entries import lines
 
@@ -32,7 +32,7 @@ async def show(settings: RedisSettings, which: Which, *, count: int, rows: int, 
     """
     client = redis_client(settings)
     try:
-        stream = Stream(client, StreamNames(settings.stream))
+        stream = Stream(client, names_of(settings))
         found = False
         async for entry in _entries(stream, which, count, rows):
             found = True
@@ -61,7 +61,7 @@ async def _entries(stream: Stream, which: Which, count: int, rows: int) -> Async
         entry = clear(entry_id, read[0][1], rows) if read else {"id": entry_id.decode(), "problem": "deleted"}
         idle = held["time_since_delivered"] / 1000
         yield entry | {
-            "consumer": held["consumer"].decode(),
+            "consumer": held["consumer"].decode(errors="backslashreplace"),
             "idle_seconds": idle,
             "deliveries": held["times_delivered"],
         }

@@ -14,13 +14,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from services.contract import StreamNames
 from services.local.guards import sole_user
 from services.local.keeper import Part
 from services.local.plan import make_plan
 from services.local.stack import Stack
 from services.platform.settings import Settings
-from services.platform.stream import STREAM_ERRORS, Stream, redis_client
+from services.platform.stream import STREAM_ERRORS, Stream, names_of, redis_client
 
 from .changes import Changes, Hours, hours_table
 from .leftovers import Left, left_over, table
@@ -124,7 +123,7 @@ class Proof:
         redis = self.stack.plan.settings.redis
         async with redis_client(redis) as client:
             try:
-                self._waiting = (await Stream(client, StreamNames(redis.stream)).backlog()).rows
+                self._waiting = (await Stream(client, names_of(redis)).backlog()).rows
                 return await client.xlen(redis.stream)
             except STREAM_ERRORS:
                 return None

@@ -1,4 +1,4 @@
-"""What crosses the stream: the entry's schema and version, its codec, ids, names and instants.
+"""What crosses between processes, each with its version: entries, dead letters, settlement events; ids, names, instants.
 
 The producer and the consumers import these and nothing else writes a field name. ``examples/`` holds entries
 that must decode for ever.
@@ -6,26 +6,49 @@ that must decode for ever.
 
 from .clear import clear, readings
 from .codec import VERSION, decode, encode
+from .dead_letter import LETTER_VERSION, DeadLetter, decode_letter, encode_letter
 from .entry import Batch, Columns, Entry
 from .errors import DamagedEntryError, EntryError, NewerVersionError
 from .ids import ANONYMOUS, group_of, keyed_id, member_id, new_group, position_of
 from .names import GROUP, STREAM, StreamNames
+from .settlement import (
+    SETTLEMENT_VERSION,
+    Outcome,
+    SettlementEvent,
+    Verdict,
+    decode_refusals,
+    decode_settlement,
+    encode_refusals,
+    encode_settlement,
+)
 
 __all__ = [
     "ANONYMOUS",
     "GROUP",
+    "LETTER_VERSION",
+    "SETTLEMENT_VERSION",
     "STREAM",
     "VERSION",
     "Batch",
     "Columns",
     "DamagedEntryError",
+    "DeadLetter",
     "Entry",
     "EntryError",
     "NewerVersionError",
+    "Outcome",
+    "SettlementEvent",
     "StreamNames",
+    "Verdict",
     "clear",
     "decode",
+    "decode_letter",
+    "decode_refusals",
+    "decode_settlement",
     "encode",
+    "encode_letter",
+    "encode_refusals",
+    "encode_settlement",
     "group_of",
     "keyed_id",
     "member_id",

@@ -1,4 +1,4 @@
-"""Why an entry cannot be read; the class decides where it goes.
+"""Why an entry, a dead letter or a settlement event cannot be read; the class decides where an entry goes.
 
 EntryError
 ├── DamagedEntryError   never readable: becomes a dead letter

@@ -22,9 +22,15 @@ FIELD_PAYLOAD = b"e"
 
 @dataclass(frozen=True, slots=True)
 class StreamNames:
-    """All key names that belong to one stream. The braces keep them in the stream's slot on Redis Cluster."""
+    """All names that belong to one stream. The braces keep the keys in the stream's slot on Redis Cluster.
+
+    Attributes:
+        stream: its name.
+        database: the number of the server's database that it stands in. Keys are apart by it, channels are not.
+    """
 
     stream: str = STREAM
+    database: int = 0
 
     @property
     def dead(self) -> str:
@@ -38,7 +44,11 @@ class StreamNames:
 
     @property
     def totals(self) -> str:
-        """Hash with ``accepted`` and ``settled``: rows ever written to the stream and taken off it."""
+        """Hash with ``accepted`` and ``settled``: rows ever written to the stream and taken off it.
+
+        Beside them stands what vanished entries are noticed by: ``removed`` (entries taken off), ``counted`` (rows
+        taken off by who counts entries), and ``missing`` and ``uncounted`` as they were at the last look.
+        """
         return f"{{{self.stream}}}:totals"
 
     @property
@@ -48,8 +58,8 @@ class StreamNames:
 
     @property
     def settled(self) -> str:
-        """Channel on which workers tell which batches have just been stored or given up."""
-        return f"{{{self.stream}}}:settled"
+        """Channel of settlement events: which batches have just been stored or given up."""
+        return f"{{{self.stream}}}:settled:{self.database}"
 
     @property
     def probe(self) -> str:

@@ -1,6 +1,5 @@
 """The way of one request: parameters, admission, body, columns, stream, answer."""
 
-import asyncio
 import hashlib
 import time
 import uuid
@@ -12,12 +11,11 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive
 
-from services.contract import Columns, keyed_id
+from services.contract import Columns, Outcome, keyed_id
 from services.platform import metrics
 from services.platform.auth import Caller
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
-from services.platform.stream import Outcome
 from services.platform.telemetry import current_traceparent, request_span
 
 from .admission import Admission
@@ -27,6 +25,7 @@ from .load import Held, Load
 from .rates import Rates
 from .requests import Ack, Asked, asked
 from .store import Receipt, Receipts, ReceiptsUnavailableError
+from .stored import stored_receipt
 from .window import Window
 from .wishes import Accepted, Wish
 from .writer import StreamWriter, key_reused
@@ -110,7 +109,7 @@ class Acceptance:
             # Another body of this key may have been stored and settled between the look above and the write.
             await self._known(accepted.batch_id, wish.digest)
         held.release()
-        status = await self._settled(wanted, accepted)
+        status = await self._settled(wanted, accepted, wish.digest)
         return _answer(accepted.batch_id, len(wish.readings), faults, status, repeated=False)
 
     async def _known(self, batch_id: uuid.UUID, digest: bytes) -> Receipt | None:
@@ -120,28 +119,21 @@ class Acceptance:
             return None
         if receipt.digest != digest:
             raise key_reused()
-        return None if receipt.outcome is Outcome.DEAD else receipt
+        return None if receipt.verdict.outcome is Outcome.DEAD else receipt
 
-    async def _settled(self, wanted: Asked, accepted: Accepted) -> int:
+    async def _settled(self, wanted: Asked, accepted: Accepted, digest: bytes | None) -> int:
         """Wait for the commit where it was asked for, and return the status of the answer."""
         if accepted.settled is None:
             return _STATUS[wanted.ack]
-        try:
-            async with asyncio.timeout(self.settings.stored_timeout):
-                news = await accepted.settled
-                outcome, reason = news.outcome, news.reason
-        except TimeoutError:
-            # The news may have been lost with a connection.
-            receipt = await self._receipt(accepted.batch_id)
-            if receipt is None:
-                return 202
-            outcome, reason = receipt.outcome, receipt.reason or ""
-        if outcome is Outcome.DEAD and reason.startswith("key_reused"):
+        receipt = await stored_receipt(self.receipts, accepted, accepted.settled, self.settings.stored_timeout)
+        if receipt is None:
+            return 202
+        if receipt.digest != digest:
             raise key_reused()
-        if outcome is Outcome.DEAD:
+        if receipt.verdict.outcome is Outcome.DEAD:
             raise Problem(
                 "batch_dead",
-                f"batch {accepted.batch_id} is kept as a dead letter: {reason}",
+                f"batch {accepted.batch_id} is kept as a dead letter: {receipt.verdict.reason}",
                 batch_id=str(accepted.batch_id),
             )
         return 200

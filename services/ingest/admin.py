@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from services.contract import DamagedEntryError, EntryError, clear, decode, readings
+from services.contract import DamagedEntryError, EntryError, clear, decode, decode_letter, readings
 from services.platform import metrics
 from services.platform.application import application
 from services.platform.errors import Problem, problem_responses
@@ -146,7 +146,7 @@ def _reading(letters: DeadLetters) -> APIRouter:
     async def all_readings(letter_id: LetterId) -> Response:
         """Return all readings of a dead letter as `POST /ingest` takes them, to be mended and replayed."""
         try:
-            entry = decode(await _fields(letters, letter_id))
+            entry = decode(decode_letter(await _fields(letters, letter_id)).fields)
         except EntryError as error:
             sort = "damaged" if isinstance(error, DamagedEntryError) else "newer"
             raise Problem("letter_damaged", f"it is {sort} and cannot be read: {error}") from None

@@ -20,10 +20,13 @@ from services.platform.stream import (
     Stream,
     durability,
     fsyncs_each,
+    is_misused,
     server_of,
     settings_problem,
     waitaof_holds,
 )
+
+from .writer import as_problem
 
 __all__ = ["Admission", "retry_after"]
 
@@ -98,8 +101,9 @@ class Admission:
                 await self._look()
             except STREAM_ERRORS as error:
                 self._checked_at = -math.inf
-                self._refuse("stream_unavailable", "the stream's server cannot be reached", 1)
-                self._health.lacks("stream", f"the stream's server cannot be reached: {error}")
+                problem = as_problem(error)
+                self._refuse(problem.code, problem.detail, 1)
+                self._health.lacks("stream", problem.detail if is_misused(error) else f"{problem.detail}: {error}")
             await asyncio.sleep(_INTERVAL)
 
     async def _look(self) -> None:

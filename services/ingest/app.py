@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from services.contract import StreamNames
 from services.platform.application import application
 from services.platform.auth import Scope, guard
 from services.platform.health import Health, health_routes
 from services.platform.settings import Settings
-from services.platform.stream import DeadLetters, Durability, Listener, Stream, redis_client
+from services.platform.stream import DeadLetters, Durability, Listener, Stream, names_of, redis_client
 from services.platform.tasks import end, vital
 
 from .accept import Acceptance
@@ -38,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     `app.state.admin` is the app of the administrative port, which lives inside this one's life.
     """
-    names = StreamNames(settings.redis.stream)
+    names = names_of(settings.redis)
     stream = Stream(redis_client(settings.redis), names)
     ear = redis_client(settings.redis, patience=60.0)
     listener = Listener(ear, names)

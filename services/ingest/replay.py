@@ -5,7 +5,18 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from services.contract import Batch, Columns, Entry, EntryError, decode, encode, member_id, new_group
+from services.contract import (
+    Batch,
+    Columns,
+    Entry,
+    EntryError,
+    NewerVersionError,
+    decode,
+    decode_letter,
+    encode,
+    member_id,
+    new_group,
+)
 from services.platform import metrics
 from services.platform.errors import Problem
 from services.platform.stream import DeadLetters, LetterGoneError, Search, Stream
@@ -118,9 +129,9 @@ def unknown_letter(letter_id: str) -> Problem:
 
 def _entry(fields: dict[bytes, bytes], mended: Columns | None) -> Entry:
     try:
-        entry = decode(fields)
+        entry = decode(decode_letter(fields).fields)
     except EntryError as error:
-        if mended is None:
+        if mended is None or isinstance(error, NewerVersionError):
             raise Problem("letter_damaged", f"it cannot be read ({error}); mend it, or delete it") from None
         now = time.time_ns() // 1000
         return Entry(None, [Batch(member_id(new_group(), 1), len(mended), now)], mended)

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query
 from pydantic import BaseModel, Field
 
-from services.contract import group_of, position_of
+from services.contract import Outcome, group_of, position_of
 from services.contract.codec import MAX_VALUE
 from services.platform.errors import Problem, problem_responses
+from services.platform.foreign import pass_over
 from services.platform.parameters import only
-from services.platform.stream import STREAM_ERRORS, Outcome, Stream
+from services.platform.stream import STREAM_ERRORS, Stream
 
 from .entrance import PATH
 from .requests import Ack
@@ -38,11 +39,15 @@ class IngestAnswer(BaseModel):
 
 
 class BatchStatus(BaseModel):
-    """Where a batch is: in the stream, committed, committed with a repeat refused, or a dead letter."""
+    """Where a batch is: in the stream, committed, committed with a repeat refused, or a dead letter.
+
+    A dead letter has the `code` of its reason, and the `reason` in words.
+    """
 
     batch_id: uuid.UUID
     status: Literal["queued", "stored", "duplicate", "dead"]
     committed_at: datetime | None = None
+    code: str | None = None
     reason: str | None = None
 
 
@@ -118,7 +123,7 @@ def batches(stream: Stream, receipts: Receipts) -> APIRouter:
         """Tell what became of a batch: queued, stored, duplicate (stored, a repeat was refused) or dead."""
         try:
             found = await receipts.find(batch_id)
-            if found is None or found.outcome is Outcome.DEAD:
+            if found is None or found.verdict.outcome is Outcome.DEAD:
                 if await _queued(stream, batch_id):
                     return BatchStatus(batch_id=batch_id, status="queued")
                 # It may have left the stream for the ledger between the two looks; and a dead one may be replayed.
@@ -140,16 +145,21 @@ async def _queued(stream: Stream, batch_id: uuid.UUID) -> bool:
         return True
     position = position_of(batch_id)
     count = await stream.mark(group_of(batch_id)) if position else None
-    return count is not None and position <= int(count)
+    if count is not None and not count.isdigit():
+        pass_over("mark", stream.names.queued, f"{count[:20]!r} of {group_of(batch_id)} is no count of batches")
+        return False
+    return count is not None and (len(count) > 9 or position <= int(count))
 
 
 def _status(batch_id: uuid.UUID, receipt: Receipt) -> BatchStatus:
-    dead = receipt.outcome is Outcome.DEAD
+    verdict = receipt.verdict
+    dead = verdict.outcome is Outcome.DEAD
     return BatchStatus(
         batch_id=batch_id,
-        status=receipt.outcome.value,
+        status=verdict.outcome.value,
         committed_at=None if dead else receipt.committed_at,
-        reason=receipt.reason,
+        code=verdict.code if dead else None,
+        reason=verdict.reason if dead else None,
     )
 
 

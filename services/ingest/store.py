@@ -1,4 +1,7 @@
-"""The database as ingest uses it: receipts, read with the reading role, and deletions, written with the worker's."""
+"""The database as ingest uses it: receipts, read with the reading role, and deletions, written with the worker's.
+
+Who asks for receipts at one moment shares one query.
+"""
 
 import asyncio
 import time
@@ -9,17 +12,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import asyncpg
-import msgspec
 import structlog
 from pydantic import SecretStr
 
-from services.contract import group_of, position_of
+from services.contract import Outcome, Verdict, group_of, position_of
 from services.platform.connections import Connection, Connector
 from services.platform.errors import Problem
+from services.platform.foreign import refusals
 from services.platform.pool import Pool
 from services.platform.postgres import DATABASE_AWAY, answered
 from services.platform.settings import DatabaseSettings
-from services.platform.stream import Outcome
 
 __all__ = ["Deletions", "Meant", "Receipt", "Receipts", "ReceiptsUnavailableError", "retention_age"]
 
@@ -27,13 +29,19 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+# Instants that Python does not know stand in nobody's ledger but by hand; they must not fail the others' look.
 _QUERY = """
-select batch_id, batches, digest, repeats, dead, committed_at
+select batch_id, batches, digest, repeats, dead,
+       greatest(least(accepted_at, '9999-01-01Z'), '0001-01-01Z') as accepted_at,
+       greatest(least(committed_at, '9999-01-01Z'), '0001-01-01Z') as committed_at
 from ingest_ledger where batch_id = any($1::uuid[])
 """
 _RETENTION_AGE = "select retention_age()"
 _PAUSE = 2.0
 _TIMEOUT = 2.0
+
+Rows = dict[uuid.UUID, Any]
+"""Rows of the ledger by their ids."""
 
 
 class ReceiptsUnavailableError(Exception):
@@ -42,11 +50,11 @@ class ReceiptsUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a batch: outcome, reason of a dead one, digest of a keyed one, time of the commit."""
+    """What became of a batch: the verdict, digest of a keyed one, when its ledger row was accepted and committed."""
 
-    outcome: Outcome
-    reason: str | None
+    verdict: Verdict
     digest: bytes | None
+    accepted_at: datetime
     committed_at: datetime
 
 
@@ -57,32 +65,48 @@ class Receipts:
         """Connect later, when somebody first asks, so that the database may be away."""
         timeout = int(_TIMEOUT * 1000)
         self._pool = Pool(
-            Connector(settings.reader_url, settings, statement_timeout=timeout, default_transaction_read_only="on")
+            Connector(settings.reader_url, settings, statement_timeout=timeout, default_transaction_read_only="on"),
+            size=1,
         )
+        self._turn = asyncio.Lock()
+        self._wanted: set[uuid.UUID] = set()
+        self._answer: asyncio.Task[Rows | str] | None = None
         self._down_until = 0.0
 
     async def find(self, batch_id: uuid.UUID) -> Receipt | None:
         """Return the receipt of a batch, None where the ledger does not know it.
+
+        One query is under way at a time. All who ask meanwhile share the next one.
 
         Raises:
             ReceiptsUnavailableError: the database is away, silent, or was so a moment ago.
         """
         if time.monotonic() < self._down_until:
             raise ReceiptsUnavailableError("the database was away a moment ago")
-        try:
-            return await answered(self._look(batch_id), _TIMEOUT, self.close)
-        except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
-            self._down_until = time.monotonic() + _PAUSE
-            raise ReceiptsUnavailableError(f"{type(error).__name__}: {error}") from error
+        self._wanted |= {batch_id, group_of(batch_id)}
+        self._answer = self._answer or asyncio.create_task(self._ask())
+        rows = await asyncio.shield(self._answer)
+        if isinstance(rows, str):
+            raise ReceiptsUnavailableError(rows)
+        return _receipt(batch_id, rows)
 
     def close(self) -> None:
         """Drop the connections."""
         self._pool.drop()
 
-    async def _look(self, batch_id: uuid.UUID) -> Receipt | None:
+    async def _ask(self) -> Rows | str:
+        """Return the rows of all that is wanted when it is this query's turn, or why there are none."""
+        async with self._turn:
+            wanted, self._wanted, self._answer = self._wanted, set(), None
+            try:
+                return await answered(self._look(list(wanted)), _TIMEOUT, self.close)
+            except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+                self._down_until = time.monotonic() + _PAUSE
+                return f"{type(error).__name__}: {error}"
+
+    async def _look(self, batch_ids: list[uuid.UUID]) -> Rows:
         async with self._pool.lent() as connection, connection.asking():
-            rows = await connection.fetch(_QUERY, list({batch_id, group_of(batch_id)}))
-        return _receipt(batch_id, {row["batch_id"]: row for row in rows})
+            return {row["batch_id"]: row for row in await connection.fetch(_QUERY, batch_ids)}
 
 
 async def retention_age(settings: DatabaseSettings) -> int | None:
@@ -106,17 +130,15 @@ async def retention_age(settings: DatabaseSettings) -> int | None:
     return None if age is None else age // timedelta(microseconds=1)
 
 
-def _receipt(batch_id: uuid.UUID, rows: dict[uuid.UUID, Any]) -> Receipt | None:
+def _receipt(batch_id: uuid.UUID, rows: Rows) -> Receipt | None:
     """Read a batch's own row, else its group's: a replayed batch of a group has a row of its own."""
     position = 0 if batch_id in rows else position_of(batch_id)
     row = rows.get(batch_id) or rows.get(group_of(batch_id))
     if row is None or position > row["batches"]:
         return None
-    dead: dict[str, str] = msgspec.json.decode(row["dead"]) if row["dead"] else {}
-    reason = dead.get(str(position))
-    stored = Outcome.DUPLICATE if row["repeats"] else Outcome.STORED
-    outcome = stored if reason is None else Outcome.DEAD
-    return Receipt(outcome, reason, row["digest"], row["committed_at"])
+    stored = Verdict(Outcome.DUPLICATE if row["repeats"] else Outcome.STORED)
+    verdict = refusals(row["dead"]).get(position, stored)
+    return Receipt(verdict, row["digest"], row["accepted_at"], row["committed_at"])
 
 
 _DELETION = """

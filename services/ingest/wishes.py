@@ -8,21 +8,27 @@ from dataclasses import dataclass, field
 
 from services.contract import Batch, Columns, Entry, member_id, new_group
 from services.platform.errors import Problem
-from services.platform.stream import News
 
 from .decoders import Limits, Rows, checked
 
 __all__ = ["Accepted", "Wish", "check_together", "shared_entry"]
 
-Settled = asyncio.Future[News]
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A batch in the stream: its id, and for who asked, the promise of what becomes of it."""
+    """A batch in the stream.
+
+    Attributes:
+        batch_id: its id.
+        keyed: whether its id is its key's, and an earlier batch may have had it.
+        accepted_at: microseconds since 1970.
+        settled: for who asked, what is set when it is said to be settled.
+    """
 
     batch_id: uuid.UUID
-    settled: Settled | None
+    keyed: bool
+    accepted_at: int
+    settled: asyncio.Event | None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from services.contract.ids import MAX_GROUP
 from services.platform import failpoints, metrics
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
-from services.platform.stream import STREAM_ERRORS, Durability, Listener, Stream, is_full
+from services.platform.stream import STREAM_ERRORS, Durability, Listener, Stream, is_full, is_misused
 
 from .window import Window
 from .wishes import Accepted, Wish, check_together, shared_entry
@@ -126,25 +126,18 @@ class StreamWriter:
     async def _try(self, stream: Stream, wishes: list[Wish]) -> list[Accepted] | None:
         """Write one entry; None, with the clashing wishes failed, where a key stands there with another body."""
         entry, marks = shared_entry(wishes)
-        settled = [
-            self._listener.expect(batch.batch_id, batch.digest) if batch.notify else None for batch in entry.batches
-        ]
-        written = False
-        try:
-            failpoints.reach("ingest.before_add")
-            clashes = await stream.add(encode(entry), marks)
-            failpoints.reach("ingest.after_add")
-            written = not clashes
-        finally:
-            if not written:
-                for future in settled:
-                    if future is not None:
-                        future.cancel()
+        settled = [self._listener.expect(batch.batch_id) if batch.notify else None for batch in entry.batches]
+        failpoints.reach("ingest.before_add")
+        clashes = await stream.add(encode(entry), marks)
+        failpoints.reach("ingest.after_add")
         if not clashes:
             inexact = int(np.count_nonzero(np.abs(entry.columns.values) >= _INEXACT))
             if inexact:
                 metrics.rows_inexact.add(inexact)
-            return [Accepted(batch.batch_id, future) for batch, future in zip(entry.batches, settled, strict=True)]
+            return [
+                Accepted(batch.batch_id, batch.digest is not None, batch.accepted_at, event)
+                for batch, event in zip(entry.batches, settled, strict=True)
+            ]
         self._fail([wish for wish in wishes if wish.batch_id in clashes], key_reused())
         return None
 
@@ -175,4 +168,6 @@ def as_problem(error: BaseException) -> Problem:
     if is_full(error):
         detail = "the stream's server takes no writes: it is out of memory, read-only, or its disk fails"
         return Problem("stream_full", detail, {"Retry-After": "5"})
+    if is_misused(error):
+        return Problem("stream_unavailable", str(error).removeprefix("MISUSED "), {"Retry-After": "5"})
     return Problem("stream_unavailable", "the stream's server cannot be reached", {"Retry-After": "1"})

@@ -1,11 +1,13 @@
 """Every metric, in one place. Prometheus shows them with `_total` behind counters."""
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from .stream import Backlog
+if TYPE_CHECKING:
+    from .stream import Backlog  # which counts what it passes over
 
 __all__ = [
     "commit_seconds",
@@ -15,6 +17,7 @@ __all__ = [
     "duplicate_batches",
     "entries_added",
     "entry_age_seconds",
+    "foreign_content",
     "late_ranges_noted",
     "observe",
     "observe_backlog",
@@ -65,6 +68,9 @@ late_ranges_noted = _meter.create_counter("millrace_late_ranges_noted", "1", "Ra
 stream_losses = _meter.create_counter(
     "millrace_stream_losses", "1", "What somebody took away from the stream, by what: group, entry, consumer."
 )
+foreign_content = _meter.create_counter(
+    "millrace_foreign_content", "1", "What did not belong into a channel, key or table and was passed over, by what."
+)
 worker_retries = _meter.create_counter("millrace_worker_retries", "1", "Attempts that failed, by what failed.")
 commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: ledger, COPY, commit.")
 entry_age_seconds = _histogram("millrace_worker_entry_age_seconds", "From acceptance to commit, oldest of a write.")
@@ -88,7 +94,7 @@ def observe(name: str, description: str, read: Callable[[], float | None]) -> No
     _meter.create_observable_gauge(name, [callback], "1", description)
 
 
-def observe_backlog(read: Callable[[], Backlog | None]) -> None:
+def observe_backlog(read: "Callable[[], Backlog | None]") -> None:
     """Show the backlog as four gauges."""
 
     def field(name: str) -> Callable[[], float | None]:

@@ -19,7 +19,6 @@ class Graveyard:
         self._letters = letters
         self._limit = limit
         self._health = health
-        self._full = False
 
     async def admit(self, count: int) -> None:
         """Let `count` more dead letters be written.
@@ -30,17 +29,17 @@ class Graveyard:
             GraveyardFullError: the limit is reached; the worker is not ready until there is room.
             redis.exceptions.RedisError: the stream's server is away.
         """
-        if not count and not self._full:
+        if not count:
             return
         there = await self._letters.count()
-        if there < self._limit:
-            self._full = False
-            self._health.has(_PART)
-        elif count:
-            self._full = True
+        if there >= self._limit:
             problem = (
                 f"{there} dead letters, the limit is {self._limit}, and {count} more would follow: the worker stops. "
                 "Find out why (millrace dead-letters list), mend it, replay or delete them"
             )
             self._health.lacks(_PART, problem)
             raise GraveyardFullError(problem)
+
+    def passed(self) -> None:
+        """Tell that the worker is not stopped by the limit: it has written all that was pending."""
+        self._health.has(_PART)

@@ -1,4 +1,4 @@
-"""Housekeeping: consumers that are gone, ledger rows past their horizon, dead letters past their retention."""
+"""Housekeeping: what vanished, consumers that are gone, ledger rows and dead letters past their time."""
 
 import asyncio
 
@@ -8,6 +8,7 @@ from services.platform import metrics
 from services.platform.settings import WorkerSettings
 from services.platform.stream import STREAM_ERRORS, DeadLetters, GroupMissingError, Stream
 
+from .losses import tell_losses
 from .store import RETRIED, Store
 
 __all__ = ["keep_house"]
@@ -19,13 +20,14 @@ _REMEMBERED = 1.1
 
 
 async def keep_house(stream: Stream, store: Store, letters: DeadLetters, settings: WorkerSettings) -> None:
-    """Remove idle consumers that hold nothing, prune the ledger and expire dead letters, for ever.
+    """Tell what vanished, remove idle consumers that hold nothing, prune the ledger and expire dead letters, for ever.
 
     Trouble is for the next round.
     """
     while True:
         await asyncio.sleep(settings.janitor_interval)
         try:
+            await tell_losses(stream)
             removed, again = await stream.keep_group(settings.consumer_idle)
             for name in removed:
                 log.info("removed a consumer", action="remove_consumer", consumer=name)

@@ -10,23 +10,16 @@ import time
 
 import structlog
 
-from services.contract import DamagedEntryError, Entry, NewerVersionError, decode
+from services.contract import DamagedEntryError, DeadLetter, Entry, NewerVersionError, Outcome, decode
 from services.platform import failpoints, metrics
 from services.platform.health import Health
 from services.platform.settings import WorkerSettings
-from services.platform.stream import (
-    STREAM_ERRORS,
-    DeadLetter,
-    Delivery,
-    GroupMissingError,
-    Outcome,
-    Settlement,
-    Stream,
-)
+from services.platform.stream import STREAM_ERRORS, Delivery, GroupMissingError, Settlement, Stream
 from services.platform.tasks import end
 from services.platform.telemetry import carried, tracer
 
 from .graveyard import GraveyardFullError
+from .losses import tell_losses
 from .store import RETRIED, Store
 from .work import Work
 
@@ -55,7 +48,8 @@ class Loop:
         self._held: set[bytes] = set()
         self._had_group = False
         self._count = 1
-        self._reclaim_at = 0.0
+        self._next_look = 0.0
+        self._written_at = 0.0
 
     async def run(self) -> None:
         """Work until `stop` is set and what was read by then is written, or the drain time is over."""
@@ -79,6 +73,8 @@ class Loop:
 
     async def _session(self) -> None:
         """Work on one sound connection: own pending entries first, then what is new, reading while writing."""
+        # Where a key holds what does not belong there, this error names it.
+        await self._stream.backlog()
         if await self._stream.ensure_group():
             tell = log.warning if self._had_group else log.info
             tell("made the stream and its group", action="ensure_group", stream=self._stream.names.stream)
@@ -86,14 +82,16 @@ class Loop:
                 metrics.stream_losses.add(1, {"what": "group"})
         self._had_group = True
         self._health.has("stream")
+        await tell_losses(self._stream)
         await self._own_pending()
+        self._store.graveyard.passed()
         reading = asyncio.create_task(self._read())
         try:
             while not self._stop.is_set():
                 deliveries = await reading
                 reading = asyncio.create_task(self._read())
                 await self._process(deliveries)
-                await self._take_over()
+                await self._look()
             await self._process(await reading)
         finally:
             await end([reading])
@@ -105,8 +103,7 @@ class Loop:
         while deliveries := await self._stream.read_pending(self._settings.name, after, 64):
             after = deliveries[-1].entry_id
             await self._process(deliveries)
-        if not self._held:
-            self._health.has("contract")
+        self._tell_held()
 
     async def _read(self) -> list[Delivery]:
         """Read about a transaction's worth: the more rows entries have, the fewer of them."""
@@ -119,11 +116,44 @@ class Loop:
             self._count = min(fitting, self._settings.batch_entries, max(8, self._count * 2))
         return deliveries
 
+    async def _look(self) -> None:
+        """Look every few seconds, in a quiet stream too, at what others may have changed."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + self._settings.reclaim_interval
+        await self._stream.backlog()
+        await self._look_at_held()
+        await self._look_at_database()
+        await self._take_over()
+
+    async def _look_at_held(self) -> None:
+        """Forget newer entries that are gone, or that another worker has by now."""
+        self._held, gone = await self._stream.still_held(self._settings.name, sorted(self._held))
+        await self._let_go(gone)
+        self._tell_held()
+
+    def _tell_held(self) -> None:
+        if self._held:
+            self._health.lacks("contract", f"{len(self._held)} entries of a newer contract version stay pending")
+        else:
+            self._health.has("contract")
+
+    async def _look_at_database(self) -> None:
+        """Ask the database where nothing was written lately, so that readiness follows it."""
+        if time.monotonic() - self._written_at < self._settings.reclaim_interval:
+            return
+        try:
+            await self._store.check()
+        except RETRIED as error:
+            self._database_fails(error)
+        else:
+            self._health.has("database")
+
+    def _database_fails(self, error: BaseException) -> None:
+        self._health.lacks("database", f"the database fails: {type(error).__name__}: {error}")
+
     async def _take_over(self) -> None:
         """Take over entries whose consumer has been silent for too long."""
-        if time.monotonic() < self._reclaim_at:
-            return
-        self._reclaim_at = time.monotonic() + self._settings.reclaim_interval
         deliveries = await self._stream.reclaim(self._settings.name, self._settings.reclaim_idle, 64)
         fresh = [delivery for delivery in deliveries if delivery.entry_id not in self._held]
         if fresh:
@@ -132,9 +162,12 @@ class Loop:
 
     async def _process(self, deliveries: list[Delivery]) -> None:
         """Write and settle `deliveries`, in transactions of about `batch_rows` rows."""
+        await self._let_go([delivery for delivery in deliveries if delivery.fields is None])
         read: list[tuple[Delivery, Entry]] = []
         rows = 0
         for delivery in deliveries:
+            if delivery.fields is None:
+                continue
             entry = await self._decoded(delivery)
             if entry is None:
                 continue
@@ -146,22 +179,26 @@ class Loop:
         if read:
             await self._write(Work(read))
 
+    async def _let_go(self, gone: list[Delivery]) -> None:
+        """Acknowledge entries that somebody deleted while they were pending."""
+        if gone:
+            first = gone[0].entry_id.decode()
+            log.error("pending entries were deleted by somebody", action="read", entries=len(gone), first=first)
+            await self._stream.settle(Settlement(entries=[(delivery, []) for delivery in gone]))
+            await tell_losses(self._stream)
+
     async def _decoded(self, delivery: Delivery) -> Entry | None:
         """Decode an entry; a damaged one becomes a dead letter, a newer one stays pending."""
-        if delivery.fields is None:
-            log.error("a pending entry was deleted by somebody", action="read", entry_id=delivery.entry_id.decode())
-            metrics.stream_losses.add(1, {"what": "entry"})
-            await self._stream.settle(Settlement(entries=[(delivery, [])]))
-            return None
+        fields = delivery.fields or {}
         try:
-            return decode(delivery.fields)
+            return decode(fields)
         except NewerVersionError as error:
             self._held.add(delivery.entry_id)
-            self._health.lacks("contract", f"{len(self._held)} entries stay pending: {error}")
-            log.error("an entry is newer than this release", action="decode", entry_id=delivery.entry_id.decode())
+            self._tell_held()
+            log.error("a newer entry", action="decode", entry_id=delivery.entry_id.decode(), error=str(error))
         except DamagedEntryError as error:
             await self._store.graveyard.admit(1)
-            letter = DeadLetter("damaged", str(error), delivery.fields)
+            letter = DeadLetter("damaged", str(error), delivery.entry_id.decode(), fields)
             await self._stream.settle(Settlement(entries=[(delivery, [letter])]))
             metrics.dead_batches.add(1, {"reason": "damaged"})
             log.error("a damaged entry", action="bury", entry_id=delivery.entry_id.decode(), error=str(error))
@@ -176,7 +213,7 @@ class Loop:
                 await self._store.write(work)
                 break
             except RETRIED as error:
-                self._health.lacks("database", f"the database fails: {type(error).__name__}: {error}")
+                self._database_fails(error)
                 metrics.worker_retries.add(1, {"what": "database"})
             self._health.beat()
             await self._rest(pause)
@@ -184,6 +221,7 @@ class Loop:
                 raise Stopped
             pause = min(pause * 2, _LONGEST_PAUSE)
         self._health.has("database")
+        self._written_at = time.monotonic()
         failpoints.reach("worker.after_commit")
         await self._stream.settle(work.settlement())
         failpoints.reach("worker.after_settle")

@@ -5,13 +5,12 @@ import asyncio
 import structlog
 import uvloop
 
-from services.contract import StreamNames
 from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
 from services.platform.serving import calm_collector, health_app, serving, stop_signal
 from services.platform.settings import Settings
-from services.platform.stream import DeadLetters, Stream, redis_client
+from services.platform.stream import DeadLetters, Stream, names_of, redis_client
 from services.platform.tasks import end, vital
 
 from .graveyard import Graveyard
@@ -41,7 +40,7 @@ async def _run(settings: Settings) -> None:
     health = Health("contract", "database", "stream")
     stop = stop_signal()
     app = health_app("Millrace worker", health)
-    counted = Stream(redis_client(settings.redis), StreamNames(settings.redis.stream))
+    counted = Stream(redis_client(settings.redis), names_of(settings.redis))
     app.include_router(backlog_routes(counted))
     async with serving(app, worker.host, worker.port, "MILLRACE_WORKER_PORT"):
         work = asyncio.create_task(_work(settings, health, stop))
@@ -66,7 +65,7 @@ async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None
     capability = waiting.result()
     health.has("contract")
     log.info("found the database", action="start", database=str(capability))
-    names = StreamNames(settings.redis.stream)
+    names = names_of(settings.redis)
     stream = Stream(redis_client(settings.redis, patience=settings.worker.block), names)
     letters = DeadLetters(stream.client, names)
     graveyard = Graveyard(letters, settings.worker.dead_letter_limit, health)

@@ -6,23 +6,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
-import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.contract import Columns
+from services.contract import Columns, Outcome, Verdict, encode_refusals
 from services.platform import failpoints, metrics
 from services.platform.connections import Connector, PoolerError
+from services.platform.foreign import refusals
 from services.platform.pool import Pool
 from services.platform.postgres import DATABASE_AWAY, Capability, answered
 from services.platform.settings import DatabaseSettings, WorkerSettings
-from services.platform.stream import Outcome
 
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, Deletion, Deletions
 from .graveyard import Graveyard
-from .work import Part, Unit, Verdict, Work
+from .work import Part, Unit, Work
 
 __all__ = ["RETRIED", "Store"]
 
@@ -62,7 +61,11 @@ returning
   (select exists (select from deletions where finished_at is null)) as unfinished,
   pg_catalog.current_setting('synchronous_commit') as synchronous_commit
 """
-_KNOWN = "select batch_id, digest, accepted_at, dead from ingest_ledger where batch_id = any($1::uuid[])"
+# Instants that Python does not know stand in nobody's ledger but by hand.
+_KNOWN = """
+select batch_id, digest, greatest(least(accepted_at, '9999-01-01Z'), '0001-01-01Z') as accepted_at, dead
+from ingest_ledger where batch_id = any($1::uuid[])
+"""
 _REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
 _DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
 _NOTE = """
@@ -147,6 +150,14 @@ class Store:
             self.close()
             raise
 
+    async def check(self) -> None:
+        """See that the database can be asked.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: it cannot; see `RETRIED`.
+        """
+        await answered(self._asked(), self._pool.connector.settings.connect_timeout, self.close)
+
     async def _written(self, work: Work, patience: float) -> None:
         """Write `work`, and again with care where the database refuses rows, or has dropped those of their time."""
         careful, dropped = False, list[Span]()
@@ -172,6 +183,10 @@ class Store:
     def close(self) -> None:
         """Drop the connections."""
         self._pool.drop()
+
+    async def _asked(self) -> None:
+        async with self._pool.answering():
+            pass
 
     async def _transaction(self, work: Work, dropped: Sequence[Span], *, careful: bool) -> None:
         async with self._pool.lent() as connection:
@@ -320,11 +335,11 @@ class Store:
 
     @staticmethod
     async def _bury(connection: Any, refused: dict[Part, Verdict]) -> None:
-        reasons: dict[uuid.UUID, dict[str, str]] = {}
+        by_row: dict[uuid.UUID, list[tuple[int, Verdict]]] = {}
         for part, verdict in refused.items():
-            reasons.setdefault(part.ledger_id, {})[str(part.position)] = f"{verdict.code}: {verdict.detail}"
-        for ledger_id, dead in reasons.items():
-            await connection.execute(_DEAD, ledger_id, msgspec.json.encode(dead).decode())
+            by_row.setdefault(part.ledger_id, []).append((part.position, verdict))
+        for ledger_id, dead in by_row.items():
+            await connection.execute(_DEAD, ledger_id, encode_refusals(dead))
 
 
 async def _look(connection: Any, since: int) -> Deletions:
@@ -341,12 +356,7 @@ async def _look(connection: Any, since: int) -> Deletions:
 def _known_verdict(part: Part, row: Any) -> Verdict:
     if row["digest"] != part.batch.digest:
         return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
-    dead: dict[str, str] = msgspec.json.decode(row["dead"]) if row["dead"] else {}
-    reason = dead.get(str(part.position))
-    if reason is None:
-        return _DUPLICATE
-    code, _, detail = reason.partition(": ")
-    return Verdict(Outcome.DEAD, code, detail)
+    return refusals(row["dead"]).get(part.position, _DUPLICATE)
 
 
 def _words(error: asyncpg.PostgresError) -> str:

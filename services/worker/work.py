@@ -7,22 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract import Batch, Columns, Entry, encode, position_of
-from services.platform.stream import DeadLetter, Delivery, News, Outcome, Settlement
+from services.contract import Batch, Columns, DeadLetter, Entry, Outcome, Verdict, encode, position_of
+from services.platform.stream import Delivery, Settlement
 
 from .copy import within
 from .deletions import Deletions
 
-__all__ = ["Part", "Unit", "Verdict", "Work"]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of a part: the outcome, and for a dead one the reason's code and detail."""
-
-    outcome: Outcome
-    code: str = ""
-    detail: str = ""
+__all__ = ["Part", "Unit", "Work"]
 
 
 @dataclass(slots=True, eq=False)
@@ -133,12 +124,12 @@ class Work:
             if part.dead:
                 letters.setdefault(part.delivery.entry_id, []).append(self._letter(part, verdict))
             if part.batch.notify:
-                reason = f"{verdict.code}: {verdict.detail}" if verdict.code else ""
-                settlement.news.append(News(part.batch.batch_id, part.batch.digest, verdict.outcome, reason))
+                settlement.told.append(part.batch.batch_id)
         settlement.entries = [(d, letters.get(d.entry_id, [])) for d in self.deliveries]
         return settlement
 
     def _letter(self, part: Part, verdict: Verdict) -> DeadLetter:
         """Keep the batch as an entry of its own, which can be replayed as it stands."""
         entry = Entry(None, [part.batch], self.columns.take(part.rows).compact())
-        return DeadLetter(verdict.code, verdict.detail, encode(entry), part.batch.batch_id)
+        origin = part.delivery.entry_id.decode()
+        return DeadLetter(verdict.code, verdict.detail, origin, encode(entry), part.batch.batch_id)

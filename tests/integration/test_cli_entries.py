@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from services.cli.listing import Which, show
-from services.contract import StreamNames, encode
+from services.contract import DeadLetter, StreamNames, encode
 from services.platform.settings import RedisSettings
-from services.platform.stream import DeadLetter, Settlement, Stream, redis_client
+from services.platform.stream import Settlement, Stream, redis_client
 from tests.unit.test_cli_entries import ENTRY
 
 Shown = list[dict[str, Any]]
@@ -69,7 +69,9 @@ async def test_dead_letters_are_shown_with_their_reason(
 ) -> None:
     await stream.add(encode(ENTRY), {})
     (delivery,) = await stream.read_new("w", 1, 1.0)
-    letter = DeadLetter("refused", "numeric overflow", encode(ENTRY), ENTRY.batches[1].batch_id)
+    letter = DeadLetter(
+        "refused", "numeric overflow", delivery.entry_id.decode(), encode(ENTRY), ENTRY.batches[1].batch_id
+    )
     await stream.settle(Settlement(entries=[(delivery, [letter])]))
     (dead,) = await shown(redis_settings, capsys, Which.DEAD)
     assert (dead["reason"], dead["detail"], dead["origin"]) == (

@@ -5,8 +5,7 @@ import uuid
 import httpx
 
 from services.platform.settings import Settings
-from services.platform.stream import Outcome, Stream
-from services.platform.stream.news import News, pack_news
+from services.platform.stream import Stream
 from tests.support import eventually
 from tests.support.ingest import JSON, READING, assert_problem, entries, taking
 from tests.support.proxy import moved, proxied, server_of
@@ -58,19 +57,6 @@ async def test_a_key_that_the_ledger_has_is_answered_without_the_stream(
     for column, status in (("repeats = 1", "duplicate"), ('dead = \'{"0": "refused: why"}\'', "dead")):
         await sql(settings.database, f"update ingest_ledger set {column}")
         assert (await client.get(f"/batches/{batch_id}")).json()["status"] == status
-
-
-async def test_stored_is_answered_by_the_news_of_the_commit(client: httpx.AsyncClient, stream: Stream) -> None:
-    async def settle(outcome: Outcome) -> None:
-        [entry] = await eventually(lambda: entries(stream))
-        batch_id = entry.batches[0].batch_id
-        await stream.client.delete(stream.names.stream)
-        await stream.client.publish(stream.names.settled, pack_news([News(batch_id, None, outcome, "refused: why")]))
-
-    response, _ = await asyncio.gather(client.post("/ingest?ack=stored", json=[READING]), settle(Outcome.STORED))
-    assert response.status_code == 200
-    response, _ = await asyncio.gather(client.post("/ingest?ack=stored", json=[READING]), settle(Outcome.DEAD))
-    assert "why" in assert_problem(response, 422, "batch_dead")["detail"]
 
 
 async def test_a_database_that_falls_silent_does_not_hold_ingestion_up(settings: Settings) -> None:

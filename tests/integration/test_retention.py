@@ -11,12 +11,12 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from services.contract import Outcome
 from services.operator.repair import recompute_changed, repair_once
 from services.operator.retention import watch_retention
 from services.platform.health import Health
 from services.platform.postgres import capability
 from services.platform.settings import Settings
-from services.platform.stream import Outcome
 from tests.support.faults import Make
 from tests.support.late import HOUR, connected, filled, hourly, insert, insert_late, notes
 from tests.support.readings import entry_of

@@ -6,9 +6,9 @@ import secrets
 import time
 from collections import Counter
 
-from services.contract import decode, encode, keyed_id
+from services.contract import Outcome, decode, encode, keyed_id
 from services.platform.settings import Settings
-from services.platform.stream import Delivery, Outcome
+from services.platform.stream import Delivery
 from services.worker.store import Store
 from services.worker.work import Work
 from tests.support.readings import Row, entry_of, rows_in, sql

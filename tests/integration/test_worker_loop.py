@@ -2,10 +2,11 @@ import asyncio
 import uuid
 from typing import Any
 
-from services.contract import GROUP, encode, keyed_id
+import pytest
+
+from services.contract import GROUP, DeadLetter, SettlementEvent, decode_settlement, encode, keyed_id
 from services.platform.settings import Settings
-from services.platform.stream import DeadLetter, Outcome, Settlement, Stream
-from services.platform.stream.news import News, unpack_news
+from services.platform.stream import Settlement, Stream
 from services.platform.tasks import end
 from services.worker.janitor import keep_house
 from tests.support import eventually
@@ -97,13 +98,52 @@ async def test_a_newer_entry_stays_pending_and_the_worker_says_so(
     assert await stream.client.xlen(stream.names.dead) == 0
 
 
-async def test_a_worker_is_ready_again_when_what_it_held_is_gone(stream: Stream, start: Start) -> None:
+@pytest.mark.parametrize("way", ["XDEL", "XACK", "DEL", "XCLAIM"])
+async def test_a_worker_is_ready_again_when_what_it_held_is_gone_though_nothing_comes(
+    stream: Stream, start: Start, way: str
+) -> None:
+    names = stream.names
     await stream.ensure_group()
-    await stream.client.xadd(stream.names.stream, {"v": "2", "n": "1", "e": b"from the future"})
-    health = await start()
+    entry_id: Any = await stream.client.xadd(names.stream, {"v": "2", "n": "1", "e": b"from the future"})
+    health = await start(reclaim_idle=3600.0)
     await eventually(lambda: health.reasons().get("contract"))
-    await stream.client.delete(stream.names.stream)
-    await eventually(lambda: "contract" not in health.reasons())
+    match way:
+        case "XDEL":
+            await stream.client.xdel(names.stream, entry_id)
+        case "XACK":
+            await stream.client.xack(names.stream, GROUP, entry_id)
+        case "DEL":
+            await stream.client.delete(names.stream)
+        case _:
+            await stream.client.xclaim(names.stream, GROUP, "newer", 0, [entry_id])
+    await eventually(lambda: not health.reasons())
+
+
+async def test_a_worker_holds_newer_entries_until_the_last_is_gone(stream: Stream, start: Start) -> None:
+    await stream.ensure_group()
+    pipeline = stream.client.pipeline()
+    for _ in range(600):
+        pipeline.xadd(stream.names.stream, {"v": "2", "n": "1"})
+    newer = await pipeline.execute()
+    health = await start(reclaim_idle=3600.0)
+    await eventually(lambda: "600 entries" in health.reasons().get("contract", ""))
+    await stream.client.xdel(stream.names.stream, *newer[1:])
+    await eventually(lambda: "1 entries" in health.reasons()["contract"].partition(" of ")[0])
+    assert (await stream.client.xpending(stream.names.stream, GROUP))["pending"] == 1
+    await stream.client.xdel(stream.names.stream, newer[0])
+    await eventually(lambda: not health.reasons())
+
+
+async def test_a_worker_that_a_full_limit_stopped_goes_on_when_another_took_what_stopped_it(
+    stream: Stream, start: Start
+) -> None:
+    await stream.ensure_group()
+    await stream.client.xadd(stream.names.dead, {"reason": "refused"})
+    damaged: Any = await stream.client.xadd(stream.names.stream, {"v": "damaged"})
+    health = await start(reclaim_idle=3600.0, dead_letter_limit=1)
+    await eventually(lambda: health.reasons().get("dead_letters"))
+    await stream.client.xclaim(stream.names.stream, GROUP, "another", 0, [damaged])
+    await eventually(lambda: not health.reasons())
 
 
 async def test_what_a_foreign_entry_claims_cannot_push_the_counts_below_nothing(stream: Stream, start: Start) -> None:
@@ -166,7 +206,7 @@ async def test_several_workers_share_the_stream_and_store_each_batch_once(
     assert await rows_in(settings.database) == sorted(wanted)
 
 
-async def test_who_waits_hears_what_became_of_a_batch(stream: Stream, start: Start) -> None:
+async def test_who_waits_hears_that_a_batch_is_settled(stream: Stream, start: Start) -> None:
     await start()
     async with stream.client.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe(stream.names.settled)
@@ -174,7 +214,7 @@ async def test_who_waits_hears_what_became_of_a_batch(stream: Stream, start: Sta
         entry = entry_of([("a", NOW, 1.0)], notify=True)
         await add_entry(stream, entry)
         message = await eventually(lambda: channel.get_message(timeout=1.0))
-    assert unpack_news(message["data"]) == [News(entry.batches[0].batch_id, None, Outcome.STORED)]
+    assert decode_settlement(message["data"]) == SettlementEvent([entry.batches[0].batch_id])
 
 
 async def test_settling_twice_changes_nothing(stream: Stream) -> None:
@@ -183,7 +223,7 @@ async def test_settling_twice_changes_nothing(stream: Stream) -> None:
     await add_entry(stream, entry_of([("b", NOW, 1.0)] * 7))
 
     [delivery] = await stream.read_new("w9", 1, 0.1)
-    letter = DeadLetter("refused", "why", delivery.fields or {})
+    letter = DeadLetter("refused", "why", delivery.entry_id.decode(), delivery.fields or {})
     for wanted in (1, 0):
         assert await stream.settle(Settlement(entries=[(delivery, [letter])])) == wanted
     backlog = await stream.backlog()

@@ -5,13 +5,13 @@ import uuid
 import numpy as np
 import pytest
 
-from services.contract import Columns, Entry, decode, encode, keyed_id
+from services.contract import Columns, Entry, Outcome, decode, encode, keyed_id
 from services.contract.codec import MAX_VALUE
 from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.postgres import wait_for_schema
 from services.platform.settings import Settings, WorkerSettings
-from services.platform.stream import Delivery, Outcome
+from services.platform.stream import Delivery
 from services.worker.store import Store
 from services.worker.work import Work
 from tests.support.proxy import moved, proxied, server_of
@@ -87,7 +87,7 @@ async def test_a_key_with_other_readings_becomes_a_dead_letter_and_leaves_the_st
     store.close()
     assert outcomes(other) == [Outcome.DEAD]
     [(_, [letter])] = other.settlement().entries
-    assert letter.reason == "key_reused"
+    assert letter.code == "key_reused"
     assert len(decode(letter.fields).columns) == 3
     assert await rows_in(settings.database) == sorted(some(2))
 

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.cli.app import main
+from services.contract import Outcome, Verdict
 from services.ingest.accept import Acceptance
 from services.ingest.store import Receipt
-from services.platform.stream import Outcome, Stream
+from services.platform.stream import Stream
 from services.worker.loop import Loop
 from services.worker.store import Store
-from services.worker.work import Verdict, Work
+from services.worker.work import Work
 
 __all__ = ["MUTANTS", "VARIABLE"]
 
@@ -51,7 +52,8 @@ def seen_before_the_write() -> None:
     async def mutated(self: Acceptance, batch_id: Any, digest: bytes) -> Receipt | None:
         client: Any = self.admission._stream.client
         fresh = await client.set(f"seen:{batch_id}", 1, nx=True)
-        return None if fresh else Receipt(Outcome.STORED, None, digest, datetime.now(UTC))
+        now = datetime.now(UTC)
+        return None if fresh else Receipt(Verdict(Outcome.STORED), digest, now, now)
 
     Acceptance._known = mutated  # type: ignore[method-assign]
 

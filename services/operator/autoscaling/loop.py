@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from lightkube import AsyncClient
 from pydantic import ValidationError
 
-from services.contract import StreamNames
 from services.platform.health import Health
 from services.platform.metrics import observe_backlog
 from services.platform.outages import Outage
 from services.platform.settings import RedisSettings
-from services.platform.stream import STREAM_ERRORS, Backlog, Stream, redis_client
+from services.platform.stream import STREAM_ERRORS, Backlog, Stream, names_of, redis_client
 
 from ..cluster.client import API_ERRORS
 from ..cluster.events import tell
@@ -52,7 +51,7 @@ class Autoscaling:
         """Look after look, until cancelled."""
         self._states = {}
         redis = redis_client(self._settings)
-        stream = Stream(redis, StreamNames(self._settings.stream))
+        stream = Stream(redis, names_of(self._settings))
         try:
             while True:
                 self._health.beat()

@@ -7,19 +7,20 @@ from .connection import (
     durability,
     fsyncs_each,
     is_full,
+    is_misused,
+    names_of,
     redis_client,
     settings_problem,
     waitaof_holds,
 )
 from .dead import FIRST, DeadLetters, Letter, LetterGoneError, Search
-from .gateway import Backlog, DeadLetter, Delivery, GroupMissingError, Settlement, Stream
-from .news import Listener, News, Outcome
+from .gateway import Backlog, Delivery, GroupMissingError, Losses, Settlement, Stream
+from .settlements import Listener
 
 __all__ = [
     "FIRST",
     "STREAM_ERRORS",
     "Backlog",
-    "DeadLetter",
     "DeadLetters",
     "Delivery",
     "Durability",
@@ -27,8 +28,7 @@ __all__ = [
     "Letter",
     "LetterGoneError",
     "Listener",
-    "News",
-    "Outcome",
+    "Losses",
     "Search",
     "Server",
     "Settlement",
@@ -36,6 +36,8 @@ __all__ = [
     "durability",
     "fsyncs_each",
     "is_full",
+    "is_misused",
+    "names_of",
     "redis_client",
     "server_of",
     "settings_problem",

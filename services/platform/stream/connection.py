@@ -3,9 +3,10 @@
 import enum
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -17,6 +18,8 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from services.contract import StreamNames
+
 from ..settings import RedisSettings
 from .addresses import Fit, FollowingPool
 
@@ -26,6 +29,8 @@ __all__ = [
     "durability",
     "fsyncs_each",
     "is_full",
+    "is_misused",
+    "names_of",
     "redis_client",
     "settings_problem",
     "waitaof_holds",
@@ -46,6 +51,11 @@ def is_full(error: BaseException) -> bool:
     return refused or isinstance(error, OutOfMemoryError | ReadOnlyError)
 
 
+def is_misused(error: BaseException) -> bool:
+    """Tell whether a key of the stream holds what does not belong there; the error's words say which."""
+    return isinstance(error, ResponseError) and str(error).startswith("MISUSED")
+
+
 class _Losable(AbstractConnection):
     """Counts a connection that is closed already as lost: uvloop refuses to write to it by a RuntimeError."""
 
@@ -62,6 +72,13 @@ class Durability(enum.Enum):
     REPLY = "appendfsync always: the reply is the proof"
     WAITAOF = "asked by WAITAOF after each write"
     NONE = "neither appendfsync always nor WAITAOF"
+
+
+def names_of(settings: RedisSettings) -> StreamNames:
+    """Return the names of the stream and of all beside it."""
+    found = settings.scattered
+    options: Any = parse_url(found.server_url if found else settings.url.get_secret_value())
+    return StreamNames(settings.stream, options.get("db", 0))
 
 
 def redis_client(

@@ -3,12 +3,13 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
 
 from services.contract import StreamNames
+
+from .scripts import script
 
 __all__ = ["FIRST", "DeadLetters", "Letter", "LetterGoneError", "Page", "Search"]
 
@@ -70,7 +71,7 @@ class DeadLetters:
     def __init__(self, client: Redis, names: StreamNames) -> None:
         self._client = client
         self._name = names.dead
-        self._page = client.register_script((resources.files(__package__) / "letters.lua").read_text())
+        self._page = script(client, "letters")
 
     async def count(self) -> int:
         """Return how many there are."""

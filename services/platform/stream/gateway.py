@@ -3,27 +3,24 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from services.contract import GROUP, StreamNames
+from services.contract import GROUP, DeadLetter, SettlementEvent, StreamNames, encode_letter, encode_settlement
 from services.contract.names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
+from ..foreign import pass_over
 from .dead import LetterGoneError
-from .news import News, pack_news
+from .scripts import script
 
-__all__ = ["Backlog", "DeadLetter", "Delivery", "GroupMissingError", "Settlement", "Stream"]
+__all__ = ["Backlog", "Delivery", "GroupMissingError", "Losses", "Settlement", "Stream"]
 
 Fields = dict[bytes, bytes]
 
-_LETTER_FIELDS = {b"reason", b"detail", b"origin", b"batch_id"}
-
-_MOST_FIELDS = 100
-"""Fields that a dead letter keeps apart: a script can pass on no more than a few thousand values."""
+_HELD_AT_ONCE = 500
+"""Entries that one look at what is held asks for: the server does nothing else meanwhile."""
 
 
 class GroupMissingError(Exception):
@@ -71,22 +68,20 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """What could not be stored: why, where from, and the entry's fields that a replay needs."""
+class Losses:
+    """What vanished since the last look: entries, and rows that the backlog had counted."""
 
-    reason: str
-    detail: str
-    fields: Fields
-    batch_id: uuid.UUID | None = None
+    entries: int
+    rows: int
 
 
 @dataclass(slots=True)
 class Settlement:
-    """What one acknowledgement does: entries with their dead letters, marks to take away, news to tell."""
+    """What one acknowledgement does: entries with their dead letters, marks to take away, batches to tell of."""
 
     entries: list[tuple[Delivery, list[DeadLetter]]] = field(default_factory=list)
     ledger_ids: list[uuid.UUID] = field(default_factory=list)
-    news: list[News] = field(default_factory=list)
+    told: list[uuid.UUID] = field(default_factory=list)
 
 
 class Stream:
@@ -97,12 +92,10 @@ class Stream:
         self.client = client
         self._replicas = replicas
         self.names = names
-        folder = resources.files(__package__)
-        add, settle, backlog, janitor = (
-            client.register_script((folder / f"{name}.lua").read_text())
-            for name in ("add", "settle", "backlog", "janitor")
-        )
-        self._add, self._settle, self._backlog, self._janitor = add, settle, backlog, janitor
+        self._keys = [names.stream, names.backlog, names.queued, names.dead, names.totals]
+        self._add, self._settle = script(client, "add"), script(client, "settle")
+        self._backlog, self._janitor = script(client, "backlog"), script(client, "janitor")
+        self._held, self._losses = script(client, "held"), script(client, "losses")
 
     async def add(self, fields: Fields, marks: Mapping[uuid.UUID, bytes], letter: str = "") -> set[uuid.UUID]:
         """Write one entry.
@@ -121,9 +114,7 @@ class Stream:
         arguments: list[bytes | str] = [fields[FIELD_VERSION], fields[FIELD_ROWS], fields[FIELD_PAYLOAD], letter]
         for ledger_id, mark in marks.items():
             arguments += (ledger_id.bytes, mark)
-        names = self.names
-        keys = [names.stream, names.backlog, names.queued, names.dead, names.totals]
-        clashes = await self._add(keys, arguments)
+        clashes = await self._add(self._keys, arguments)
         if clashes == [b"gone"]:
             raise LetterGoneError(letter)
         return {uuid.UUID(bytes=clash) for clash in clashes}
@@ -169,29 +160,50 @@ class Stream:
     async def settle(self, settlement: Settlement) -> int:
         """Acknowledge and delete the settled entries in one step; return how many were still there."""
         arguments: list[bytes | str | int] = [GROUP, self.names.settled]
-        arguments += [pack_news(settlement.news) if settlement.news else b"", len(settlement.ledger_ids)]
+        event = encode_settlement(SettlementEvent(settlement.told)) if settlement.told else b""
+        arguments += [event, len(settlement.ledger_ids)]
         arguments += [ledger_id.bytes for ledger_id in settlement.ledger_ids]
         arguments.append(len(settlement.entries))
         for delivery, letters in settlement.entries:
             arguments += [delivery.entry_id, delivery.rows, delivery.size, len(letters)]
             for letter in letters:
-                flat = _letter_fields(delivery, letter)
-                arguments += [len(flat), *flat]
-        names = self.names
-        keys = [names.stream, names.backlog, names.queued, names.dead, names.totals]
-        return int(await self._settle(keys, arguments))
+                fields = encode_letter(letter)
+                arguments.append(2 * len(fields))
+                for pair in fields.items():
+                    arguments += pair
+        return int(await self._settle(self._keys, arguments))
 
     async def backlog(self) -> Backlog:
         """Count what waits."""
+        entries, age, rows, size, accepted, settled = await self._backlog(self._keys)
         names = self.names
-        found = await self._backlog([names.stream, names.backlog, names.totals])
-        entries, rows, size, age, accepted, settled = found
-        return Backlog(entries, max(0, rows), max(0, size), age / 1000, accepted, settled)
+        return Backlog(
+            entries,
+            _count(names.backlog, rows) if entries else 0,
+            _count(names.backlog, size) if entries else 0,
+            age / 1000,
+            _count(names.totals, accepted),
+            _count(names.totals, settled),
+        )
 
     async def memory(self) -> tuple[int, int]:
         """Return the server's memory in use and its limit in bytes; a limit of 0 is none."""
         info = await self.client.info("memory")
         return int(info["used_memory"]), int(info.get("maxmemory", 0))
+
+    async def still_held(self, consumer: str, entry_ids: Sequence[bytes]) -> tuple[set[bytes], list[Delivery]]:
+        """Return which of the entries the consumer still holds, and those of them that somebody deleted."""
+        held, gone = set[bytes](), list[Delivery]()
+        for first in range(0, len(entry_ids), _HELD_AT_ONCE):
+            asked = [GROUP, consumer, *entry_ids[first : first + _HELD_AT_ONCE]]
+            there, deleted = await self._group(self._held([self.names.stream], asked))
+            held.update(there)
+            gone += [Delivery(entry_id, None) for entry_id in deleted]
+        return held, gone
+
+    async def losses(self) -> Losses:
+        """Find what vanished from the stream since anybody looked last, and put the backlog's counts right."""
+        return Losses(*await self._losses(self._keys))
 
     async def mark(self, ledger_id: uuid.UUID) -> bytes | None:
         """Return the mark of a ledger id that stands in the stream: a digest or a batch count."""
@@ -206,7 +218,7 @@ class Stream:
             somebody removed.
         """
         removed, again = await self._group(self._janitor([self.names.stream], [GROUP, int(idle * 1000)]))
-        return [name.decode() for name in removed], bool(again)
+        return [name.decode(errors="backslashreplace") for name in removed], bool(again)
 
     async def _group(self, command: Any) -> Any:
         try:
@@ -221,14 +233,10 @@ def _deliveries(items: Sequence[tuple[bytes, Fields | None]]) -> list[Delivery]:
     return [Delivery(entry_id, fields or None) for entry_id, fields in items]
 
 
-def _letter_fields(delivery: Delivery, letter: DeadLetter) -> list[bytes | str]:
-    flat: list[bytes | str] = ["reason", letter.reason, "detail", letter.detail, "origin", delivery.entry_id]
-    if letter.batch_id is not None:
-        flat += ["batch_id", str(letter.batch_id)]
-    if len(letter.fields) > _MOST_FIELDS:
-        return [*flat, "fields", msgspec.msgpack.encode(letter.fields)]
-    for name, value in letter.fields.items():
-        # A damaged entry may have fields of any name; none takes the place of ours.
-        if name not in _LETTER_FIELDS:
-            flat += [name, value]
-    return flat
+def _count(key: str, text: bytes | None) -> int:
+    """Read a count; what is none counts as nothing."""
+    digits = (text or b"0").removeprefix(b"-")
+    if not digits.isdigit() or len(digits) > 18:
+        pass_over("count", key, f"{(text or b'')[:20]!r} is no count")
+        return 0
+    return max(0, int(text or 0))

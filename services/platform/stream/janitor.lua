@@ -4,12 +4,9 @@
 -- the stream with its acknowledgement, so the oldest one is either not delivered yet or held. Where it is neither,
 -- the group starts over; what had been stored meanwhile the ledger tells.
 -- KEYS: stream. ARGV: group, idle ms. Returns the removed names, and 1 where the group starts over.
-local function named(flat)
-  local found = {}
-  for i = 1, #flat, 2 do
-    found[flat[i]] = flat[i + 1]
-  end
-  return found
+local wrong = misused({'stream'})
+if wrong then
+  return wrong
 end
 local removed = {}
 for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do

@@ -4,6 +4,10 @@
 -- batch id or ''.
 -- Returns the last id looked at ('' where none is left), then the letters found, each: id, bytes of the payload,
 -- values of the shown fields ('' where there is none).
+local wrong = misused({'stream'})
+if wrong then
+  return wrong
+end
 local SHOWN = {'reason', 'detail', 'origin', 'batch_id', 'n'}
 local after, looked, found = ARGV[1], 0, {}
 while true do
