@@ -1,4 +1,4 @@
-"""What crosses between processes, each with its version: entries, dead letters, settlement events; ids, names, instants.
+"""What crosses between processes, each with its version: entries, dead letters, settlement events; ids, names, times.
 
 The producer and the consumers import these and nothing else writes a field name. ``examples/`` holds entries
 that must decode for ever.
