@@ -1,4 +1,4 @@
-"""What people do to rows beside a proof's load: SQL by hand, late corrections, retention; and whether the hours follow.
+"""What people do to rows beside a proof's load: SQL, deletions, late readings, retention; and whether the hours follow.
 
 It has sensors of its own, so that nothing that the load was promised is touched. Rows of 100 days ago are dropped at
 the beginning, and late ones are sent there: their hours must stay as they were. All others must be what their rows say.
@@ -7,6 +7,7 @@ the beginning, and late ones are sent there: their hours must stay as they were.
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,8 @@ from services.contract import keyed_id
 from services.platform.connections import Connector
 from services.platform.postgres import DATABASE_AWAY, capability
 from services.platform.settings import Settings
+
+from .deletions import Wanted, request_deletion
 
 __all__ = ["Changes", "Hours", "hours_table"]
 
@@ -56,6 +59,10 @@ from sensor_data where sensor_id = $1 and timestamp >= $2 group by 1 order by 1
 """
 
 
+_UNDELETED = "select count(*) from deletions where finished_at is null"
+_DELETED_WITHIN = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Hours:
     """How the hours stood in the end.
@@ -65,17 +72,19 @@ class Hours:
         sensors: how many sensors' hours were held against their rows.
         wrong: those of them whose hours were wrong.
         kept: whether the hours behind retention were as before.
+        undeleted: deletions that were taken and not carried out.
     """
 
     changes: int
     sensors: int
     wrong: tuple[str, ...]
     kept: bool
+    undeleted: int
 
     @property
     def clean(self) -> bool:
         """Whether something was changed, and every hour was right."""
-        return self.changes > 0 and self.sensors > 0 and not self.wrong and self.kept
+        return self.changes > 0 and self.sensors > 0 and not self.wrong and self.kept and not self.undeleted
 
 
 @dataclass(slots=True)
@@ -117,7 +126,7 @@ class Changes:
     async def run(self) -> None:
         """Change something again and again, for ever; a database that is away is waited for."""
         while True:
-            kind = self.dice.choice(("sql", "sql", "send", "send behind retention", "retention"))
+            kind = self.dice.choice(("sql", "sql", "send", "send behind retention", "deletion", "retention"))
             with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError, httpx.HTTPError):
                 await self._change(kind)
                 self.done[kind] = self.done.get(kind, 0) + 1
@@ -139,6 +148,7 @@ class Changes:
         wrong = []
         since = self._began - timedelta(days=60)
         try:
+            undeleted = await self._undeleted(owner)
             sensors = [row[0] for row in await owner.fetch("select distinct sensor_id from sensor_data order by 1")]
             async with httpx.AsyncClient(base_url=url, timeout=60) as query:
                 for sensor in sensors:
@@ -148,9 +158,16 @@ class Changes:
                     if not _same(hours, await owner.fetch(_TRUTH, sensor, first)):
                         wrong.append(sensor)
             kept = await owner.fetch(_KEPT, _SENSORS) if self._kept else ()
-            return Hours(sum(self.done.values()), len(sensors), tuple(wrong), kept == self._kept)
+            return Hours(sum(self.done.values()), len(sensors), tuple(wrong), kept == self._kept, undeleted)
         finally:
             await owner.close()
+
+    async def _undeleted(self, owner: asyncpg.Connection) -> int:
+        """Return how many deletions are not carried out, once they should be."""
+        deadline = time.monotonic() + _DELETED_WITHIN
+        while (waiting := await owner.fetchval(_UNDELETED)) and time.monotonic() < deadline:  # noqa: ASYNC110 -- no event tells
+            await asyncio.sleep(0.5)
+        return int(waiting)
 
     async def _change(self, kind: str) -> None:
         sensor, now = self.dice.choice(_SENSORS), datetime.now(UTC)
@@ -160,6 +177,9 @@ class Changes:
             await self._send(
                 sensor, self._began - timedelta(days=100, hours=-self.dice.uniform(1, 20)) if behind else at
             )
+            return
+        if kind == "deletion":
+            await self._delete(sensor, at)
             return
         owner = await self._owner()
         try:
@@ -177,6 +197,12 @@ class Changes:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.settings.ingest.port}") as ingest:
             await ingest.post("/ingest", json=body, headers={"Idempotency-Key": key})
 
+    async def _delete(self, sensor: str, at: datetime) -> None:
+        end = at + timedelta(hours=self.dice.uniform(0, 3))
+        wanted = Wanted([sensor], at.isoformat(), end.isoformat(), "proved")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.settings.ingest.admin_port}") as admin:
+            (await request_deletion(admin, wanted)).raise_for_status()
+
     async def _owner(self) -> asyncpg.Connection:
         database = self.settings.database
         return await Connector(database.owner_url, database, lock_timeout=5000, statement_timeout=20_000).session()
@@ -190,6 +216,7 @@ def hours_table(changes: Changes, hours: Hours) -> Table:
     table.add_section()
     table.add_row("sensors whose hours are what their rows say", f"{hours.sensors - len(hours.wrong):,}")
     table.add_row("sensors with wrong hours", ", ".join(hours.wrong) or "none")
+    table.add_row("deletions not carried out", f"{hours.undeleted:,}")
     table.add_row("hours behind retention", "as they were" if hours.kept else "CHANGED")
     return table
 

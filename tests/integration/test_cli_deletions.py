@@ -64,8 +64,8 @@ async def test_readings_are_counted_deleted_when_one_says_yes_and_listed(running
 
 
 WRONG = {
-    "--sensor a --start yesterday --end 2025-10-22T22:00:00Z --reason r": "start: must be RFC 3339",
-    "--sensor a --start 2025-10-22T22:00:00Z --end 2025-10-22T22:00:00Z --reason r": "start must be before end",
+    "--sensor a --start yesterday --end 2025-10-22T22:00:00Z --reason r": "start: is not an RFC 3339 timestamp",
+    "--sensor a --start 2025-10-22T22:00:00Z --end 2025-10-22T22:00:00Z --reason r": "start: must be before end",
     f"--sensor a {RANGE} --reason r --url http://127.0.0.1:9": "the administrative port at",
 }
 
