@@ -87,7 +87,8 @@ async def _look(plan: Plan, others: Sequence[uuid.UUID]) -> Left:
     database, redis = plan.settings.database, plan.settings.redis
     living = await asyncio.to_thread(_ports, [service.pid for service in plan.services])
     # Only a superuser is shown the ports of all.
-    asking = await Connector(SecretStr(plan.postgres.superuser_url), database).connect()
+    superuser = plan.postgres.url("postgres", plan.credentials.superuser)
+    asking = await Connector(SecretStr(superuser), database).connect()
     try:
         clients = [row["client_port"] for row in await asking.fetch(_CLIENTS)]
         ledger = await asking.fetchrow(_LEDGER, others)

@@ -25,7 +25,7 @@ def environment(pod: Pod) -> dict[str, str]:
     found = {}
     for one in pod.spec["containers"][0].get("env", []):
         key = one["name"].removesuffix("_URL").rsplit("_", 1)[-1]
-        found[one["name"]] = one.get("value") or STAND_IN.get(key, "word")
+        found[one["name"]] = one["value"] if "value" in one else STAND_IN.get(key, "word")
     return found
 
 
