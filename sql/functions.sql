@@ -224,10 +224,14 @@ begin
     select coalesce(array_agg(buckets), '{}') into kept
     from unnest(suspected) gap, public.kept_buckets(source.id, gap, first_look) buckets
     where buckets is not null;
+    -- What has grown, as retention goes on, has lost nothing.
     return query
-    delete from public.dropped_ranges r
-    where r.hypertable_id = source.id and tstzrange(r.range_start, r.range_end) <> all (kept)
-    returning source.name, r.range_start, r.range_end, true;
+    with left_off as (
+      delete from public.dropped_ranges r
+      where r.hypertable_id = source.id and tstzrange(r.range_start, r.range_end) <> all (kept)
+      returning tstzrange(r.range_start, r.range_end) as range
+    )
+    select source.name, lower(l.range), upper(l.range), true from left_off l where not l.range <@ any (kept);
     return query
     insert into public.dropped_ranges as r (hypertable_id, range_start, range_end)
     select source.id, lower(buckets), upper(buckets) from unnest(kept) buckets

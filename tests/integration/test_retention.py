@@ -197,3 +197,18 @@ async def test_hours_that_a_refresh_by_hand_emptied_are_told(owner: Any) -> None
     assert [entry["action"] for entry in logs if entry["log_level"] == "warning"] == ["retention"]
     # What has no hours is not protected any more.
     assert await owner.fetchval("select count(*) from dropped_ranges") == 0
+
+
+async def test_retention_that_goes_on_tells_of_no_loss(timescaledb: TestDatabase) -> None:
+    hours = [NOW - 100 * DAY + number * HOUR for number in range(24 * 24)]
+    async with connected(timescaledb, "owner") as owner, connected(timescaledb, "writer") as writer:
+        await insert(writer, *hours, NOW)
+        await filled(timescaledb, "measurement_hourly")
+        await watch_retention(owner)
+        with capture_logs() as logs:
+            for age in (85, 77, 69):
+                await owner.execute("select drop_chunks('sensor_data', older_than => $1::timestamptz)", NOW - age * DAY)
+                await watch_retention(owner)
+        assert {entry["log_level"] for entry in logs} == {"info"}
+        assert await owner.fetchval("select count(*) from dropped_ranges") == 1
+    assert set(hours) <= set(await hourly(timescaledb))
