@@ -4,14 +4,14 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from services.contract import keyed_id, new_group
 from services.contract.codec import MAX_SENSOR_ID
 from services.platform.auth import caller
 from services.platform.errors import Problem, problem_responses
-from services.platform.parameters import Instant, wrong
+from services.platform.parameters import Instant, by_name, only, wrong
 from services.platform.settings import IngestSettings
 
 from .body import read_body
@@ -83,6 +83,7 @@ def deletions(store: Deletions, load: Load, settings: IngestSettings) -> APIRout
         },
         response_class=Response,
         openapi_extra=_BODY,
+        dependencies=[Depends(only("dry_run"))],
     )
     async def request_deletion(
         request: Request, dry_run: Annotated[bool, Query(description="Count, and delete nothing.")] = False
@@ -91,9 +92,7 @@ def deletions(store: Deletions, load: Load, settings: IngestSettings) -> APIRout
 
         Repeating a request with its Idempotency-Key is harmless.
         """
-        headers = dict(request.headers.raw)
-        if unknown := request.query_params.keys() - {"dry_run"}:
-            raise wrong(**{min(unknown)[:40]: "is not known here; there is dry_run"})
+        headers = by_name(request.headers.raw)
         key = idempotency_key(headers)
         with load.request() as held:
             wanted = _wanted(await read_body(headers, request.receive, settings, held))
@@ -109,7 +108,11 @@ def deletions(store: Deletions, load: Load, settings: IngestSettings) -> APIRout
             raise Problem("key_reused", "the Idempotency-Key came with another deletion before; use a fresh key")
         return _json(deletion, 202, {} if new else {"Idempotent-Replayed": "true"})
 
-    @router.get("/deletions", responses=problem_responses("invalid_parameter", "query_timeout", "database_unavailable"))
+    @router.get(
+        "/deletions",
+        responses=problem_responses("invalid_parameter", "query_timeout", "database_unavailable"),
+        dependencies=[Depends(only("limit", "after"))],
+    )
     async def page(
         limit: Annotated[int, Query(ge=1, le=1000, description="Most deletions of the page.")] = 100,
         after: Annotated[
@@ -124,6 +127,7 @@ def deletions(store: Deletions, load: Load, settings: IngestSettings) -> APIRout
     @router.get(
         "/deletions/{deletion_id}",
         responses=problem_responses("unknown_deletion", "invalid_parameter", "query_timeout", "database_unavailable"),
+        dependencies=[Depends(only())],
     )
     async def show(
         deletion_id: Annotated[uuid.UUID, Path(description="From the answer to `POST /deletions`.")],

@@ -217,13 +217,15 @@ async def test_a_deletion_that_is_none_is_refused(ports: Ports) -> None:
     for text in (b"", b"[]", b"{", b'{"reason": "\\ud800"}', b"[" * 100_000, b"\xff"):
         answer = await ports.admin.post("/deletions", content=text)
         assert_problem(answer, 422, "malformed_body")
-    assert_problem(await ports.admin.post("/deletions", params={"dry": "true"}, json=GOOD), 422, "invalid_parameter")
-    assert_problem(await ports.admin.post("/deletions", params={"dry_run": "2"}, json=GOOD), 422, "invalid_parameter")
-    headers = {"Idempotency-Key": " "}
-    assert_problem(await ports.admin.post("/deletions", json=GOOD, headers=headers), 422, "invalid_parameter")
+    for query in ("dry=true", "dry_run=2", "dry_run=true&dry_run=false"):
+        assert_problem(await ports.admin.post(f"/deletions?{query}", json=GOOD), 422, "invalid_parameter")
+    for keys in ([" "], ["k1", "k2"]):
+        headers = [("Idempotency-Key", key) for key in keys]
+        assert_problem(await ports.admin.post("/deletions", json=GOOD, headers=headers), 422, "invalid_parameter")
     unknown = "/deletions/6d0cf4d6-8a3c-5f0e-9d0e-5a5f2f6f7a11"
     assert_problem(await ports.admin.get(unknown), 404, "unknown_deletion")
-    assert_problem(await ports.admin.get("/deletions/1"), 422, "invalid_parameter")
+    for wrong in ("/deletions/1", f"{unknown}?rows=1", "/deletions?sensor_id=a", "/deletions?limit=1&limit=2"):
+        assert_problem(await ports.admin.get(wrong), 422, "invalid_parameter")
     assert (await ports.admin.get("/deletions")).json() == {"deletions": [], "next": None}
 
 
