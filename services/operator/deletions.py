@@ -29,7 +29,7 @@ __all__ = ["DeletionLoop", "delete_once"]
 log = structlog.get_logger(__name__)
 
 SLICE_ROWS = 50_000
-"""Most rows that a transaction deletes, unless one microsecond has more."""
+"""Most rows that a transaction deletes, unless one microsecond has more; fewer where that takes too long."""
 
 PATIENCE = 45.0
 """Seconds that a transaction may take: as with the worker's, notes rely on its being below a minute."""
@@ -98,7 +98,8 @@ class DeletionLoop:
         owner = Connector(
             database.owner_url,
             database,
-            statement_timeout=int(PATIENCE * 1000),
+            # Sooner than the transaction's, so that the server ends it, and that is told as the reason.
+            statement_timeout=int(PATIENCE * 1000 * 2 / 3),
             lock_timeout=LOCK_TIMEOUT,
             # Chunks are left out by values, which a generic plan does not have.
             plan_cache_mode="force_custom_plan",
@@ -129,9 +130,16 @@ async def delete_once(connection: asyncpg.Connection, capability: Capability) ->
     for (deletion_id,) in found:
         try:
             step: timedelta | None = timedelta.max
+            most = SLICE_ROWS
             while step:
-                slice_ = _slice(connection, capability, deletion_id, step)
-                step = await answered(slice_, PATIENCE, connection.terminate)
+                try:
+                    slice_ = _slice(connection, capability, deletion_id, step, most)
+                    step = await answered(slice_, PATIENCE, connection.terminate)
+                except asyncpg.QueryCanceledError:
+                    # Such as of compressed rows on a slow disk: the same again would never end.
+                    if most == 1:
+                        raise
+                    most = max(1, most // 10)
         except DATABASE_AWAY:
             raise
         except asyncpg.PostgresError as error:
@@ -148,17 +156,15 @@ async def delete_once(connection: asyncpg.Connection, capability: Capability) ->
 
 
 async def _slice(
-    connection: asyncpg.Connection, capability: Capability, deletion_id: uuid.UUID, step: timedelta
+    connection: asyncpg.Connection, capability: Capability, deletion_id: uuid.UUID, step: timedelta, most: int
 ) -> timedelta | None:
-    """Delete from a slice of at most `step`; return the step of the next, None where nothing is left to do here."""
+    """Delete up to `most` rows from a slice of `step`; return the next step, None where nothing is left to do here."""
     async with connection.transaction():
         deletion = await connection.fetchrow(TAKE, deletion_id)
         if deletion is None:
             return None  # another process is at it, or has finished it
         sensor_ids, end, start, last_id = deletion
-        stop, hours = await _fitting(
-            connection, sensor_ids, start, end if step >= end - start else start + step, last_id
-        )
+        stop, hours = await _fitting(connection, deletion, end if step >= end - start else start + step, most)
         if hours:
             if capability.edition == "full":
                 # The slice bounds it: its own rows, and the rest of the columnstore batches that it cuts.
@@ -173,16 +179,17 @@ async def _slice(
         log.info("readings deleted", action="delete", deletion_id=str(deletion_id), rows=rows, hours=touched)
         return None
     length: timedelta = stop - start
-    return length * 2 if sum(hours.values()) < SLICE_ROWS // 2 else length
+    return length * 2 if sum(hours.values()) < most // 2 else length
 
 
 async def _fitting(
-    connection: asyncpg.Connection, sensor_ids: list[str], start: datetime, stop: datetime, last_id: int
+    connection: asyncpg.Connection, deletion: asyncpg.Record, stop: datetime, most: int
 ) -> tuple[datetime, dict[datetime, int]]:
     """Bring `stop` nearer until a transaction can take the rows; return it, and how many rows each hour has."""
+    sensor_ids, _, start, last_id = deletion
     while True:
-        rows = await connection.fetch(HOURS, sensor_ids, start, stop, last_id, SLICE_ROWS + 1)
+        rows = await connection.fetch(HOURS, sensor_ids, start, stop, last_id, most + 1)
         hours = dict(map(tuple, rows))
-        if sum(hours.values()) <= SLICE_ROWS or stop - start <= timedelta(microseconds=1):
+        if sum(hours.values()) <= most or stop - start <= timedelta(microseconds=1):
             return stop, hours
         stop = start + (stop - start) / 2

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from services.contract import Entry, decode, encode
+from services.operator import deletions as carrying
 from services.platform.auth import new_key
+from services.platform.postgres import capability
 from services.platform.settings import Settings
 from services.platform.stream import Delivery
 from services.worker.work import Work
@@ -283,3 +285,22 @@ async def test_one_deletion_that_the_database_refuses_tells_why_and_does_not_hol
     assert await carry_out(settings.database) == 0
     shown = (await ports.admin.get(f"/deletions/{stuck['deletion_id']}")).json()
     assert (shown["rows"], shown["problem"]) == (10, None)
+
+
+async def test_a_deletion_whose_transactions_take_too_long_goes_on_by_smaller_ones(
+    settings: Settings, database: TestDatabase, ports: Ports, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrying, "SLICE_ROWS", 40)
+    await start()
+    await send(ports, some("a", count=60) + some("b"))
+    await ask_deletion(ports.admin, ["a"], BASE, BASE + 100 * HOUR)
+    slow = """
+        create function slow() returns trigger language plpgsql as
+          $$ begin perform pg_sleep(0.03); return old; end $$;
+        create trigger slow before delete on sensor_data for each row execute function slow();
+    """
+    async with connected(database, "owner") as owner:
+        await owner.execute(slow)
+        await owner.execute("set statement_timeout = '600ms'")
+        assert await carrying.delete_once(owner, await capability(owner)) == 0
+    assert await rows_in(settings.database) == some("b")

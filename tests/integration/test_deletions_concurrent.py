@@ -148,7 +148,7 @@ async def test_a_deletion_of_hundreds_of_thousands_of_compressed_rows_is_carried
         able = await capability(owner)
         [[deletion_id]] = await owner.fetch(carrying.UNFINISHED)
         step: timedelta | None = timedelta.max
-        while step and (step := await carrying._slice(owner, able, deletion_id, step)):
+        while step and (step := await carrying._slice(owner, able, deletion_id, step, carrying.SLICE_ROWS)):
             counts.append(await owner.fetchval("select count(*) from sensor_data"))
         counts.append(await owner.fetchval("select count(*) from sensor_data"))
         kept = await owner.fetchval(
