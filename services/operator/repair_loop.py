@@ -53,6 +53,8 @@ class RepairLoop:
             database,
             statement_timeout=timeout,
             lock_timeout=LOCK_TIMEOUT,
+            # The guard's transaction is idle for as long as a refresh takes.
+            idle_in_transaction_session_timeout=0,
             client_min_messages="warning",
         )
         connection = await owner.session()

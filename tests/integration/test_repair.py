@@ -9,8 +9,11 @@ import asyncpg
 import pytest
 
 from services.operator.repair import Repaired, repair_once
+from services.operator.repair_loop import RepairLoop
 from services.platform.health import Health
-from services.platform.postgres import capability
+from services.platform.postgres import Capability, capability
+from services.platform.settings import DatabaseSettings, RepairSettings
+from services.platform.tasks import end
 
 from ..support import TestDatabase, eventually
 from ..support.late import HOUR, LATE, connected, hourly, insert, insert_late, notes
@@ -220,3 +223,30 @@ async def test_without_aggregates_notes_are_struck_off_as_they_are(database: Tes
 
 async def _all_repaired(database: TestDatabase) -> bool:
     return (await repair(database)).waiting == 0
+
+
+async def test_a_limit_on_idle_transactions_ends_no_refresh(quiet: TestDatabase) -> None:
+    await materialise(quiet)
+    async with connected(quiet, "superuser") as superuser, connected(quiet, "writer") as writer:
+        found = await capability(superuser)
+
+        async def database() -> tuple[DatabaseSettings, Capability]:
+            return quiet.settings, found
+
+        async def outlived() -> bool:
+            idle = "state = 'idle in transaction' and query like '%unnest(span::%' and now() - state_change > '300ms'"
+            return bool(await superuser.fetchval(f"select exists (select from pg_stat_activity where {idle})"))
+
+        async def struck_off() -> bool:
+            return await notes(quiet) == 0
+
+        await insert_late(writer, LATE, LATE + HOUR)
+        await repair(quiet)
+        await insert_late(writer, LATE, LATE + HOUR)
+        limit = "set idle_in_transaction_session_timeout = '100ms'"
+        async with blocked(quiet):
+            await superuser.execute(f"alter role millrace_owner in database {quiet.name} {limit}")
+            repairing = asyncio.create_task(RepairLoop(RepairSettings(), Health("database"), database).run())
+            await eventually(outlived)
+        await eventually(struck_off)
+        await end([repairing])

@@ -74,7 +74,15 @@ class Background:
     async def _run(self, name: str, settings: DatabaseSettings, work: Work) -> None:
         began = time.monotonic()
         try:
-            owner = Connector(settings.owner_url, settings, lock_timeout=LOCK_TIMEOUT, client_min_messages="warning")
+            owner = Connector(
+                settings.owner_url,
+                settings,
+                statement_timeout=0,
+                lock_timeout=LOCK_TIMEOUT,
+                # The guard's transaction is idle for as long as a refresh takes.
+                idle_in_transaction_session_timeout=0,
+                client_min_messages="warning",
+            )
             connection = await owner.session()
             try:
                 guard = await owner.session()
