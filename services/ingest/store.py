@@ -109,7 +109,7 @@ class Receipts:
             return {row["batch_id"]: row for row in await connection.fetch(_QUERY, batch_ids)}
 
 
-async def retention_age(settings: DatabaseSettings) -> int | None:
+async def retention_age(connector: Connector) -> int | None:
     """Return the age in microseconds at which the database drops readings, None where it drops none.
 
     It is asked seldom, by a connection of its own, so that its failure is none of the receipts'.
@@ -119,7 +119,7 @@ async def retention_age(settings: DatabaseSettings) -> int | None:
     """
     try:
         async with asyncio.timeout(_TIMEOUT):
-            connection = await Connector(settings.reader_url, settings).connect()
+            connection = await connector.connect()
             try:
                 async with connection.asking():
                     age = await connection.fetchval(_RETENTION_AGE)

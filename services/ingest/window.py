@@ -2,6 +2,7 @@
 
 import asyncio
 
+from services.platform.connections import Connector
 from services.platform.settings import DatabaseSettings, IngestSettings
 
 from .decoders import Limits
@@ -22,7 +23,8 @@ class Window:
 
     def __init__(self, settings: IngestSettings, database: DatabaseSettings) -> None:
         self._settings = settings
-        self._database = database
+        # Kept, for it remembers whether a pooler stands before the database, and tells that once.
+        self._reader = Connector(database.reader_url, database)
         self._retention: int | None = None
 
     def limits(self) -> Limits:
@@ -33,7 +35,7 @@ class Window:
         """Keep the age at which retention drops readings, for ever."""
         while True:
             try:
-                self._retention = await retention_age(self._database)
+                self._retention = await retention_age(self._reader)
                 pause = _INTERVAL
             except ReceiptsUnavailableError:
                 pause = 2.0
