@@ -246,7 +246,8 @@ class Deletions:
             async with connection.asking():
                 return await work(connection)
 
-        return await self._asked(self._settings.reader_url, ask, _COUNTED)
+        async with self._turns:
+            return await self._asked(self._settings.reader_url, ask, _COUNTED)
 
     async def _asked(
         self, url: SecretStr, work: Callable[[Any], Coroutine[Any, Any, T]], limit: float, **session: str | int
@@ -254,12 +255,11 @@ class Deletions:
         timeouts = {"statement_timeout": int(limit * 1000), "idle_in_transaction_session_timeout": 2000}
         connector = Connector(url, self._settings, **timeouts, **session)
         try:
-            async with self._turns:
-                connection = await connector.connect()
-                try:
-                    return await answered(work(connection), limit + 1, connection.terminate)
-                finally:
-                    connection.terminate()
+            connection = await connector.connect()
+            try:
+                return await answered(work(connection), limit + 1, connection.terminate)
+            finally:
+                connection.terminate()
         except asyncpg.QueryCanceledError:
             detail = f"the database did not answer within {limit:g} s; narrow the range, or name fewer sensors"
             raise Problem("query_timeout", detail, {"Retry-After": "5"}) from None

@@ -91,7 +91,7 @@ class DeletionLoop:
 
     async def run(self) -> None:
         """Round after round, until cancelled; a slice that is cut short is repeated."""
-        await reconnecting(self._health, self._rounds_on_a_connection)
+        await reconnecting(self._health, "deletions", self._rounds_on_a_connection)
 
     async def _rounds_on_a_connection(self) -> None:
         database, capability = await self._database()
@@ -106,7 +106,7 @@ class DeletionLoop:
             client_min_messages="warning",
         )
         connection = await owner.session()
-        self._health.has("database")
+        self._health.has("deletions")
         try:
             while True:
                 self._waiting = await delete_once(connection, capability)

@@ -4,11 +4,12 @@ import asyncio
 import time
 
 import asyncpg
+import structlog
 
 from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.metrics import observe
-from services.platform.postgres import Capability
+from services.platform.postgres import DATABASE_AWAY, Capability
 from services.platform.settings import RepairSettings
 
 from .refresh import LOCK_TIMEOUT
@@ -18,14 +19,16 @@ from .rounds import Database, reconnecting
 
 __all__ = ["RepairLoop", "repair_health"]
 
+log = structlog.get_logger(__name__)
+
 REST = 4
 """Rest after a round, in times its length: a backfill must not keep the database refreshing all the time, and
 notes that gather meanwhile are refreshed together. Queries are right all along."""
 
 
 def repair_health(settings: RepairSettings) -> Health:
-    """Return the health of a repair loop, which may be silent for the length of a refresh."""
-    return Health("database", stuck_after=settings.refresh_timeout * 2 + 120)
+    """Return the health of the loops of repair and deletions; repair may be silent for the length of a refresh."""
+    return Health("repair", "deletions", stuck_after=settings.refresh_timeout * 2 + 120)
 
 
 class RepairLoop:
@@ -39,7 +42,7 @@ class RepairLoop:
 
     async def run(self) -> None:
         """Round after round, until cancelled; a refresh that is cut short leaves its notes where they are."""
-        await reconnecting(self._health, self._rounds_on_a_connection)
+        await reconnecting(self._health, "repair", self._rounds_on_a_connection)
 
     def _waiting(self) -> float | None:
         return None if self._last is None else self._last.waiting
@@ -58,7 +61,7 @@ class RepairLoop:
             client_min_messages="warning",
         )
         connection = await owner.session()
-        self._health.has("database")
+        self._health.has("repair")
         try:
             guard = await owner.session()
             try:
@@ -76,8 +79,18 @@ class RepairLoop:
             began = time.monotonic()
             full = capability.edition == "full"
             if full:
-                await watch_retention(connection)
+                await _watched(connection)
             self._last = await repair_once(connection, guard, capability, self._health, patience)
             if full:
                 await recompute_changed(connection, guard, self._health)
             await asyncio.sleep(max(self._settings.interval, REST * (time.monotonic() - began)))
+
+
+async def _watched(connection: asyncpg.Connection) -> None:
+    """Watch over retention; what the database refuses there holds no repair up."""
+    try:
+        await watch_retention(connection)
+    except DATABASE_AWAY:
+        raise
+    except asyncpg.PostgresError as error:
+        log.warning("retention could not be looked at", action="retention", problem=str(error))

@@ -23,7 +23,15 @@ join timescaledb_information.jobs c
   on (c.hypertable_schema, c.hypertable_name) = (a.view_schema, a.view_name)
 where r.proc_name = 'policy_retention' and r.scheduled and pg_has_role(r.owner, 'usage')
   and c.proc_name = 'policy_refresh_continuous_aggregate'
-  and (r.config ->> 'drop_after')::interval <= coalesce((c.config ->> 'start_offset')::interval, 'infinity')
+  and (r.hypertable_name = 'sensor_data' or exists (
+    select from timescaledb_information.continuous_aggregates v
+    where (v.view_schema, v.view_name) = (r.hypertable_schema, r.hypertable_name)
+  ))
+  and case
+    when pg_input_is_valid(r.config ->> 'drop_after', 'interval')
+      and pg_input_is_valid(coalesce(c.config ->> 'start_offset', 'infinity'), 'interval')
+    then (r.config ->> 'drop_after')::interval <= coalesce(c.config ->> 'start_offset', 'infinity')::interval
+  end
 """
 
 

@@ -19,11 +19,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between attempts while the database is away; each pause is twice the last."""
 
 
-async def reconnecting(health: Health, session: Callable[[], Awaitable[None]]) -> None:
+async def reconnecting(health: Health, part: str, session: Callable[[], Awaitable[None]]) -> None:
     """Run `session` until cancelled; it connects, works round after round, and ends by the error that it meets.
 
     Args:
         health: hears that the database is away; the session tells when it is there.
+        part: of the process that needs it, such as "repair".
         session: what is begun anew.
     """
     pause = FIRST_PAUSE
@@ -34,5 +35,5 @@ async def reconnecting(health: Health, session: Callable[[], Awaitable[None]]) -
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
             problem = f"{type(error).__name__}: {error}"
         pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
-        health.lacks("database", problem)
+        health.lacks(part, problem)
         await asyncio.sleep(pause)

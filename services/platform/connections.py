@@ -203,11 +203,16 @@ class Connector:
                 here = await self._answer(connection, _seen(token))
                 await self._answer(other, "rollback")
                 if (there, here) != ("SELECT 0", "SELECT 1"):
-                    raise PoolerError(_NEEDS_SESSION)
+                    break
+            else:
+                return
         except TimeoutError:
             raise PoolerError(_NEEDS_SESSION) from None
         finally:
             other.terminate()
+        # The process that took the settings serves others too.
+        await self._answer(connection, "reset all")
+        raise PoolerError(_NEEDS_SESSION)
 
     async def _open(self, session: dict[str, str], **options: Any) -> Connection:
         connection: Connection = await asyncpg.connect(

@@ -181,8 +181,9 @@ class Store:
         return int(status.split()[-1])
 
     def close(self) -> None:
-        """Drop the connections."""
+        """Drop the connections, and what was known of deletions: after a failover the numbers may begin anew."""
         self._pool.drop()
+        self._deletions = NONE_KNOWN
 
     async def _asked(self) -> None:
         async with self._pool.answering():
