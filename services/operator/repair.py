@@ -65,11 +65,12 @@ from (
 
 CHANGED = """
 -- The ranges of an aggregate ($1) that changed behind the windows of its refresh policies, which look after the others
--- within minutes, and as far as there are rows to compute them from.
+-- within minutes, and as far as there are rows to compute them from. The first year of all is left to queries: Python
+-- has no instant before it.
 select lower(changed) as start, upper(changed) as stop
 from _timescaledb_catalog.continuous_agg a
 cross join lateral (
-  select tstzrange('-infinity', coalesce((
+  select tstzrange('0002-01-01 00:00:00+00', coalesce((
     select min(now() - (j.config ->> 'start_offset')::interval)
     from timescaledb_information.jobs j
     where j.proc_name = 'policy_refresh_continuous_aggregate' and j.scheduled
