@@ -5,15 +5,19 @@ window is cut where rows are gone, and the chunks in it are locked, by a connect
 before the refresh has read them: a refresh commits several times and takes no lock from outside.
 """
 
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
 
+from services.platform.connections import Connector
 from services.platform.metrics import refresh_seconds
+from services.platform.settings import DatabaseSettings
 
-__all__ = ["LOCK_TIMEOUT", "Aggregate", "aggregates", "refresh"]
+__all__ = ["LOCK_TIMEOUT", "Aggregate", "aggregates", "refresh", "refreshing"]
 
 LOCK_TIMEOUT = 10_000
 """Milliseconds that a refresh waits for a lock: whoever drops a chunk waits for the guard of the refresh, and the
@@ -72,6 +76,35 @@ class Aggregate:
 async def aggregates(connection: asyncpg.Connection) -> list[Aggregate]:
     """Return the continuous aggregates over `sensor_data` that the owner may refresh, sources before their readers."""
     return [Aggregate(*row) for row in await connection.fetch(AGGREGATES)]
+
+
+@contextlib.asynccontextmanager
+async def refreshing(
+    settings: DatabaseSettings, longest: float = 0
+) -> AsyncIterator[tuple[asyncpg.Connection, asyncpg.Connection]]:
+    """Lend two connections of the owner, the second the guard; a statement may take `longest` seconds, any time for 0.
+
+    Raises:
+        DATABASE_AWAY: there are none.
+    """
+    owner = Connector(
+        settings.owner_url,
+        settings,
+        statement_timeout=int(longest * 1000),
+        lock_timeout=LOCK_TIMEOUT,
+        # The guard's transaction is idle for as long as a refresh takes.
+        idle_in_transaction_session_timeout=0,
+        client_min_messages="warning",
+    )
+    connection = await owner.session()
+    try:
+        guard = await owner.session()
+        try:
+            yield connection, guard
+        finally:
+            guard.terminate()
+    finally:
+        connection.terminate()
 
 
 async def refresh(

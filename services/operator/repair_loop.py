@@ -6,13 +6,12 @@ import time
 import asyncpg
 import structlog
 
-from services.platform.connections import Connector
 from services.platform.health import Health
 from services.platform.metrics import observe
 from services.platform.postgres import DATABASE_AWAY, Capability
 from services.platform.settings import RepairSettings
 
-from .refresh import LOCK_TIMEOUT
+from .refresh import refreshing
 from .repair import Repaired, recompute_changed, repair_once
 from .retention import watch_retention
 from .rounds import Database, reconnecting
@@ -48,28 +47,10 @@ class RepairLoop:
         return None if self._last is None else self._last.waiting
 
     async def _rounds_on_a_connection(self) -> None:
-        own = self._settings
         database, capability = await self._database()
-        timeout = int(own.refresh_timeout * 1000)
-        owner = Connector(
-            database.owner_url,
-            database,
-            statement_timeout=timeout,
-            lock_timeout=LOCK_TIMEOUT,
-            # The guard's transaction is idle for as long as a refresh takes.
-            idle_in_transaction_session_timeout=0,
-            client_min_messages="warning",
-        )
-        connection = await owner.session()
-        self._health.has("repair")
-        try:
-            guard = await owner.session()
-            try:
-                await self._rounds(connection, guard, capability, database.connect_timeout)
-            finally:
-                guard.terminate()
-        finally:
-            connection.terminate()
+        async with refreshing(database, self._settings.refresh_timeout) as (connection, guard):
+            self._health.has("repair")
+            await self._rounds(connection, guard, capability, database.connect_timeout)
 
     async def _rounds(
         self, connection: asyncpg.Connection, guard: asyncpg.Connection, capability: Capability, patience: float

@@ -9,13 +9,12 @@ from typing import Any
 import asyncpg
 import structlog
 
-from services.platform.connections import Connector
 from services.platform.postgres import DATABASE_AWAY
 from services.platform.settings import DatabaseSettings
 from services.platform.tasks import end
 
 from ..database.apply import ReconcileError
-from ..refresh import LOCK_TIMEOUT
+from ..refresh import refreshing
 from .refusal import Refused
 
 __all__ = ["Background", "Work"]
@@ -74,24 +73,8 @@ class Background:
     async def _run(self, name: str, settings: DatabaseSettings, work: Work) -> None:
         began = time.monotonic()
         try:
-            owner = Connector(
-                settings.owner_url,
-                settings,
-                statement_timeout=0,
-                lock_timeout=LOCK_TIMEOUT,
-                # The guard's transaction is idle for as long as a refresh takes.
-                idle_in_transaction_session_timeout=0,
-                client_min_messages="warning",
-            )
-            connection = await owner.session()
-            try:
-                guard = await owner.session()
-                try:
-                    await work(connection, guard)
-                finally:
-                    guard.terminate()
-            finally:
-                connection.terminate()
+            async with refreshing(settings) as (connection, guard):
+                await work(connection, guard)
         except (Refused, ReconcileError, asyncpg.PostgresError, *DATABASE_AWAY) as error:
             self._failed[name] = time.monotonic(), error
             log.warning("work in the background failed", action="background", aggregate=name, problem=str(error))
