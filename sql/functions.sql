@@ -298,3 +298,37 @@ begin
 end
 $$;
 comment on function retention_age() is 'The age at which a retention policy takes readings, null where none does.';
+
+-- What a TRUNCATE of readings means for their hours: they are gone as well. Without this it would look like retention,
+-- which takes the rows of closed chunks and leaves the hours. A truncated aggregate tells its readers' to follow.
+create or replace function readings_truncated() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  aggregate record;
+begin
+  if to_regclass('_timescaledb_catalog.continuous_agg') is null then
+    return null;
+  end if;
+  for aggregate in
+    with recursive found as (
+      select a.*, 1 as level
+      from _timescaledb_catalog.hypertable h
+      join _timescaledb_catalog.continuous_agg a on a.raw_hypertable_id = h.id
+      where h.schema_name = tg_table_schema and h.table_name = tg_table_name
+      union all
+      select a.*, found.level + 1
+      from found
+      join _timescaledb_catalog.continuous_agg a on a.raw_hypertable_id = found.mat_hypertable_id
+    )
+    select format('%I.%I', user_view_schema, user_view_name) as name, raw_hypertable_id as source from found order by level
+  loop
+    execute format('truncate %s', aggregate.name);
+    delete from public.dropped_ranges where hypertable_id = aggregate.source;
+    update public.known_chunks set ranges = '{}' where hypertable_id = aggregate.source;
+  end loop;
+  return null;
+end
+$$;
+comment on function readings_truncated() is 'Take the hours of readings that a TRUNCATE took.';

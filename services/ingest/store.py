@@ -149,11 +149,13 @@ from deletions
 """
 _FIND = f"{_DELETION} where deletion_id = $1"
 _PAGE = f"{_DELETION} where number < $1 order by number desc limit $2"
+# asyncpg sends the first and the last instant that Python has as infinities.
 _COUNT = """
 select coalesce(sum(rows), 0)::bigint, count(*)
 from (
   select count(*) as rows from sensor_data
-  where sensor_id = any($1) and timestamp >= $2 and timestamp < $3
+  where sensor_id = any($1) and timestamp >= greatest($2, timestamptz '0001-01-01Z')
+    and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')
   group by time_bucket(interval '1 hour', timestamp)
 ) as hours
 """
@@ -162,7 +164,9 @@ _LOCK = "select pg_advisory_xact_lock(hashtext('millrace deletions'))"
 _TAKE = """
 insert into deletions
   (deletion_id, sensor_ids, range_start, range_end, reason, requested_by, requested_at, deleted_until, last_id)
-values ($1, $2, $3, $4, $5, $6, $7, $3, coalesce(pg_sequence_last_value('public.sensor_data_id_seq'), 0))
+select $1, $2, span.first, least($4, timestamptz '9999-12-31 23:59:59.999999Z'), $5, $6, $7, span.first,
+  coalesce(pg_sequence_last_value('public.sensor_data_id_seq'), 0)
+from (select greatest($3, timestamptz '0001-01-01Z') as first) as span
 on conflict do nothing
 """
 _LOCKED = 5.0

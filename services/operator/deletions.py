@@ -41,18 +41,26 @@ select sensor_ids, range_end, deleted_until, last_id
 from deletions where deletion_id = $1 and finished_at is null for update skip locked
 """
 
-# One more row than a slice may have is enough to know that it is too long.
+# One more row than a slice may have is enough to know that it is too long. asyncpg sends the first and the last instant
+# that Python has as infinities.
 HOURS = """
 select time_bucket(interval '1 hour', timestamp) as hour, count(*) as rows
 from (
   select timestamp from sensor_data
-  where sensor_id = any($1) and timestamp >= $2 and timestamp < $3 and id <= $4
+  where sensor_id = any($1) and id <= $4
+    and timestamp >= greatest($2, timestamptz '0001-01-01Z')
+    and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')
   limit $5
 ) as found
 group by 1
 """
 
-DELETE = "delete from sensor_data where sensor_id = any($1) and timestamp >= $2 and timestamp < $3 and id <= $4"
+DELETE = """
+delete from sensor_data
+where sensor_id = any($1) and id <= $4
+  and timestamp >= greatest($2, timestamptz '0001-01-01Z')
+  and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')
+"""
 
 NOTE = """
 insert into late_ranges (range_start, range_end)
@@ -67,7 +75,7 @@ from (
 PROGRESS = """
 update deletions
 set
-  deleted_until = $2,
+  deleted_until = least($2, timestamptz '9999-12-31 23:59:59.999999Z'),
   rows = rows + $3,
   hours = hours + (select count(*) from unnest($4::timestamptz[]) as hour where hour > last_hour),
   last_hour = greatest(last_hour, (select max(hour) from unnest($4::timestamptz[]) as hour)),

@@ -1,4 +1,6 @@
 -- The questions, without the limit that is put behind them. `$1` is always the sensor; every range is half-open.
+-- asyncpg sends the first and the last instant that Python has as infinities, and rows of other years may stand in the
+-- table by SQL; so a range is held to the years 1 to 9999 here.
 
 -- name: readings
 -- Rows in the order of (timestamp, id), behind the place where the page before ended: `$2` is that row's
@@ -6,8 +8,8 @@
 select id, timestamp, value
 from sensor_data
 where sensor_id = $1
-  and timestamp >= $2
-  and timestamp < $3
+  and timestamp >= greatest($2, timestamptz '0001-01-01Z')
+  and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')
   and (timestamp > $2 or id > $4)
 order by timestamp, id
 
@@ -16,8 +18,8 @@ order by timestamp, id
 select min(value)
 from sensor_data
 where sensor_id = $1
-  and timestamp >= $2
-  and timestamp < $3
+  and timestamp >= greatest($2, timestamptz '0001-01-01Z')
+  and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')
 
 -- name: hours
 -- Hour buckets that start in the range. Hours that the aggregate has not computed since their rows changed come from the
@@ -25,13 +27,15 @@ where sensor_id = $1
 -- refreshed before. `$2` and `$3` are whole hours; that they stand once more in the last part lets the planner leave out
 -- chunks, which it does not know of a join's ranges.
 with changed as materialized (
-  select hours_from_rows(tstzrange($2, $3)) as ranges
+  select hours_from_rows(tstzrange(
+    greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')
+  )) as ranges
 )
 select bucket, avg, min, max, samples
 from measurement_hourly
 where sensor_id = $1
-  and bucket >= $2
-  and bucket < $3
+  and bucket >= greatest($2, timestamptz '0001-01-01Z')
+  and bucket < least($3, timestamptz '9999-12-31 23:59:59.999999Z')
   and not (select ranges from changed) @> bucket
 union all
 select hours.bucket, hours.avg, hours.min, hours.max, hours.samples
@@ -46,8 +50,8 @@ cross join lateral (
     count(*) as samples
   from sensor_data
   where sensor_id = $1
-    and timestamp >= $2
-    and timestamp < $3
+    and timestamp >= greatest($2, timestamptz '0001-01-01Z')
+    and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')
     and timestamp >= lower(range)
     and timestamp < upper(range)
   group by 1

@@ -278,7 +278,7 @@ async def set_bad_urls(heard: Heard, settings: Settings, canaries: Canaries) -> 
         ("ingest", "MILLRACE_REDIS_URL", word),
         ("worker", "MILLRACE_DATABASE_WRITER_URL", f"postgresql://w:{word}#x@127.0.0.1/sensors"),
         ("query", "MILLRACE_DATABASE_READER_URL", f"mysql://r:{word}@127.0.0.1/sensors"),
-        ("repair", "MILLRACE_DATABASE_OWNER_URL", f"postgresql://o:[{word}@127.0.0.1/sensors"),
+        ("repair", "MILLRACE_DATABASE_OWNER_URL", f"postgresql://o:{word}@127.0.0.1:{word}/sensors"),
         ("query", "MILLRACE_TELEMETRY_OTLP_ENDPOINT", f"probe:{word}@collector:4318"),
         ("dead-letters list", "MILLRACE_CLIENT_KEY", f"millrace_{word}\n"),
         ("config", "MILLRACE_CLIENT_KEY", f"millrace_{word} {word}"),

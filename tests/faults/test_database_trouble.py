@@ -69,6 +69,18 @@ async def test_row_17_a_lock_on_the_table_is_waited_for_and_questions_are_not_he
     assert len(await rows_in(settings.database)) == 1
 
 
+READ_ONLY = """
+create function read_only() returns event_trigger language plpgsql as $$
+begin
+  if session_user = 'millrace_writer' then
+    perform set_config('default_transaction_read_only', 'on', false);
+  end if;
+end
+$$;
+create event trigger read_only on login execute function read_only();
+"""
+
+
 async def test_row_17_a_database_that_became_read_only_is_left_for_one_that_is_not(
     database: TestDatabase, settings: Settings, service: Make
 ) -> None:
@@ -76,16 +88,16 @@ async def test_row_17_a_database_that_became_read_only_is_left_for_one_that_is_n
         await send(settings)
         await drained(settings)
         async with connected(database, "superuser") as superuser:
-            # Sessions keep what they began with, as they do when their server has become a standby.
-            await superuser.execute(f"alter database {database.name} set default_transaction_read_only = on")
+            # Sessions keep what they began with, as they do when their server has become a standby. The worker asks for
+            # sessions that write, so what makes them read-only comes behind that.
+            await superuser.execute(READ_ONLY)
             await superuser.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where usename = 'millrace_writer' and datname = current_database()"
             )
             await send(settings)
             await eventually(lambda: told(process, "read-only"), 30)
-            await superuser.execute("set default_transaction_read_only = off")
-            await superuser.execute(f"alter database {database.name} reset default_transaction_read_only")
+            await superuser.execute("drop event trigger read_only")
         await drained(settings)
         await process.ready()
     assert len(await rows_in(settings.database)) == 2

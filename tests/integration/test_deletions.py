@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import yaml
 
@@ -93,6 +94,53 @@ async def test_what_waits_in_the_stream_is_taken_back_too_and_what_is_accepted_l
     assert await rows_in(settings.database) == wanted
     ledger = await sql(settings.database, "select rows, dead from ingest_ledger order by accepted_at")
     assert [tuple(row) for row in ledger] == [(0, None), (20, None), (10, None)]
+
+
+async def test_a_deletion_reaches_from_the_first_instant_to_the_last(
+    settings: Settings, database: TestDatabase, ports: Ports
+) -> None:
+    instants = ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999998Z"]
+    async with connected(database, "owner") as owner:
+        for at in instants:
+            insert = f"insert into sensor_data (timestamp, sensor_id, value) values ('{at}', 'a', 1), ('{at}', 'b', 1)"
+            await owner.execute(insert)
+    span = {"start": "0001-01-01T00:00:00Z", "end": "9999-12-31T23:59:59.999999Z"}
+    body = {"sensor_ids": ["a"], **span, "reason": "all of it"}
+    counted = await ports.admin.post("/deletions?dry_run=true", json=body)
+    assert (counted.status_code, counted.json()) == (200, {"rows": 3, "hours": 2})
+    taken = await ports.admin.post("/deletions", json=body)
+    assert taken.status_code == 202, taken.text
+    assert {name: taken.json()[name] for name in span} == span
+    assert await carry_out(settings.database) == 0
+    shown = (await ports.admin.get(f"/deletions/{taken.json()['deletion_id']}")).json()
+    assert (shown["rows"], shown["deleted_until"]) == (3, span["end"])
+    left = await sql(settings.database, "select sensor_id, count(*) from sensor_data group by 1")
+    assert [tuple(row) for row in left] == [("b", 3)]
+
+
+ODD = [
+    {"range_start": "'4000-01-01 BC'"}, {"range_end": "'30000-01-01'"}, {"deleted_until": "'infinity'"},
+    {"requested_at": "'-infinity'"}, {"finished_at": "'infinity'"}, {"sensor_ids": "array[null, 'a']"},
+    {"sensor_ids": "array[array['a', 'b'], array['c', 'd']]"}, {"sensor_ids": "'{}'"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: " ".join(map(" ".join, odd.items())))
+async def test_the_table_refuses_deletions_that_nobody_could_carry_out(
+    settings: Settings, database: TestDatabase, odd: dict[str, str]
+) -> None:
+    values = {
+        "deletion_id": "gen_random_uuid()", "sensor_ids": "array['a']", "range_start": "now() - interval '1 day'",
+        "range_end": "now()", "reason": "'by hand'", "requested_by": "'ann'", "requested_at": "now()", "last_id": "0",
+        "deleted_until": "now() - interval '1 day'", "finished_at": "null",
+    }  # fmt: skip
+    insert = "insert into deletions ({}) values ({})"
+    async with connected(database, "owner") as owner:
+        await owner.execute(insert.format(", ".join(values), ", ".join(values.values())))
+        values |= odd
+        with pytest.raises(asyncpg.CheckViolationError):
+            await owner.execute(insert.format(", ".join(values), ", ".join(values.values())))
+    assert await carry_out(settings.database) == 0
 
 
 async def _holds(settings: Settings, wanted: list[Row]) -> bool:

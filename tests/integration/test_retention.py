@@ -56,6 +56,22 @@ def micros(instant: datetime) -> int:
     return int(instant.timestamp()) * 1_000_000
 
 
+async def test_a_late_reading_behind_a_truncate_is_stored(
+    timescaledb: TestDatabase, timescaledb_settings: Settings, owner: Any
+) -> None:
+    await watch_retention(owner)
+    await owner.execute("truncate sensor_data")
+    assert await hourly(timescaledb) == {}
+    store = (await parts_of(timescaledb_settings)).store
+    work = work_of(entry_of([("a", micros(OLD), 1.0), ("a", micros(KEPT), 1.0)]))
+    await store.write(work)
+    store.close()
+    assert outcomes(work) == [Outcome.STORED]
+    for _ in range(2):
+        assert await hourly(timescaledb) == {OLD: 1, KEPT: 1}
+        await repaired(timescaledb)
+
+
 @pytest.mark.parametrize("watched", [True, False], ids=["drop was noted", "drop was a moment ago"])
 async def test_a_late_reading_behind_retention_is_a_dead_letter_and_every_hour_stays(
     timescaledb: TestDatabase, timescaledb_settings: Settings, owner: Any, watched: bool

@@ -46,6 +46,11 @@ CHANGES = {
         "create table other as select timestamp, 'sensor-1'::text as sensor_id, 5.0 as value from sensor_data;"
         "insert into sensor_data (timestamp, sensor_id, value) select * from other"
     ),
+    "truncate": "truncate sensor_data",
+    "truncate, then a reading where the others were": (
+        "truncate sensor_data;"
+        "insert into sensor_data (timestamp, sensor_id, value) values ({at} + interval '2 hours', 'sensor-1', 7)"
+    ),
     "an aggregate dropped and made anew": (
         "drop materialized view measurement_hourly;"
         "create materialized view measurement_hourly with (timescaledb.continuous) as"
@@ -95,3 +100,34 @@ async def test_hours_follow_what_sql_changed_at_once_and_after_the_repair(
         await repaired(timescaledb)
         await agrees(client, owner, "sensor-1")
         await agrees(client, owner, "sensor-2")
+
+
+YEARS = ["4000-06-01 12:00:00 BC", "0001-01-01 00:00:00", "9999-12-31 23:30:00", "12000-06-01 12:00:00", "290000-06-01"]
+FIRST, LAST = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+
+
+async def test_rows_of_any_year_hold_up_neither_questions_nor_repair(
+    timescaledb: TestDatabase, client: httpx.AsyncClient
+) -> None:
+    """Ingest takes the years 1 to 9999; SQL takes more, and questions are about those that Millrace knows."""
+    whole = {"sensor_id": "sensor-1", "start": FIRST, "end": LAST}
+    async with connected(timescaledb, "owner") as owner:
+        truth = [tuple(row) for row in await owner.fetch(TRUTH, "sensor-1")]
+        for number, year in enumerate(YEARS):
+            await owner.execute(
+                f"insert into sensor_data (timestamp, sensor_id, value) values ('{year}+00', 'sensor-1', {-number - 1})"
+            )
+        for _ in range(2):
+            for bounds in ({}, {"start": FIRST, "end": LAST}):
+                hours = await client.get("/hourly", params={"sensor_id": "sensor-1", **bounds})
+                assert hours.status_code == 200, hours.text
+                assert [hour["timestamp"] for hour in (hours.json()[0], hours.json()[-1])] == [
+                    "0001-01-01T00:00:00Z", "9999-12-31T23:00:00Z"
+                ]  # fmt: skip
+                assert len(hours.json()) == len(truth) + 2
+            assert (await client.get("/min", params=whole)).json() == {"min_value": -3.0}
+            for limit in ({}, {"limit": "3"}):
+                rows = (await client.get("/get_range", params={**whole, **limit})).json()
+                assert rows["data"][0]["timestamp"] == "0001-01-01T00:00:00Z"
+                assert limit or rows["data"][-1]["timestamp"] == "9999-12-31T23:30:00Z"
+            await repaired(timescaledb)
