@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +27,11 @@ VALUES = {
 KEY = "millrace-demo"
 """The batch's Idempotency-Key: a second demo is a repeat and changes nothing."""
 
+START = 30.0
+"""Seconds that services may take to be ready: whoever types `make demo` beside `make up` may be the quicker one."""
+
 PAUSE = 0.5
-"""Seconds between attempts while an answer may still become right."""
+"""Seconds between attempts while a service may still start, or an answer still become right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +62,67 @@ class Demo:
     def run(self, patience: float = 0.0) -> bool:
         """Send the readings, ask the questions, show both, and tell whether all answers are those expected.
 
+        Services that are not ready are waited for, and then given up, before anything is sent.
+
         Args:
             patience: seconds in which a wrong answer, or none, is asked for again: read replicas follow a little
                 later, and a service that has just got its database back is not ready yet.
         """
         send, *asks = self.commands()
-        deadline = time.monotonic() + patience
         own = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         with httpx.Client(timeout=30.0, headers=own) as client:
             headers = {"Idempotency-Key": self._key()}
             post = partial(client.post, f"{self.ingest}/ingest?ack=stored", headers=headers, json=self._readings())
+            problem = self._wait(client)
+            if problem:
+                return _no_answer(problem)
+            deadline = time.monotonic() + patience
             try:
-                right = _stored(_show(send, _persist(post, _stored, deadline)))
+                taken = _show(send, _persist(post, _stored, deadline))
+                right = _stored(taken)
                 for ask, question in zip(asks, self._questions(), strict=True):
                     get = partial(client.get, self.query + question.path)
                     right &= _check(question, _show(ask, _persist(get, partial(_right, question), deadline)))
+                if not right and _stored(taken):
+                    typer.echo(self._difference(client, taken), err=True)
             except httpx.TransportError as error:
-                typer.echo(f"No answer ({error}). Does `make up` run?", err=True)
-                return False
+                return _no_answer(str(error))
         typer.echo("ok: all answers are right to the letter" if right else "failed")
         return right
+
+    def _wait(self, client: httpx.Client) -> str | None:
+        """Wait until both services are ready, saying once for what; return what is lacking in the end."""
+        deadline, told = time.monotonic() + START, False
+        for base in (self.ingest, self.query):
+            while problem := _lacking(client, base):
+                if time.monotonic() >= deadline:
+                    return problem
+                if not told:
+                    typer.echo(f"Waiting up to {START:g} s: {problem}", err=True)
+                    told = True
+                time.sleep(PAUSE)
+        return None
+
+    def _difference(self, client: httpx.Client, taken: httpx.Response) -> str:
+        """Return in words why answers are not those of a fresh database, though the readings were taken."""
+        first, last = min(VALUES), max(VALUES)
+        bounds = f"start={first}&end={last.replace('Z', '.000001Z')}"
+        answer = client.get(f"{self.query}/get_range?sensor_id={quote(self.sensor, safe='')}&{bounds}")
+        found = (
+            Counter((row["timestamp"], row["value"]) for row in answer.json()["data"]) if answer.is_success else None
+        )
+        sent = Counter((timestamp, value) for timestamp, values in VALUES.items() for value in values)
+        gone = 0 if found is None else (sent - found).total()
+        if gone and "idempotent-replayed" in taken.headers:
+            return (
+                f"The Idempotency-Key {self._key()} was taken before, so nothing was stored anew, and {gone} of the "
+                f"demo's {sent.total()} readings are gone: somebody deleted them. Another sensor has a key of its own: "
+                "millrace demo --sensor another"
+            )
+        return (
+            "These answers differ from those of a fresh database. Where other readings of the sensor are stored, an "
+            "answer differs by them."
+        )
 
     def _key(self) -> str:
         return KEY if self.sensor == "sensor-1" else f"{KEY}-{self.sensor}"
@@ -107,6 +152,20 @@ class Demo:
                 '{"timestamp":"2025-10-22T22:00:00Z","avg":45.333333333333336,"min":10.0,"max":114.0,"samples":3}]',
             ),
         )
+
+
+def _no_answer(problem: str) -> bool:
+    typer.echo(f"No answer ({problem}). Does `make up` run?", err=True)
+    return False
+
+
+def _lacking(client: httpx.Client, base: str) -> str | None:
+    """Return why a service is not ready. A proxy that shows no `/readyz` is taken at the service's own word."""
+    try:
+        answer = client.get(f"{base}/readyz", timeout=5.0)
+    except httpx.TransportError as error:
+        return f"{masked(base)} does not answer: {error}"
+    return f"{masked(base)} is not ready: {answer.text}" if answer.status_code in {502, 503, 504} else None
 
 
 def _show(command: str, answer: httpx.Response) -> httpx.Response:
@@ -143,8 +202,7 @@ def _check(question: Question, answer: httpx.Response) -> bool:
         return True
     typer.echo(
         f"{question.path}\n  expected on a fresh database (id may be any integer): {question.answer}\n"
-        f"  answered ({answer.status_code}): {answer.text}\n"
-        "  Where other readings of the sensor are stored, an answer differs by them.\n",
+        f"  answered ({answer.status_code}): {answer.text}\n",
         err=True,
     )
     return False

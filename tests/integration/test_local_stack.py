@@ -14,6 +14,7 @@ import pytest
 
 from services.local.environment import environment
 from services.local.plan import make_plan
+from services.platform.connections import Connector
 from services.platform.settings import Settings
 from tests.support import eventually
 from tests.support.alarms import alarms
@@ -126,6 +127,31 @@ def test_the_demo_says_what_was_expected_where_other_readings_are(running: Runni
     demo = said_by("demo", running.settings)
     assert demo.returncode == 1
     assert "expected on a fresh database" in demo.stderr
+    assert "Where other readings of the sensor are stored" in demo.stderr
+    assert "gone" not in demo.stderr
+
+
+async def test_the_demo_says_so_where_its_readings_were_deleted(running: RunningStack) -> None:
+    assert said_by("demo --sensor bereft", running.settings).returncode == 0
+    plan = make_plan(running.settings, running.settings.local.data_dir)
+    owner = await Connector(plan.settings.database.owner_url, plan.settings.database).connect()
+    try:
+        await owner.execute("delete from sensor_data where sensor_id = 'bereft' and value > 25")
+    finally:
+        await owner.close()
+    demo = said_by("demo --sensor bereft", running.settings)
+    assert demo.returncode == 1
+    assert "The Idempotency-Key millrace-demo-bereft was taken before" in demo.stderr
+    assert "4 of the demo's 6 readings are gone" in demo.stderr
+    assert "Where other readings" not in demo.stderr
+
+
+async def test_a_demo_that_begins_beside_the_stack_waits_for_it(stack_in: RunningStack) -> None:
+    demo = asyncio.create_task(asyncio.to_thread(said_by, "demo", stack_in.settings))
+    async with stack_in:
+        said = await demo
+    assert (said.returncode, RIGHT in said.stdout) == (0, True), said
+    assert said.stderr.startswith("Waiting up to 30 s: ")
 
 
 def test_workers_get_names_and_ports_of_their_own(running: RunningStack, tmp_path: Path) -> None:

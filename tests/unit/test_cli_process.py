@@ -30,7 +30,10 @@ def test_what_is_no_address_is_refused_and_not_shown(url: str) -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["127.0.0.1:1", "127.0.0.1:x"])
-def test_no_command_shows_the_password_of_an_address(command: list[str], where: str) -> None:
+def test_no_command_shows_the_password_of_an_address(
+    command: list[str], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.local.demo.START", 0.0)
     found = CliRunner().invoke(app, [*command, f"http://user:{SECRET}@{where}"])
     assert found.exit_code in {1, 2}
     assert SECRET not in found.output
