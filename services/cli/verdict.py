@@ -50,7 +50,7 @@ class Verdict:
 async def judge(journal: Path, database: DatabaseSettings) -> Verdict:
     """Hold a journal of `millrace send` against a table that held nothing before."""
     sent, kept = promised((await asyncio.to_thread(journal.read_bytes)).splitlines())
-    asking = await Connector(database.reader_url, database).connect()
+    asking = await Connector(database.reader_url, database, default_transaction_read_only="on").connect()
     try:
         async with asking.asking():
             stored = [(row["first"], row["behind"]) for row in await asking.fetch(_STORED)]

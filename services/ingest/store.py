@@ -251,7 +251,7 @@ class Deletions:
                 return await work(connection)
 
         async with self._turns:
-            return await self._asked(self._settings.reader_url, ask, _COUNTED)
+            return await self._asked(self._settings.reader_url, ask, _COUNTED, default_transaction_read_only="on")
 
     async def _asked(
         self, url: SecretStr, work: Callable[[Any], Coroutine[Any, Any, T]], limit: float, **session: str | int

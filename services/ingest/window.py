@@ -24,7 +24,7 @@ class Window:
     def __init__(self, settings: IngestSettings, database: DatabaseSettings) -> None:
         self._settings = settings
         # Kept, for it remembers whether a pooler stands before the database, and tells that once.
-        self._reader = Connector(database.reader_url, database)
+        self._reader = Connector(database.reader_url, database, default_transaction_read_only="on")
         self._retention: int | None = None
 
     def limits(self) -> Limits:

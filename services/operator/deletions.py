@@ -22,7 +22,7 @@ from services.platform.postgres import DATABASE_AWAY, Capability, answered
 from services.platform.settings import RepairSettings
 
 from .refresh import LOCK_TIMEOUT
-from .rounds import Database, reconnecting
+from .rounds import Database, Rounds, reconnecting
 
 __all__ = ["DeletionLoop", "delete_once"]
 
@@ -101,7 +101,7 @@ class DeletionLoop:
         """Round after round, until cancelled; a slice that is cut short is repeated."""
         await reconnecting(self._health, "deletions", self._rounds_on_a_connection)
 
-    async def _rounds_on_a_connection(self) -> None:
+    async def _rounds_on_a_connection(self, rounds: Rounds) -> None:
         database, capability = await self._database()
         owner = Connector(
             database.owner_url,
@@ -114,11 +114,12 @@ class DeletionLoop:
             client_min_messages="warning",
         )
         connection = await owner.session()
-        self._health.has("deletions")
         try:
-            while True:
-                self._waiting = await delete_once(connection, capability)
-                await asyncio.sleep(self._settings.interval)
+            with rounds.connected():
+                while True:
+                    self._waiting = await delete_once(connection, capability)
+                    rounds.done()
+                    await asyncio.sleep(self._settings.interval)
         finally:
             connection.terminate()
 

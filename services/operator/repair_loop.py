@@ -8,13 +8,13 @@ import structlog
 
 from services.platform.health import Health
 from services.platform.metrics import observe
-from services.platform.postgres import DATABASE_AWAY, Capability
+from services.platform.postgres import DATABASE_AWAY
 from services.platform.settings import RepairSettings
 
 from .refresh import refreshing
 from .repair import Repaired, recompute_changed, repair_once
 from .retention import watch_retention
-from .rounds import Database, reconnecting
+from .rounds import Database, Rounds, reconnecting
 
 __all__ = ["RepairLoop", "repair_health"]
 
@@ -46,25 +46,23 @@ class RepairLoop:
     def _waiting(self) -> float | None:
         return None if self._last is None else self._last.waiting
 
-    async def _rounds_on_a_connection(self) -> None:
+    async def _rounds_on_a_connection(self, rounds: Rounds) -> None:
         database, capability = await self._database()
         async with refreshing(database, self._settings.refresh_timeout) as (connection, guard):
-            self._health.has("repair")
-            await self._rounds(connection, guard, capability, database.connect_timeout)
-
-    async def _rounds(
-        self, connection: asyncpg.Connection, guard: asyncpg.Connection, capability: Capability, patience: float
-    ) -> None:
-        while True:
-            self._health.beat()
-            began = time.monotonic()
-            full = capability.edition == "full"
-            if full:
-                await _watched(connection)
-            self._last = await repair_once(connection, guard, capability, self._health, patience)
-            if full:
-                await recompute_changed(connection, guard, self._health)
-            await asyncio.sleep(max(self._settings.interval, REST * (time.monotonic() - began)))
+            with rounds.connected():
+                while True:
+                    self._health.beat()
+                    began = time.monotonic()
+                    full = capability.edition == "full"
+                    if full:
+                        await _watched(connection)
+                    self._last = await repair_once(
+                        connection, guard, capability, self._health, database.connect_timeout
+                    )
+                    if full:
+                        await recompute_changed(connection, guard, self._health)
+                    rounds.done()
+                    await asyncio.sleep(max(self._settings.interval, REST * (time.monotonic() - began)))
 
 
 async def _watched(connection: asyncpg.Connection) -> None:

@@ -43,6 +43,8 @@ DATABASE_AWAY = (
 _COMMON = {
     "search_path": "public",
     "default_transaction_isolation": "read committed",
+    # Who only reads says so by a setting of its own.
+    "default_transaction_read_only": "off",
     "datestyle": "ISO",
     "intervalstyle": "postgres",
     "client_connection_check_interval": "5000",

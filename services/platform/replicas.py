@@ -98,7 +98,11 @@ class Replicas:
         """Watch the primary and the replicas, for ever."""
         if not self._replicas:
             return
-        primary = self._watch(Connector(self._settings.reader_url, self._settings), WRITTEN, self._written)
+        primary = self._watch(
+            Connector(self._settings.reader_url, self._settings, default_transaction_read_only="on"),
+            WRITTEN,
+            self._written,
+        )
         async with asyncio.TaskGroup() as watches:
             watches.create_task(primary)
             for replica in self._replicas:

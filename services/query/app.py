@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
     seen = asyncio.Event()
 
     async def look() -> None:
-        connector = Connector(settings.database.reader_url, settings.database)
+        connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
         await wait_for_schema(connector, health)
         seen.set()
         while True:
