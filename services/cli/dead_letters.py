@@ -25,7 +25,8 @@ app = typer.Typer(help="What could not be stored: see, mend, replay, delete.", n
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids from the list.")]
 Url = Annotated[str | None, typer.Option(help="Where the administrative port is; on this machine if not said.")]
-Reason = Annotated[str | None, typer.Option(help="Those with this reason: damaged, expired, key_reused, refused.")]
+_REASONS = "behind_retention, damaged, expired, key_reused, refused"
+Reason = Annotated[str | None, typer.Option(help=f"Those with this reason: {_REASONS}.")]
 Batch = Annotated[str | None, typer.Option(help="Those of this batch.")]
 All = Annotated[bool, typer.Option("--all", help="All that there are now.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]

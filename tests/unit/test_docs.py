@@ -12,6 +12,34 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     assert {code: int(status) for status, code in rows} == {code: kind.status for code, kind in KINDS.items()}
 
 
+def test_every_reason_of_a_dead_letter_is_documented() -> None:
+    source = "".join(file.read_text() for file in (DOCS.parent / "services").rglob("*.py"))
+    given = set(re.findall(r'(?:DeadLetter\(|Outcome\.DEAD,)\s*"(\w+)"', source))
+    assert given > {"damaged", "refused"}
+    reasons = set(re.findall(r"^- `(\w+)`: ", _section("api.md", "A dead letter is", "| route"), re.MULTILINE))
+    # The ledger's word for a refusal that somebody put there by hand; no letter has it.
+    assert reasons == given - {"unknown"}
+    assert "`unknown`" in _section("api.md", "| `dead` |", "\n")
+    assert set(re.findall(r"`(\w+)`", _section("contract.md", "| `reason` | a code:", "\n"))) == reasons
+    assert set(_section("../services/cli/dead_letters.py", '_REASONS = "', '"\n').split(", ")) == reasons
+
+
+def test_every_fault_of_a_reading_is_documented() -> None:
+    folder = DOCS.parent / "services"
+    source = "".join(
+        file.read_text() for file in [*folder.glob("ingest/decoders/*.py"), folder / "contract/instants.py"]
+    )
+    table = (DOCS / "api.md").read_text().partition("### Faults of readings")[2]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.MULTILINE)
+    documented = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
+    assert documented == set(re.findall(r'(?:return |Fault\([\w.(), ]*(?:"\w+", )?)"(\w+)", f?"', source))
+
+
+def _section(page: str, start: str, end: str) -> str:
+    """Return what stands on a page between two texts."""
+    return (DOCS / page).read_text().partition(start)[2].partition(end)[0]
+
+
 def test_every_metric_is_documented() -> None:
     source = (DOCS.parent / "services/platform/metrics.py").read_text()
     names = set(re.findall(r'"(millrace_\w+)"', source))
