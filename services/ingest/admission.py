@@ -130,6 +130,7 @@ class Admission:
         used, limit = await self._stream.memory()
         self._dead = await self._letters.count()
         self._measure(backlog)
+        await self._stream.see_writable()
         self._health.has("stream")
         if limit and used > _MEMORY_SHARE * limit:
             share = (used - _MEMORY_SHARE * limit) / max(1, backlog.bytes)

@@ -13,7 +13,15 @@ from services.contract.ids import MAX_GROUP
 from services.platform import failpoints, metrics
 from services.platform.errors import Problem
 from services.platform.settings import IngestSettings
-from services.platform.stream import STREAM_ERRORS, Durability, Listener, Stream, is_full, is_misused
+from services.platform.stream import (
+    STREAM_ERRORS,
+    Durability,
+    Listener,
+    Stream,
+    answers_nothing,
+    is_misused,
+    takes_no_writes,
+)
 
 from .window import Window
 from .wishes import Accepted, Wish, check_together, shared_entry
@@ -165,9 +173,10 @@ def key_reused() -> Problem:
 
 def as_problem(error: BaseException) -> Problem:
     """Return the problem that one of `STREAM_ERRORS` is to a client."""
-    if is_full(error):
-        detail = "the stream's server takes no writes: it is out of memory, read-only, or its disk fails"
-        return Problem("stream_full", detail, {"Retry-After": "5"})
+    if why := takes_no_writes(error):
+        return Problem("stream_full", f"the stream's server takes no writes: {why}", {"Retry-After": "5"})
     if is_misused(error):
         return Problem("stream_unavailable", str(error).removeprefix("MISUSED "), {"Retry-After": "5"})
-    return Problem("stream_unavailable", "the stream's server cannot be reached", {"Retry-After": "1"})
+    why = answers_nothing(error)
+    detail = f"the stream's server answers nothing: {why}" if why else "the stream's server cannot be reached"
+    return Problem("stream_unavailable", detail, {"Retry-After": "1"})

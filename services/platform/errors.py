@@ -48,7 +48,7 @@ KINDS: Mapping[str, Kind] = {
     "overloaded": Kind(503, "More requests are under way than the service may hold"),
     "query_timeout": Kind(503, "The question took too long"),
     "rate_limited": Kind(429, "The caller sends more than it may"),
-    "stream_full": Kind(503, "The stream's server is out of memory or read-only"),
+    "stream_full": Kind(503, "The stream's server takes no writes"),
     "stream_unavailable": Kind(503, "The stream's server is not available"),
     "too_many_rows": Kind(413, "The batch has too many readings"),
     "unknown_batch": Kind(404, "No such batch is known"),

@@ -87,7 +87,7 @@ async def test_row_12_a_replica_that_lags_and_is_promoted_loses_what_it_had_not_
         front.server = address(replica)
 
         async def refused() -> bool:
-            return "out of memory or read-only" in (await send(settings, "read-only")).text
+            return "it is a read-only replica" in (await send(settings, "read-only")).text
 
         await eventually(refused, 30)
         await ask(replica, "REPLICAOF", "NO", "ONE")

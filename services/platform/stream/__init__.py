@@ -4,13 +4,14 @@ from .addresses import Server, server_of
 from .connection import (
     STREAM_ERRORS,
     Durability,
+    answers_nothing,
     durability,
     fsyncs_each,
-    is_full,
     is_misused,
     names_of,
     redis_client,
     settings_problem,
+    takes_no_writes,
     waitaof_holds,
 )
 from .dead import FIRST, DeadLetters, Letter, LetterGoneError, Search
@@ -33,13 +34,14 @@ __all__ = [
     "Server",
     "Settlement",
     "Stream",
+    "answers_nothing",
     "durability",
     "fsyncs_each",
-    "is_full",
     "is_misused",
     "names_of",
     "redis_client",
     "server_of",
     "settings_problem",
+    "takes_no_writes",
     "waitaof_holds",
 ]

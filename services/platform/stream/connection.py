@@ -11,6 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -26,13 +28,14 @@ from .addresses import Fit, FollowingPool
 __all__ = [
     "STREAM_ERRORS",
     "Durability",
+    "answers_nothing",
     "durability",
     "fsyncs_each",
-    "is_full",
     "is_misused",
     "names_of",
     "redis_client",
     "settings_problem",
+    "takes_no_writes",
     "waitaof_holds",
 ]
 
@@ -43,12 +46,43 @@ STREAM_ERRORS = (RedisError, OSError, TimeoutError)
 """What a command on the stream can raise when the server is away, loading, full or read-only."""
 
 
-def is_full(error: BaseException) -> bool:
-    """Tell whether the server is there but takes no writes: out of memory, read-only, or its disk fails."""
-    if isinstance(error, BusyLoadingError):
-        return False
-    refused = isinstance(error, ResponseError) and any(sign in str(error) for sign in ("OOM", "MISCONF"))
-    return refused or isinstance(error, OutOfMemoryError | ReadOnlyError)
+_TAKES_NO_WRITES = {
+    "OOM": "it is out of memory",
+    "READONLY": "it is a read-only replica",
+    "MISCONF": "its disk fails (MISCONF)",
+    "NOREPLICAS": "fewer replicas follow it than its min-replicas-to-write wants (NOREPLICAS)",
+}
+_ANSWERS_NOTHING = {
+    "LOADING": "it is loading its data",
+    "MASTERDOWN": "it is a replica and has lost its primary (MASTERDOWN)",
+    "CLUSTERDOWN": "its cluster is down (CLUSTERDOWN)",
+}
+# Of these the client takes the sign off the server's words.
+_NAMED = {
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    BusyLoadingError: "LOADING",
+    MasterDownError: "MASTERDOWN",
+    ClusterDownError: "CLUSTERDOWN",
+}
+
+
+def takes_no_writes(error: BaseException) -> str | None:
+    """Return why a server that is there takes no writes, None where that is not what the error says."""
+    return _TAKES_NO_WRITES.get(_sign(error))
+
+
+def answers_nothing(error: BaseException) -> str | None:
+    """Return why a server that is there answers nothing about data, None where that is not what the error says."""
+    return _ANSWERS_NOTHING.get(_sign(error))
+
+
+def _sign(error: BaseException) -> str:
+    """Return the sign by which a server says what state it is in, "" where it says none."""
+    if type(error) in _NAMED:
+        return _NAMED[type(error)]
+    words = str(error) if isinstance(error, ResponseError) else ""
+    return next((sign for sign in (*_TAKES_NO_WRITES, *_ANSWERS_NOTHING) if sign in words), "")
 
 
 def is_misused(error: BaseException) -> bool:

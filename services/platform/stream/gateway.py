@@ -95,6 +95,7 @@ class Stream:
         self._keys = [names.stream, names.backlog, names.queued, names.dead, names.totals]
         self._add, self._settle = script(client, "add"), script(client, "settle")
         self._backlog, self._janitor = script(client, "backlog"), script(client, "janitor")
+        self._writable = script(client, "writable")
         self._held, self._losses = script(client, "held"), script(client, "losses")
 
     async def add(self, fields: Fields, marks: Mapping[uuid.UUID, bytes], letter: str = "") -> set[uuid.UUID]:
@@ -190,6 +191,14 @@ class Stream:
         """Return the server's memory in use and its limit in bytes; a limit of 0 is none."""
         info = await self.client.info("memory")
         return int(info["used_memory"]), int(info.get("maxmemory", 0))
+
+    async def see_writable(self) -> None:
+        """See that the server would take a write, had it memory for it; nothing is written.
+
+        Raises:
+            redis.exceptions.ResponseError: it takes none.
+        """
+        await self._writable([self.names.stream])
 
     async def still_held(self, consumer: str, entry_ids: Sequence[bytes]) -> tuple[set[bytes], list[Delivery]]:
         """Return which of the entries the consumer still holds, and those of them that somebody deleted."""
