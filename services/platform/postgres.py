@@ -1,13 +1,13 @@
 """PostgreSQL: the one capability check, limits on answers, and waiting for a schema that is new enough."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
 
-from .connections import DATABASE_AWAY, Connector, PoolerError
+from .connections import DATABASE_AWAY, Connection, Connector, PoolerError
 from .health import Health
 from .tasks import end
 
@@ -17,10 +17,15 @@ __all__ = [
     "Capability",
     "answered",
     "capability",
+    "look_at_schema",
+    "refused",
     "wait_for_schema",
 ]
 
 T = TypeVar("T")
+
+Needed = Callable[[Connection], Awaitable[None]] | None
+"""Asks of a connection what must be possible; what is not leaves as the database's error."""
 
 SCHEMA_NEEDED = 3
 """The schema version (the highest applied migration) that this release's services need."""
@@ -100,36 +105,53 @@ async def answered(work: Coroutine[Any, Any, T], timeout: float, drop: Callable[
     return working.result()
 
 
-async def wait_for_schema(
-    connector: Connector, health: Health, part: str = "database", *, session: bool = False
-) -> Capability:
-    """Wait until the database answers and its schema is new enough, saying meanwhile in `health` what lacks.
+def refused(error: asyncpg.PostgresError) -> str:
+    """Return in words what a database refuses; what it lacks, or has given nobody the right to, is of its schema."""
+    if isinstance(error, asyncpg.SyntaxOrAccessError):
+        return f"the database lacks something: {error}; apply sql/ (millrace schema apply)"
+    return f"the database refuses: {error}"
 
-    Where a `session` is needed, a pooler that keeps none lacks, too.
+
+async def look_at_schema(connector: Connector, needed: Needed = None, *, session: bool = False) -> Capability | str:
+    """Return what a database can do, or in words why it is not fit.
+
+    Args:
+        connector: a role's way to it.
+        needed: asks what must be possible.
+        session: whether a pooler that keeps none makes it unfit.
     """
-    pause = 0.2
-    while True:
+    try:
+        connection = await (connector.session() if session else connector.connect())
         try:
-            connection = await (connector.session() if session else connector.connect())
-            try:
-                async with connection.asking():
-                    # Asked for before it is read, or the server's log would have an error for each look.
-                    made = await connection.fetchval("select to_regclass('schema_migrations') is not null")
-                    version = await connection.fetchval("select max(version) from schema_migrations") if made else None
-                    if (version or 0) >= SCHEMA_NEEDED:
-                        found = await capability(connection)
-                        health.has(part)
-                        return found
-                has = f"its schema has version {version}" if made else "it has no schema yet"
-                problem = f"{has}, version {SCHEMA_NEEDED} is needed; apply sql/ (millrace schema apply)"
-            finally:
-                await connection.close()
-        except PoolerError as error:
-            problem = str(error)
-        except DATABASE_AWAY as error:
-            problem = f"the database cannot be reached: {type(error).__name__}: {error}"
-        except asyncpg.PostgresError as error:
-            problem = f"the database refuses: {error}"
-        health.lacks(part, problem)
+            async with connection.asking():
+                # Asked for before it is read, or the server's log would have an error for each look.
+                made = await connection.fetchval("select to_regclass('schema_migrations') is not null")
+                version = await connection.fetchval("select max(version) from schema_migrations") if made else None
+                if (version or 0) >= SCHEMA_NEEDED:
+                    found = await capability(connection)
+                    if needed:
+                        await needed(connection)
+                    return found
+            has = f"its schema has version {version}" if made else "it has no schema yet"
+            return f"{has}, version {SCHEMA_NEEDED} is needed; apply sql/ (millrace schema apply)"
+        finally:
+            await connection.close()
+    except PoolerError as error:
+        return str(error)
+    except DATABASE_AWAY as error:
+        return f"the database cannot be reached: {type(error).__name__}: {error}"
+    except asyncpg.PostgresError as error:
+        return refused(error)
+
+
+async def wait_for_schema(
+    connector: Connector, health: Health, part: str = "database", needed: Needed = None, *, session: bool = False
+) -> Capability:
+    """Wait until `look_at_schema` finds a database fit, saying meanwhile in `health` what lacks."""
+    pause = 0.2
+    while isinstance(found := await look_at_schema(connector, needed, session=session), str):
+        health.lacks(part, found)
         await asyncio.sleep(pause)
         pause = min(pause * 2, 5.0)
+    health.has(part)
+    return found

@@ -12,18 +12,19 @@ from services.platform.auth import Scope, guard
 from services.platform.connections import Connector
 from services.platform.errors import Problem
 from services.platform.health import Health, health_routes
-from services.platform.postgres import wait_for_schema
+from services.platform.postgres import look_at_schema, wait_for_schema
 from services.platform.settings import Settings
 from services.platform.tasks import end, vital
 
 from .asked import Asked
+from .needed import ask_all
 from .routes import questions
 from .store import Store
 
 __all__ = ["create_app"]
 
-_LOOK_INTERVAL = 10.0
-"""Seconds between looks at the database, so that readiness follows it."""
+_LOOK_INTERVAL, _SOON = 10.0, 1.0
+"""Seconds between looks at the database, so that readiness follows it; sooner while it is not fit."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -31,19 +32,27 @@ def create_app(settings: Settings) -> FastAPI:
     health = Health("database")
     store = Store(settings)
     seen = asyncio.Event()
+    connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
+
+    async def look_once() -> None:
+        """See whether some database that questions are put to can answer them."""
+        problem = ""
+        for way in (*(replica.pool.connector for replica in store.replicas.fresh()), connector):
+            found = await look_at_schema(way, ask_all)
+            if not isinstance(found, str):
+                health.has("database")
+                return
+            problem = found
+        health.lacks("database", problem)
 
     async def look() -> None:
-        connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
-        await wait_for_schema(connector, health)
+        await wait_for_schema(connector, health, needed=ask_all)
         seen.set()
         while True:
-            await asyncio.sleep(_LOOK_INTERVAL)
-            if store.replicas.fresh():
-                health.has("database")
-                continue
+            await asyncio.sleep(_SOON if health.reasons() else _LOOK_INTERVAL)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_INTERVAL):
-                    await wait_for_schema(connector, health)
+                    await look_once()
 
     async def ready() -> None:
         # Once it was there, a question finds out by itself: the pool may still work while a look fails.

@@ -24,7 +24,7 @@ from services.contract.instants import EPOCH
 from services.platform.connections import Connection, Connector
 from services.platform.errors import Problem
 from services.platform.pool import Pool
-from services.platform.postgres import DATABASE_AWAY
+from services.platform.postgres import DATABASE_AWAY, refused
 from services.platform.replicas import Replica, Replicas
 from services.platform.settings import Settings
 
@@ -245,7 +245,9 @@ def _limited(name: str, limit: int | Literal["all"]) -> str:
 
 def _unavailable(what: str, error: Exception) -> Problem:
     log.warning(what, action="ask", error=f"{type(error).__name__}: {error}")
-    return Problem("database_unavailable", f"{what}; try again", {"Retry-After": "5"})
+    lacking = isinstance(error, asyncpg.SyntaxOrAccessError)
+    detail = f"{what}: {refused(error)}" if lacking else f"{what}; try again"
+    return Problem("database_unavailable", detail, {"Retry-After": "5"})
 
 
 def _whole_hour(instant: datetime) -> datetime:

@@ -56,6 +56,45 @@ async def test_questions_wait_for_the_schema_and_say_so(empty_database: TestData
             assert (await client.get(url)).status_code == 200
 
 
+MISSING = {
+    "the hours": ("drop materialized view measurement_hourly", "measurement_hourly", QUESTIONS[2]),
+    "the hours' function": ("drop function hours_from_rows cascade", "hours_from_rows", QUESTIONS[2]),
+    "the rights to the rows": ("revoke select on sensor_data from millrace_reader", "sensor_data", QUESTIONS[1]),
+    "the rights to a function": (
+        "revoke execute on function hours_from_rows from millrace_reader",
+        "hours_from_rows",
+        QUESTIONS[2],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+async def test_what_the_schema_lacks_is_named_by_the_answer_and_by_readiness(
+    database: TestDatabase, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.query.app._LOOK_INTERVAL", 0.5)
+    change, named, question = MISSING[what]
+    if database.mode == "plain":
+        change = change.replace("materialized view", "view")
+    async with asking(query_settings(database)) as client, owner(database) as connection:
+        assert [(await client.get(url)).status_code for url in QUESTIONS] == [200] * 3
+        await connection.execute(change)
+        await refused(client, question, "database_unavailable", named, "millrace schema apply")
+
+        async def reasons() -> bool:
+            response = await client.get("/readyz")
+            return response.status_code == 503 and named in response.json()["reasons"]["database"]
+
+        await eventually(reasons)
+        await apply(database.settings)
+
+        async def ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await eventually(ready)
+        assert [(await client.get(url)).status_code for url in QUESTIONS] == [200] * 3
+
+
 async def test_a_server_that_is_not_there_is_named_by_readiness(database: TestDatabase) -> None:
     async with asking(moved(query_settings(database), free_port()), ready=False) as client:
 
