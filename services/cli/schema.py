@@ -29,7 +29,8 @@ def apply() -> None:
             applied = asyncio.run(apply(settings.database))
         except (SchemaError, ScriptError) as error:
             raise fail(error) from None
-    typer.echo(f"schema version {applied.version}; ran {', '.join(applied.migrations) or 'nothing new'}")
+    made = f"; made {', '.join(applied.made)}" if applied.made else ""
+    typer.echo(f"schema version {applied.version}; ran {', '.join(applied.migrations) or 'nothing new'}{made}")
     typer.echo(applied.capability)
     for missing in applied.capability.missing:
         typer.echo(f"not supported here: {missing}")

@@ -65,6 +65,13 @@ LOCK = 0x6D696C6C72616365
 """Key of the advisory lock: "millrace"."""
 
 
+THERE = """
+select relname::text from pg_class where relnamespace = 'public'::regnamespace
+union
+select oid::regprocedure::text from pg_proc where pronamespace = 'public'::regnamespace
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What an apply did.
@@ -73,11 +80,18 @@ class Applied:
         capability: what the database can do.
         version: the schema's version now.
         migrations: what ran for the first time, in order; empty where there was nothing to do.
+        made: names of what was absent although the schema was there: lost, or new in `init.sql`.
     """
 
     capability: Capability
     version: int
     migrations: tuple[str, ...]
+    made: tuple[str, ...] = ()
+
+    @property
+    def did(self) -> tuple[str, ...]:
+        """What was done, in words."""
+        return (*self.migrations, *(f"made {name}" for name in self.made))
 
 
 async def apply(settings: DatabaseSettings, sql: Path = SQL) -> Applied:
@@ -96,15 +110,24 @@ async def apply(settings: DatabaseSettings, sql: Path = SQL) -> Applied:
         had = await ledger(connection)
         waiting = pending(known, had)
         newest = known[-1].version if known else INIT_VERSION
+        made = set[str]()
         if max(had, default=0) <= newest:
+            before = await _there(connection)
             await _init(connection, sql, settings)
+            made = await _there(connection) - before if INIT_VERSION in had else made
             for migration in waiting:
                 await _migrate(connection, migration)
         done = ([] if INIT_VERSION in had else ["0001 init"]) + [str(migration) for migration in waiting]
         version = max(newest, *had, INIT_VERSION)
-        applied = Applied(await capability(connection), version, tuple(done))
-    log.info("schema applied", action="apply_schema", version=version, did=done, database=str(applied.capability))
+        applied = Applied(await capability(connection), version, tuple(done), tuple(sorted(made)))
+    did, database = list(applied.did), str(applied.capability)
+    log.info("schema applied", action="apply_schema", version=version, did=did, database=database)
     return applied
+
+
+async def _there(connection: asyncpg.Connection) -> set[str]:
+    """Return the names of relations and functions in the schema that ours are in."""
+    return {name for (name,) in await connection.fetch(THERE)}
 
 
 async def bootstrap(admin_url: str, settings: DatabaseSettings, sql: Path = SQL) -> None:

@@ -135,3 +135,6 @@ async def test_the_schema_is_applied_once_and_told_each_time(empty_database: Tes
         assert told.startswith("schema version ")
         assert f"ran {ran}" in told
         assert ("not supported here: " in told) == (empty_database.mode == "plain")
+    await sql(settings.database, "drop function retention_age()")
+    _, told, _ = await finished(millrace(settings, "schema", "apply"))
+    assert "ran nothing new; made retention_age()\n" in told

@@ -54,11 +54,23 @@ def psql(database: TestDatabase, url: str) -> None:
     subprocess.run([program, "-qX1", "-v", "ON_ERROR_STOP=1", "-f", script, url], check=True)
 
 
+async def test_what_was_lost_is_made_again_and_told(database: TestDatabase) -> None:
+    async with connected(database, "owner") as owner:
+        await owner.execute(f"drop {'' if database.mode == 'plain' else 'materialized '}view measurement_hourly")
+        await owner.execute("drop function hours_from_rows(tstzrange)")
+        await owner.execute("drop index sensor_data_sensor_id_timestamp_idx")
+    again = await apply(database.settings)
+    lost = ("hours_from_rows(tstzrange)", "measurement_hourly", "sensor_data_sensor_id_timestamp_idx")
+    assert (again.migrations, again.made) == ((), lost)
+    assert again.did[1] == "made measurement_hourly"
+    assert (await apply(database.settings)).did == ()
+
+
 async def test_applying_again_changes_nothing(database: TestDatabase) -> None:
     await apply(database.settings)
     before = await state(database)
     again = await apply(database.settings)
-    assert again.migrations == ()
+    assert again.did == ()
     assert again.version >= SCHEMA_NEEDED
     assert await state(database) == before
 

@@ -99,7 +99,7 @@ class SchemaKeeper:
         self._connection, self._applied = connection, wanted
         self._database = settings, applied.capability
         self._there.set()
-        return connection, await schema_status(connection), applied.migrations
+        return connection, await schema_status(connection), applied.did
 
 
 async def _hand_over(connection: asyncpg.Connection, old: DatabaseSettings, new: DatabaseSettings) -> None:
