@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+from services.ingest import window
 from services.platform.errors import KINDS
 from tests.support.results import matrix
 
@@ -33,6 +34,11 @@ def test_every_fault_of_a_reading_is_documented() -> None:
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.MULTILINE)
     documented = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
     assert documented == set(re.findall(r'(?:return |Fault\([\w.(), ]*(?:"\w+", )?)"(\w+)", f?"', source))
+
+
+def test_the_delay_after_a_change_of_retention_is_documented() -> None:
+    said = _section("api.md", "- `timestamp`: an", "- `value`")
+    assert f"every {window._INTERVAL:g} seconds" in said
 
 
 def _section(page: str, start: str, end: str) -> str:
