@@ -43,6 +43,7 @@ KINDS: Mapping[str, Kind] = {
     "letter_expired": Kind(409, "The dead letter is older than the ledger remembers"),
     "malformed_body": Kind(422, "The body cannot be read"),
     "method_not_allowed": Kind(405, "The path does not take this method"),
+    "misdirected": Kind(421, "The request is for a server that speaks TLS"),
     "no_key": Kind(401, "An API key is needed"),
     "not_found": Kind(404, "There is nothing at this path"),
     "overloaded": Kind(503, "More requests are under way than the service may hold"),

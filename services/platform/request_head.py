@@ -15,14 +15,14 @@ Header = tuple[bytes, bytes]
 
 _FRAMING = {b"host", b"transfer-encoding"}
 _HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
-_ABSOLUTE = re.compile(rb"https?://", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"http(s?)://", re.IGNORECASE)
 
 
 def target_of(method: bytes, version: str, target: bytes, headers: Sequence[Header]) -> bytes:
     """Return a request's target without scheme and host.
 
     Raises:
-        Problem: `bad_request` or `method_not_allowed`; the connection cannot be read on.
+        Problem: `bad_request`, `method_not_allowed` or `misdirected`; the connection cannot be read on.
     """
     if version not in {"1.1", "1.0"}:
         raise _bad(f"HTTP/{version} is not spoken here; send HTTP/1.1")
@@ -39,8 +39,13 @@ def target_of(method: bytes, version: str, target: bytes, headers: Sequence[Head
         _check_codings(version, codings)
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
         return target
-    if not _ABSOLUTE.match(target):
+    absolute = _ABSOLUTE.match(target)
+    if not absolute:
         raise _bad("the request's target is neither a path nor an http URL")
+    if absolute[1]:
+        # RFC 9110, 7.4: who asks for https must not be answered without TLS.
+        detail = "an https URL came over a connection without TLS; send the path alone, as a proxy before us does"
+        raise Problem("misdirected", detail)
     url = httptools.parse_url(target)
     return (url.path or b"/") + (b"?" + url.query if url.query else b"")
 

@@ -59,6 +59,7 @@ REFUSED = {
 
 TAKEN = {
     "an URL": (b"GET http://elsewhere:81/healthz HTTP/1.1\r\n" + LAST, 200),
+    "an URL that asks for TLS": (b"GET HTTPS://elsewhere/healthz HTTP/1.1\r\n" + LAST, 421),
     "an URL without a path": (b"GET http://elsewhere HTTP/1.1\r\n" + LAST, 404),
     "a Host without a name": (b"GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n", 200),
     "a Host of IPv6": (b"GET /healthz HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\n\r\n", 200),
