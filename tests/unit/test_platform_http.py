@@ -29,7 +29,7 @@ HOST = (b"host", b"h:80")
     [
         (b"GET", b"/a?b", b"/a?b"),
         (b"GET", b"http://h/a?b", b"/a?b"),
-        (b"GET", b"HTTPS://h:1?b", b"/?b"),
+        (b"GET", b"HTTP://h:1?b", b"/?b"),
         (b"GET", b"http://h", b"/"),
         (b"OPTIONS", b"*", b"*"),
     ],
