@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from services.local.installations import find_installations
-from services.platform.serving import StartError
+from services.platform.http.serving import StartError
 from services.platform.settings import Settings
 
 from .bodies import Shape

@@ -2,10 +2,12 @@
 
 A folder is a part, and its name is its import path. Who may import whom, from the ground up:
 
-* ``contract`` is what crosses the stream: entry schema, version, codec, ids, names, instants. It knows nothing of ours.
-* ``platform`` is what every process stands on: settings, logs, telemetry, the stream, PostgreSQL, errors.
-* ``ingest``, ``worker``, ``query`` and ``operator`` are the workloads. They do not know each other.
-* ``local`` runs all of them on one machine, with servers of its own.
+* ``contract`` is all that crosses between processes: entries, settlement events, dead letters, ids, names, instants.
+* ``platform`` is what every process stands on: runtime, HTTP, the stream, PostgreSQL, settings.
+* ``database`` is what is done to the database without Kubernetes: schema, repair, aggregates.
+* ``ingest``, ``worker``, ``query`` and ``operator`` are the workloads; ``local`` runs them on one machine, with servers
+  of its own; ``sender`` sends readings. None of these knows another.
+* ``prove`` stands on ``local`` and ``sender``: a load, faults, and a verdict.
 * ``cli`` is the command ``millrace``.
 
 The rules are checked by import-linter (``make check``). This folder itself must never stand on ``sys.path``:

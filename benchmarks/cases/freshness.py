@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import numpy as np
 
-from services.platform.serving import StartError
-from services.platform.tasks import end
+from services.platform.http.serving import StartError
+from services.platform.runtime.tasks import end
 
 from ..bodies import Shape, write_requests
 from ..case import Case, Options

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from services.platform.connections import Connector
+from services.platform.postgres.connections import Connector
 from services.query.statements import statements
 
 from ..bodies import framed

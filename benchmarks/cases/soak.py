@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from services.contract import GROUP, StreamNames
-from services.platform.tasks import end
+from services.platform.runtime.tasks import end
 
 from ..bodies import Shape, write_requests
 from ..case import Case, Options

@@ -6,8 +6,8 @@ from datetime import datetime
 import msgspec
 import typer
 
-from services.operator.database.overview import aggregates
-from services.operator.database.status import AggregateStatus, JobStatus
+from services.database.aggregates.overview import aggregates
+from services.database.aggregates.status import AggregateStatus, JobStatus
 from services.platform.settings import DatabaseSettings
 
 __all__ = ["show"]

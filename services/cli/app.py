@@ -14,7 +14,7 @@ from .dead_letters import app as dead_letters
 from .deletions import delete, deletions
 from .keys import app as keys
 from .process import address, command, fail, service
-from .proofs import prove_cluster
+from .prove import prove_cluster
 from .schema import app as schema
 
 __all__ = ["app", "main"]
@@ -86,7 +86,7 @@ def worker() -> None:
 def operator() -> None:
     """Look after the custom resources of a namespace, inside a cluster or from outside."""
     with service("operator") as settings:
-        from services.operator.operating import run_operator
+        from services.operator.main import run_operator
 
         run_operator(settings)
 
@@ -95,7 +95,7 @@ def operator() -> None:
 def repair() -> None:
     """Refresh the hour buckets that late rows touched."""
     with service("repair") as settings:
-        from services.operator.main import run_repair
+        from services.database.repair.main import run_repair
 
         run_repair(settings)
 
@@ -145,7 +145,7 @@ def prove(
 ) -> None:
     """Load a stack of its own, kill and pause its parts at random, and tell whether a row was lost or doubled."""
     with service("prove") as settings:
-        from .prove import run_prove
+        from services.prove.machine import run_prove
 
         kept = run_prove(settings, minutes, seed)
     raise typer.Exit(0 if kept else 1)
@@ -161,9 +161,8 @@ def secret(
     """Make a Secret of the cluster complete; what was drawn never changes and is never shown."""
     import asyncio
 
-    from services.operator.cluster.client import API_ERRORS
-
-    from .secret import make_secret
+    from services.operator.secret import make_secret
+    from services.platform.kubernetes import API_ERRORS
 
     pairs = [template.partition("=") for template in templates]
     if wrong := [key for key, equals, _ in pairs if not (key and equals)]:
@@ -184,7 +183,7 @@ def aggregates(
     """Show the continuous aggregates: how far they are materialised, late ranges, and how their policies fare."""
     import asyncio
 
-    from services.operator.schema import SchemaError
+    from services.database.schema.apply import SchemaError
 
     from .aggregates import show
 
@@ -242,7 +241,7 @@ def send(  # noqa: PLR0917 -- each is an option of the command line
     ] = None,
 ) -> None:
     """Make or read readings and post them to ingest; a made value is the number of its row."""
-    from . import sending
+    from . import send as sending
 
     with command() as settings:
         plan = sending.Plan(

@@ -5,54 +5,26 @@
 import getpass
 import time
 import uuid
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
+from services.sender.deletions import DELETIONS, DeletionRequest
+
 from .process import command, printable
 
 if TYPE_CHECKING:
-    import httpx
-
     from .admin import Admin
 
-__all__ = ["Wanted", "delete", "deletions", "request_deletion"]
+__all__ = ["delete", "deletions"]
 
-ROUTE = "/deletions"
 LOOK_EVERY = 0.5
 """Seconds between looks at a deletion that is waited for."""
 SHOWN_SENSORS = 3
 
 Url = Annotated[str | None, typer.Option(help="Where the administrative port is; on this machine if not said.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a deletion takes back: the range is half-open, its instants RFC 3339 with an offset."""
-
-    sensor_ids: list[str]
-    start: str
-    end: str
-    reason: str
-    requested_by: str = ""
-
-    @property
-    def body(self) -> bytes:
-        """The body of a request."""
-        return orjson.dumps(asdict(self))
-
-
-async def request_deletion(client: "httpx.AsyncClient", wanted: Wanted, key: str | None = None) -> "httpx.Response":
-    """Ask the administrative port for a deletion, and return its answer; with a `key` it may be asked again.
-
-    Raises:
-        httpx.TransportError: there was no answer.
-    """
-    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-    return await client.post(ROUTE, content=wanted.body, headers=headers)
 
 
 def delete(
@@ -71,15 +43,15 @@ def delete(
     """Take wrong readings back: those that were accepted until now, in the table or on their way into it."""
     from .admin import administration
 
-    wanted = Wanted(sensor, start, end, reason, _user())
+    wanted = DeletionRequest(sensor, start, end, reason, _user())
     with command() as settings, administration(settings, url) as admin:
         if dry_run or not yes:
-            counted = admin.ask("POST", ROUTE, wanted.body, dry_run="true")
+            counted = admin.ask("POST", DELETIONS, wanted.body, dry_run="true")
             if dry_run:
                 typer.echo(orjson.dumps(counted) if as_json else _counted(counted))
                 return
             typer.confirm(f"{_counted(counted)}; delete them?", abort=True, err=True)
-        asked = admin.ask("POST", ROUTE, wanted.body, key or uuid.uuid4().hex)
+        asked = admin.ask("POST", DELETIONS, wanted.body, key or uuid.uuid4().hex)
         found = _carried_out(admin, asked) if wait else asked
     typer.echo(orjson.dumps(found) if as_json else _line(found))
 
@@ -96,7 +68,7 @@ def deletions(
     left, after = count, None
     with command() as settings, administration(settings, url) as admin:
         while left:
-            page = admin.ask("GET", ROUTE, limit=min(left, 100), after=after)
+            page = admin.ask("GET", DELETIONS, limit=min(left, 100), after=after)
             for found in page["deletions"]:
                 typer.echo(orjson.dumps(found) if as_json else _line(found))
             left, after = left - len(page["deletions"]), page["next"]
@@ -111,7 +83,7 @@ def _carried_out(admin: "Admin", deletion: dict[str, Any]) -> dict[str, Any]:
             problem = deletion["problem"]
             typer.echo(printable(f"it is held up: {problem}"), err=True)
         time.sleep(LOOK_EVERY)
-        deletion = admin.ask("GET", f"{ROUTE}/{deletion['deletion_id']}")
+        deletion = admin.ask("GET", f"{DELETIONS}/{deletion['deletion_id']}")
     return deletion
 
 

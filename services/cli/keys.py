@@ -15,7 +15,7 @@ import typer
 from .process import command, fail
 
 if TYPE_CHECKING:
-    from services.platform.auth import KeyFile
+    from services.platform.http.auth import KeyFile
 
 __all__ = ["app"]
 
@@ -28,7 +28,7 @@ File = Annotated[
 
 @contextlib.contextmanager
 def _opened(file: Path | None, *, absent: bool = False) -> Iterator[tuple[Path, "KeyFile"]]:
-    from services.platform.auth import KeyFile, KeyFileError, load_keys
+    from services.platform.http.auth import KeyFile, KeyFileError, load_keys
 
     with command() as settings:
         found = file or settings.auth.keys_file
@@ -56,7 +56,7 @@ def new(
     """Make a key, put its hash into the file and write the key to standard output: it is shown this once."""
     from pydantic import ValidationError
 
-    from services.platform.auth import new_key
+    from services.platform.http.auth import new_key
 
     expires = None if days is None else datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
     text, key = new_key(expires)

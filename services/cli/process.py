@@ -53,9 +53,9 @@ def command() -> Iterator[Settings]:
 @contextmanager
 def service(name: str) -> Iterator[Settings]:
     """Yield the settings with logs and telemetry set up for the service `name`, and flush them at the end."""
-    from services.platform.logs import configure
-    from services.platform.serving import StartError
-    from services.platform.telemetry import telemetry
+    from services.platform.http.serving import StartError
+    from services.platform.runtime.logs import configure
+    from services.platform.runtime.telemetry import telemetry
 
     with command() as settings:
         configure(settings.log, name)

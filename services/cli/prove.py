@@ -1,154 +1,39 @@
-"""`millrace prove`: a stack of its own under load, its parts killed and paused at random, and the verdict."""
+"""`millrace prove-cluster` as a command."""
 
-import asyncio
-import contextlib
-import random
-import secrets
-import shutil
-import signal
-import socket
-import time
-from collections import Counter
-from pathlib import Path
+# ruff: noqa: PLC0415 -- a command pays only for what it uses
 
-from rich.console import Console
-from rich.table import Table
+from typing import Annotated
 
-from services.local.guards import sole_user
-from services.local.keeper import Part
-from services.local.plan import make_plan
-from services.local.stack import Stack
-from services.platform.settings import Settings
-from services.platform.stream import STREAM_ERRORS, Stream, names_of, redis_client
+import typer
 
-from .changes import Changes, Hours, hours_table
-from .leftovers import Left, left_over, table
-from .load import loaded
-from .proving import beside, once_back, proof_table, show
-from .verdict import Verdict, judge
-from .watch import Watch
+from .process import service
 
-__all__ = ["run_prove"]
-
-_DRAINED_WITHIN = 120.0
+__all__ = ["prove_cluster"]
 
 
-def run_prove(settings: Settings, minutes: float, seed: int | None) -> bool:
-    """Run the proof below the data folder, beside a stack that may run there; tell whether the promise was kept.
+def prove_cluster(
+    *,
+    namespace: Annotated[str, typer.Option(help="Namespace of the release; its pods will be deleted.")],
+    release: Annotated[str, typer.Option(help="Name of the release.")] = "millrace",
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long everything is loaded and broken.")] = 3.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeat the choice of faults of a run.")] = None,
+    ingest_url: Annotated[
+        str | None, typer.Option("--ingest", help="Where ingest is; by a forwarded port if not said.")
+    ] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database", help="The reading role's URL; by a forwarded port to the release's own server if not said."
+        ),
+    ] = None,
+) -> None:
+    """Load a release with an empty table in kubectl's cluster, delete its pods at random, and tell what was lost."""
+    with service("prove-cluster") as settings:
+        from services.prove.cluster import Target, run_prove_cluster
 
-    Raises:
-        StartError: the stack cannot start.
-    """
-    folder = (settings.local.data_dir / "prove").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    with sole_user(folder):
-        for old in folder.iterdir():
-            if old.name != "lock":
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        proof = Proof(_apart(settings, folder), folder, secrets.randbits(32) if seed is None else seed)
-        verdict, left, hours = asyncio.run(proof.run(minutes * 60))
-    console = Console()
-    console.print(proof.table(verdict))
-    console.print(table(proof.stack.plan, proof.watch, left))
-    console.print(hours_table(proof.changes, hours))
-    return verdict.clean and left.clean and hours.clean and proof.watch.flat
+        from .process import address
 
-
-class Proof:
-    """One run: its stack, its faults and what it has seen."""
-
-    def __init__(self, settings: Settings, folder: Path, seed: int) -> None:
-        self.stack = Stack(make_plan(settings, folder))
-        self.watch = Watch()
-        self._journal = folder / "journal"
-        self._seed = seed
-        self._dice = random.Random(seed)  # noqa: S311 -- to be repeated, not to be secret
-        self._faults: Counter[tuple[str, str]] = Counter()
-        self.changes = Changes(self.stack.plan.settings, random.Random(seed + 1))  # noqa: S311
-        self._waiting = 0
-        self._ends_at = 0.0
-
-    async def run(self, seconds: float) -> tuple[Verdict, Left, Hours]:
-        """Load and break for `seconds`, then let everything drain and judge; tell what is left over, too."""
-        console = Console(stderr=True)
-        console.print(f"seed {self._seed}")
-        await self.stack.start()
-        try:
-            await self.changes.begin()
-            self._ends_at = time.monotonic() + seconds
-            url = f"http://127.0.0.1:{self.stack.plan.settings.ingest.port}"
-            async with (
-                loaded(url, self._journal) as sender,
-                beside(
-                    self.watch.follow(self.stack.plan, sender),
-                    self.changes.run(),
-                    show(console, self._line, self._backlog, lambda: self.table(None)),
-                ),
-            ):
-                while (left := self._ends_at - time.monotonic()) > 0:
-                    await self._break_something(left, self._spared(left / seconds))
-            await self._drained()
-            verdict = await once_back(_DRAINED_WITHIN, judge, self._journal, self.stack.plan.settings.database)
-            over = await once_back(_DRAINED_WITHIN, left_over, self.stack.plan, self.changes.batch_ids)
-            hours = await once_back(_DRAINED_WITHIN, self.changes.judge)
-            return verdict, over, hours
-        finally:
-            await self.stack.stop()
-
-    def _spared(self, left: float) -> Part:
-        """Return the part that is only paused now. Each is in its turn, so that one of its lives is long to watch."""
-        parts = self.stack.plan.parts
-        return parts[min(int((1 - left) * len(parts)), len(parts) - 1)]
-
-    async def _break_something(self, left: float, spared: Part) -> None:
-        await asyncio.sleep(min(left, self._dice.uniform(0.5, 3.0)))
-        part, how = self._dice.choice(self.stack.plan.parts), self._dice.choice(("killed", "paused"))
-        how = "paused" if part is spared else how
-        self._faults[part.name, how] += 1
-        if how == "killed":
-            part.signal(signal.SIGKILL)
-            return
-        part.signal(signal.SIGSTOP)
-        await asyncio.sleep(self._dice.uniform(0.5, 4.0))
-        part.signal(signal.SIGCONT)
-
-    async def _drained(self) -> None:
-        """Wait until the stream is empty; what is not by two minutes counts as lost."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAINED_WITHIN):
-                while await self._backlog() != 0:  # noqa: ASYNC110 -- no event tells
-                    await asyncio.sleep(0.2)
-
-    async def _backlog(self) -> int | None:
-        redis = self.stack.plan.settings.redis
-        async with redis_client(redis) as client:
-            try:
-                self._waiting = (await Stream(client, names_of(redis)).backlog()).rows
-                return await client.xlen(redis.stream)
-            except STREAM_ERRORS:
-                return None
-
-    def _line(self) -> str:
-        return f"{sum(self._faults.values())} faults, {self._ends_at - time.monotonic():.0f} s left"
-
-    def table(self, verdict: Verdict | None) -> Table:
-        """Return the faults so far, and the verdict where there is one."""
-        faults = []
-        for part in self.stack.plan.parts:
-            killed, paused = (self._faults[part.name, how] for how in ("killed", "paused"))
-            faults.append((part.name, f"killed {killed}, paused {paused}"))
-        return proof_table(self._seed, faults, f"{self._waiting:,}", self._ends_at, verdict)
-
-
-def _apart(settings: Settings, folder: Path) -> Settings:
-    """Return settings of a stack beside any other: its own folder and free ports, and two workers."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(7)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        redis, postgres, ingest, admin, query, worker, repair = (probe.getsockname()[1] for probe in probes)
-    local = {"data_dir": folder, "redis_port": redis, "postgres_port": postgres, "workers": 2}
-    ports = {"ingest": {"port": ingest, "admin_port": admin}, "query": {"port": query}, "repair": {"port": repair}}
-    changed = {"local": local, **ports, "worker": {"port": worker}, "log": {"level": "error"}}
-    update = {name: getattr(settings, name).model_copy(update=found) for name, found in changed.items()}
-    return settings.model_copy(update=update)
+        if ingest_url:
+            address(ingest_url)
+        kept = run_prove_cluster(settings, Target(namespace, release, ingest_url, database_url), minutes, seed)
+    raise typer.Exit(0 if kept else 1)

@@ -22,8 +22,8 @@ def apply() -> None:
     import asyncio
 
     with service("schema") as settings:
-        from services.operator.schema import SchemaError, apply
-        from services.operator.scripts import ScriptError
+        from services.database.schema.apply import SchemaError, apply
+        from services.database.schema.scripts import ScriptError
 
         try:
             applied = asyncio.run(apply(settings.database))

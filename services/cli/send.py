@@ -1,142 +1,102 @@
-"""Posting batches to ingest: several connections, one key a batch, retries that never double a row."""
+"""`millrace send`: where the readings come from, how they are sent, what is said at the end."""
 
 import asyncio
-import gzip
-import itertools
-import random
-import time
-import uuid
+import contextlib
+import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from urllib.parse import SplitResult
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
 
-from .connection import Connection
-from .files import ReadError
-from .journal import Journal
-from .outcome import Outcome, State, answered, unanswered
-from .readings import Batch
-from .tally import Tally
+import typer
+import uvloop
+from rich.console import Console
 
-__all__ = ["Plan", "Sender"]
+from services.contract.instants import InstantError, parse_instant
+from services.sender.files import ReadError, format_of, read
+from services.sender.journal import Journal
+from services.sender.progress import shown
+from services.sender.readings import Batch, Fleet, make
+from services.sender.sender import Plan, Sender
+from services.sender.tally import Tally
 
-ANSWER_TIMEOUT = 30.0
-"""Seconds that one request may take; above the longest wait of `ack=stored`."""
+from .process import fail, printable
 
-LONGEST_PAUSE = 5.0
-"""Seconds between attempts at most, where the server names none."""
-
-_NAMESPACE = uuid.UUID("0b6a3a52-62a5-5b52-9d0e-8a5a5c9f1d27")
+__all__ = ["Plan", "instant", "made", "read_from", "send"]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to send.
+def instant(text: str | None, run: str | None) -> datetime | None:
+    """Read `--start`.
 
-    Attributes:
-        url: where ingest is.
-        ack: how far its answers shall promise: queued, durable or stored.
-        connections: requests under way at once.
-        gzip: whether bodies are compressed.
-        patience: seconds after which a batch is given up.
-        run: name that the keys are made from, the same for a repeat of the same run; None sends no keys, and
-            then a batch that may have been stored is not sent again.
-        api_key: sent with each request.
+    Raises:
+        typer.BadParameter: it is no RFC 3339 timestamp, or a named run lacks it.
     """
-
-    url: SplitResult
-    ack: str
-    connections: int
-    gzip: bool
-    patience: float
-    run: str | None
-    api_key: str | None = None
-
-    def key(self, number: int) -> str | None:
-        """Return the Idempotency-Key of a batch."""
-        return None if self.run is None else str(uuid.uuid5(uuid.uuid5(_NAMESPACE, self.run), str(number)))
+    if text is None:
+        if run is not None:
+            raise typer.BadParameter("--run needs --start, so that a repeat makes the same readings")
+        return None
+    try:
+        return parse_instant(text)
+    except InstantError as error:
+        raise typer.BadParameter(f"--start: {text} {error}") from None
 
 
-class Sender:
-    """Sends the batches of `source`; what became of each stands in the tally and the journal."""
-
-    def __init__(self, plan: Plan, source: AsyncIterator[Batch], tally: Tally, journal: Journal) -> None:
-        self._plan = plan
-        self._source = source
-        self._tally = tally
-        self._journal = journal
-        self._target = f"{plan.url.path.rstrip('/')}/ingest?ack={plan.ack}"
-        self._turn = asyncio.Lock()
-        self._fault: ReadError | None = None
-
-    async def run(self) -> None:
-        """Send everything.
-
-        Raises:
-            ReadError: the source broke off; all that came before it was sent.
-        """
-        await asyncio.gather(*(self._work() for _ in range(self._plan.connections)))
-        if self._fault:
-            raise self._fault
-
-    async def _work(self) -> None:
-        connection = Connection(self._plan.url)
-        try:
-            while batch := await self._next():
-                await self._send(connection, batch)
-        finally:
-            connection.close()
-
-    async def _next(self) -> Batch | None:
-        async with self._turn:
-            try:
-                return None if self._fault else await anext(self._source, None)
-            except ReadError as fault:
-                self._fault = fault
-                return None
-
-    async def _send(self, connection: Connection, batch: Batch) -> None:
-        key = self._plan.key(batch.number)
-        self._journal.note(batch, key, Outcome(State.SENT))
-        headers = {"content-type": "application/json"}
-        if self._plan.api_key:
-            headers["authorization"] = f"Bearer {self._plan.api_key}"
-        if key:
-            headers["idempotency-key"] = key
-        body = batch.body
-        if self._plan.gzip:
-            headers["content-encoding"] = "gzip"
-            body = gzip.compress(body, 1)
-        outcome = await self._persist(connection, headers, body)
-        self._journal.note(batch, key, outcome)
-        self._tally.ended(batch, outcome)
-
-    async def _persist(self, connection: Connection, headers: dict[str, str], body: bytes) -> Outcome:
-        """Try until the outcome is final, patience ends, or a repeat could store a row twice."""
-        deadline = time.monotonic() + self._plan.patience
-        doubt = False
-        for repeat in itertools.count():
-            outcome = await self._attempt(connection, headers, body)
-            doubt |= outcome.state is State.UNKNOWN
-            pause = _backoff(repeat) if outcome.after is None else outcome.after
-            forbidden = doubt and self._plan.run is None
-            if not outcome.again or forbidden or time.monotonic() + pause > deadline:
-                break
-            await asyncio.sleep(pause)
-            self._tally.retries += 1
-        # What was refused at last may have been stored by an attempt whose answer was lost.
-        return replace(outcome, state=State.UNKNOWN) if doubt and outcome.state is State.REFUSED else outcome
-
-    async def _attempt(self, connection: Connection, headers: dict[str, str], body: bytes) -> Outcome:
-        began = time.monotonic()
-        try:
-            answer = await connection.post(self._target, headers, body, ANSWER_TIMEOUT)
-        except OSError as error:
-            outcome = unanswered(error)
-        else:
-            outcome = answered(answer)
-        self._tally.answered(outcome.status, time.monotonic() - began)
-        return outcome
+async def made(
+    *, rows: int, batch: int, sensors: int, start: datetime | None, step: float, seed: int | None
+) -> AsyncIterator[Batch]:
+    """Yield made readings; without a start, the last of them are of now."""
+    fleet = Fleet(sensors, start or datetime.now(UTC).replace(microsecond=0), step, seed)
+    if start is None:
+        fleet = replace(fleet, start=fleet.start - fleet.span(rows))
+    for item in make(fleet, rows, batch):
+        yield item
 
 
-def _backoff(repeat: int) -> float:
-    return random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2 ** min(repeat, 10)))  # noqa: S311 -- no secret
+async def read_from(file: Path, form: str | None, batch: int) -> AsyncIterator[Batch]:
+    """Yield the readings of a file, or of standard input for "-", without holding up the loop.
+
+    Raises:
+        ReadError: the file cannot be read.
+    """
+    try:
+        form = form or ("ndjson" if str(file) == "-" else format_of(file))
+        with contextlib.nullcontext(sys.stdin) if str(file) == "-" else _opened(file) as opened:
+            readings = read(opened, form, batch)
+            while item := await asyncio.to_thread(next, readings, None):
+                yield item
+    except OSError as error:
+        raise ReadError(f"{file}: {error.strerror}") from None
+
+
+def _opened(file: Path) -> TextIO:
+    return file.open(encoding="utf-8", newline="")
+
+
+def send(plan: Plan, source: AsyncIterator[Batch], rows: int | None, journal: Path | None) -> bool:
+    """Send `source` and show the figures; tell whether every batch was accepted.
+
+    Raises:
+        typer.Exit: the source or the journal cannot be used.
+    """
+    tally = Tally()
+    try:
+        with Journal(journal) as open_journal:
+            uvloop.run(_run(Sender(plan, source, tally, open_journal), tally, rows))
+    except ReadError as error:
+        raise fail(error) from None
+    except OSError as error:
+        raise fail(f"{journal}: {error.strerror}") from None
+    except KeyboardInterrupt:
+        typer.echo("millrace: stopped; batches without an answer may be stored or not", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        for fault in tally.faults:
+            typer.echo(printable(fault), err=True)
+        Console().print(tally.table())
+    return tally.complete
+
+
+async def _run(sender: Sender, tally: Tally, rows: int | None) -> None:
+    async with shown(tally, rows):
+        await sender.run()

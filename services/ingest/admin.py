@@ -8,20 +8,20 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from services.contract import DamagedEntryError, EntryError, clear, decode, decode_letter, readings
-from services.platform import metrics
-from services.platform.application import application
-from services.platform.errors import Problem, problem_responses
-from services.platform.parameters import by_name, only
+from services.platform.http.application import application
+from services.platform.http.errors import Problem, problem_responses
+from services.platform.http.parameters import by_name, only
+from services.platform.runtime import metrics
 from services.platform.settings import IngestSettings
 from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, Search
 
 from .body import read_body
-from .decoders import decode_json
-from .load import Load
+from .commit.group_commit import as_problem
+from .doors.json.decode import decode_json
+from .doors.json.routes import READINGS_BODY
+from .limits.in_flight import Load
+from .limits.window import Window
 from .replay import Left, Replay, unknown_letter
-from .routes import READINGS_BODY
-from .window import Window
-from .writer import as_problem
 
 __all__ = ["admin_app"]
 

@@ -6,25 +6,25 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from services.platform.application import application
-from services.platform.auth import Scope, guard
-from services.platform.health import Health, health_routes
+from services.platform.http.application import application
+from services.platform.http.auth import Scope, guard
+from services.platform.runtime.health import Health, health_routes
+from services.platform.runtime.tasks import end, vital
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Durability, Listener, Stream, names_of, redis_client
-from services.platform.tasks import end, vital
 
-from .accept import Acceptance
 from .admin import admin_app
-from .admission import Admission
+from .commit.group_commit import StreamWriter
 from .deletions import deletions
-from .entrance import EntranceApp
-from .load import Load
-from .rates import Rates
+from .doors.json.accept import Acceptance
+from .doors.json.entrance import EntranceApp
+from .doors.json.routes import batches, include_ingest
+from .limits.admission import Admission
+from .limits.in_flight import Load
+from .limits.rates import Rates
+from .limits.window import Window
 from .replay import Replay
-from .routes import batches, include_ingest
 from .store import Deletions, Receipts
-from .window import Window
-from .writer import StreamWriter
 
 __all__ = ["create_app"]
 

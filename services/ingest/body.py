@@ -9,10 +9,10 @@ import zstandard
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from services.platform.errors import Problem
+from services.platform.http.errors import Problem
 from services.platform.settings import IngestSettings
 
-from .load import Held
+from .limits.in_flight import Held
 
 __all__ = ["ENCODINGS", "read_body"]
 

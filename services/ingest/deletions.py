@@ -9,14 +9,14 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from services.contract import keyed_id, new_group
 from services.contract.codec import MAX_SENSOR_ID
-from services.platform.auth import caller
-from services.platform.errors import Problem, problem_responses
-from services.platform.parameters import Instant, by_name, only, wrong
+from services.platform.http.auth import caller
+from services.platform.http.errors import Problem, problem_responses
+from services.platform.http.parameters import Instant, by_name, only, wrong
 from services.platform.settings import IngestSettings
 
 from .body import read_body
-from .load import Load
-from .requests import idempotency_key
+from .doors.json.requests import idempotency_key
+from .limits.in_flight import Load
 from .store import Deletions, Meant
 
 __all__ = ["deletions"]

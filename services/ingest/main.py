@@ -1,7 +1,7 @@
 """`millrace ingest`."""
 
-from services.platform.edge import edge
-from services.platform.serving import Port, serve
+from services.platform.http.edge import edge
+from services.platform.http.serving import Port, serve
 from services.platform.settings import Settings
 
 from .app import create_app

@@ -17,11 +17,11 @@ from services.contract import (
     member_id,
     new_group,
 )
-from services.platform import metrics
-from services.platform.errors import Problem
+from services.platform.http.errors import Problem
+from services.platform.runtime import metrics
 from services.platform.stream import DeadLetters, LetterGoneError, Search, Stream
 
-from .admission import Admission
+from .limits.admission import Admission
 
 __all__ = ["Left", "Replay", "Replayed", "unknown_letter"]
 

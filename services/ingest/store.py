@@ -16,11 +16,11 @@ import structlog
 from pydantic import SecretStr
 
 from services.contract import Outcome, Verdict, group_of, position_of
-from services.platform.connections import Connection, Connector
-from services.platform.errors import Problem
-from services.platform.foreign import refusals
-from services.platform.pool import Pool
-from services.platform.postgres import DATABASE_AWAY, answered
+from services.platform.http.errors import Problem
+from services.platform.postgres.connections import Connection, Connector
+from services.platform.postgres.errors import DATABASE_AWAY, with_deadline
+from services.platform.postgres.pool import Pool
+from services.platform.runtime.foreign import refusals
 from services.platform.settings import DatabaseSettings
 
 __all__ = ["Deletions", "Meant", "Receipt", "Receipts", "ReceiptsUnavailableError", "retention_age"]
@@ -99,7 +99,7 @@ class Receipts:
         async with self._turn:
             wanted, self._wanted, self._answer = self._wanted, set(), None
             try:
-                return await answered(self._look(list(wanted)), _TIMEOUT, self.close)
+                return await with_deadline(self._look(list(wanted)), _TIMEOUT, self.close)
             except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
                 self._down_until = time.monotonic() + _PAUSE
                 return f"{type(error).__name__}: {error}"
@@ -261,7 +261,7 @@ class Deletions:
         try:
             connection = await connector.connect()
             try:
-                return await answered(work(connection), limit + 1, connection.terminate)
+                return await with_deadline(work(connection), limit + 1, connection.terminate)
             finally:
                 connection.terminate()
         except asyncpg.QueryCanceledError:

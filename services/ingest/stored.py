@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from services.contract import Outcome
 
+from .commit.pending import Accepted
 from .store import Receipt, Receipts, ReceiptsUnavailableError
-from .wishes import Accepted
 
 __all__ = ["stored_receipt"]
 

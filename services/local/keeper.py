@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from services.platform.serving import StartError
+from services.platform.http.serving import StartError
 
 __all__ = ["Part", "keep"]
 

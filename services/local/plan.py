@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from services.platform.serving import StartError
+from services.platform.http.serving import StartError
 from services.platform.settings import Settings, WorkerSettings
 
 from .credentials import Credentials, credentials

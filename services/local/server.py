@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.platform.serving import StartError
+from services.platform.http.serving import StartError
 
 from .process import Account, adorned
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import httpx
 
-from services.operator.schema import Applied, SchemaError, apply, bootstrap
-from services.platform.serving import StartError
+from services.database.schema.apply import Applied, SchemaError, apply, bootstrap
+from services.platform.http.serving import StartError
 
 from .guards import check_ports
 from .keeper import Part, keep

@@ -4,7 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
-from services.platform.postgres import Capability
+from services.platform.postgres.capability import Capability
 
 from .demo import Demo
 from .plan import Plan

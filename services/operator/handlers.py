@@ -7,9 +7,9 @@ from typing import Any
 
 import kopf
 
-from services.platform.health import Health
+from services.platform.kubernetes import lenient
+from services.platform.runtime.health import Health
 
-from .cluster.client import lenient
 from .cluster.kinds import GROUP, KINDS, VERSION
 
 __all__ = ["Activity", "configured", "registry"]

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from services.platform.application import application
-from services.platform.auth import Scope, guard
-from services.platform.connections import Connector
-from services.platform.errors import Problem
-from services.platform.health import Health, health_routes
-from services.platform.postgres import look_at_schema, wait_for_schema
+from services.platform.http.application import application
+from services.platform.http.auth import Scope, guard
+from services.platform.http.errors import Problem
+from services.platform.postgres.connections import Connector
+from services.platform.postgres.schema import look_at_schema, wait_for_schema
+from services.platform.runtime.health import Health, health_routes
+from services.platform.runtime.tasks import end, vital
 from services.platform.settings import Settings
-from services.platform.tasks import end, vital
 
 from .asked import Asked
 from .needed import ask_all

@@ -8,8 +8,8 @@ from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.platform.metrics import query_seconds
-from services.platform.telemetry import request_span
+from services.platform.runtime.metrics import query_seconds
+from services.platform.runtime.telemetry import request_span
 
 __all__ = ["Asked"]
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from services.platform.connections import Connection
+from services.platform.postgres.connections import Connection
 
 from .statements import statements
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Query
 
 from services.contract.codec import MAX_SENSOR_ID
-from services.platform.parameters import Instant, wrong
+from services.platform.http.parameters import Instant, wrong
 
 from .question import FIRST, LAST, Question
 

@@ -6,14 +6,14 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Depends, Query, Response
 
-from services.platform.errors import problem_responses
-from services.platform.metrics import rows_returned
-from services.platform.parameters import only, wrong
+from services.platform.http.errors import problem_responses
+from services.platform.http.parameters import only, wrong
+from services.platform.runtime.metrics import rows_returned
 
 from .answers import Hourly, Least, ReadingList
 from .columns import Hours, Readings
 from .cursor import CURSOR_PATTERN, CursorError, Page, Place, pack, unpack
-from .encoders.json import MEDIA_TYPE, HoursJson, ReadingsJson
+from .formats.json import MEDIA_TYPE, HoursJson, ReadingsJson
 from .parameters import bounded, unbounded
 from .question import Question
 from .store import Store

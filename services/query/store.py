@@ -21,17 +21,17 @@ import numpy as np
 import structlog
 
 from services.contract.instants import EPOCH
-from services.platform.connections import Connection, Connector
-from services.platform.errors import Problem
-from services.platform.pool import Pool
-from services.platform.postgres import DATABASE_AWAY, refused
-from services.platform.replicas import Replica, Replicas
+from services.platform.http.errors import Problem
+from services.platform.postgres.connections import Connection, Connector
+from services.platform.postgres.errors import DATABASE_AWAY, refused
+from services.platform.postgres.pool import Pool
 from services.platform.settings import Settings
 
 from .columns import Hours, Readings
 from .copyout import FLOAT, INTEGER, TIMESTAMP, CopyReader, Records, fetched, microseconds
 from .cursor import Place
 from .question import LAST, Question
+from .replicas import Replica, Replicas
 from .statements import statements
 from .store_copy import copy_out, inlined
 

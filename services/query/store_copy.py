@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from services.platform.connections import Connection
+from services.platform.postgres.connections import Connection
 
 __all__ = ["copy_out", "inlined"]
 

@@ -10,7 +10,7 @@ import structlog
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from services.platform.errors import Problem
+from services.platform.http.errors import Problem
 
 __all__ = ["Streamed", "Write"]
 

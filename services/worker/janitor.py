@@ -4,12 +4,12 @@ import asyncio
 
 import structlog
 
-from services.platform import metrics
+from services.platform.runtime import metrics
 from services.platform.settings import WorkerSettings
 from services.platform.stream import STREAM_ERRORS, DeadLetters, GroupMissingError, Stream
 
 from .losses import tell_losses
-from .store import RETRIED, Store
+from .transaction import RETRIED, Store
 
 __all__ = ["keep_house"]
 

@@ -11,16 +11,16 @@ import time
 import structlog
 
 from services.contract import DamagedEntryError, DeadLetter, Entry, NewerVersionError, Outcome, decode
-from services.platform import failpoints, metrics
-from services.platform.health import Health
+from services.platform.runtime import failpoints, metrics
+from services.platform.runtime.health import Health
+from services.platform.runtime.tasks import end
+from services.platform.runtime.telemetry import carried, tracer
 from services.platform.settings import WorkerSettings
 from services.platform.stream import STREAM_ERRORS, Delivery, GroupMissingError, Settlement, Stream
-from services.platform.tasks import end
-from services.platform.telemetry import carried, tracer
 
-from .graveyard import GraveyardFullError
+from .dead_letter_limit import GraveyardFullError
 from .losses import tell_losses
-from .store import RETRIED, Store
+from .transaction import RETRIED, Store
 from .work import Work
 
 __all__ = ["Loop"]

@@ -2,7 +2,7 @@
 
 import structlog
 
-from services.platform import metrics
+from services.platform.runtime import metrics
 from services.platform.stream import Stream
 
 __all__ = ["tell_losses"]

@@ -5,19 +5,19 @@ import asyncio
 import structlog
 import uvloop
 
-from services.platform.connections import Connector
-from services.platform.health import Health
-from services.platform.postgres import wait_for_schema
-from services.platform.serving import calm_collector, health_app, serving, stop_signal
+from services.platform.http.serving import calm_collector, health_app, serving, stop_signal
+from services.platform.postgres.connections import Connector
+from services.platform.postgres.schema import wait_for_schema
+from services.platform.runtime.health import Health
+from services.platform.runtime.tasks import end, vital
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Stream, names_of, redis_client
-from services.platform.tasks import end, vital
 
-from .graveyard import Graveyard
+from .backlog import backlog_routes
+from .dead_letter_limit import Graveyard
 from .janitor import keep_house
 from .loop import Loop
-from .numbers import backlog_routes
-from .store import Store
+from .transaction import Store
 
 __all__ = ["run"]
 

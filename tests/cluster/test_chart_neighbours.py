@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import yaml
 
-from services.platform.auth import new_key
+from services.platform.http.auth import new_key
 from tests.support.cluster import K8S, Namespace, kubectl
 from tests.support.release import Release, released
 

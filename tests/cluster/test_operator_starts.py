@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from services.operator.schema import bootstrap
+from services.database.schema.apply import bootstrap
 
 from ..support import TestDatabase, eventually
 from ..support.cluster import K8S, Namespace

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.platform.failpoints import Place
+from services.platform.runtime.failpoints import Place
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import whole
 from tests.support import Service, TestDatabase, eventually

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.local.valkey import ValkeyServer
-from services.platform.postgres import DATABASE_AWAY
+from services.platform.postgres.errors import DATABASE_AWAY
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import whole
 from tests.support import TestDatabase, eventually, free_port

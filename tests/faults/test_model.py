@@ -8,7 +8,7 @@ from hypothesis import Phase
 from services.platform.settings import Settings
 from services.platform.stream import Stream
 from services.worker.loop import Loop
-from services.worker.store import Store
+from services.worker.transaction import Store
 from tests.support.machine import walked
 from tests.support.mutants import acknowledge_before_commit, ledger_outside_the_transaction, no_reclaim
 

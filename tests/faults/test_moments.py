@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from services.platform.failpoints import Place
+from services.platform.runtime.failpoints import Place
 from services.platform.settings import Settings
 from tests.support import Service, TestDatabase, eventually
 from tests.support.faults import Failpoints, Make, drained, worker

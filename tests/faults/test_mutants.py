@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.platform.failpoints import Place
+from services.platform.runtime.failpoints import Place
 from services.platform.settings import Settings
 from tests.support import Service
 from tests.support.faults import Failpoints, Make, worker

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, ClusterDownError, ResponseError
 
-from services.ingest.writer import as_problem
+from services.ingest.commit.group_commit import as_problem
 from services.local.valkey import ValkeyServer
 from services.platform.settings import RedisSettings, Settings
 from services.platform.stream import redis_client

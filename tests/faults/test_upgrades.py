@@ -10,9 +10,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from services.database.schema.apply import apply
+from services.database.schema.scripts import SQL, migrations
 from services.local.installations import Installation, find_installations
-from services.operator.schema import apply
-from services.operator.scripts import SQL, migrations
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import ABSENT, whole
 from tests.support import TestDatabase, eventually

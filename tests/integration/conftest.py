@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.contract import StreamNames
-from services.platform.health import Health
+from services.platform.runtime.health import Health
 from services.platform.settings import HttpSettings, RedisSettings, Settings, WorkerSettings
 from services.platform.stream import Stream, redis_client
 from services.worker.loop import Loop

@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from services.contract import GROUP, SettlementEvent, encode_settlement
+from services.database.repair.late_ranges import repair_once
+from services.ingest.commit.pending import Accepted
 from services.ingest.store import Receipts
 from services.ingest.stored import stored_receipt
-from services.ingest.wishes import Accepted
-from services.operator.repair import repair_once
-from services.platform import foreign
-from services.platform.health import Health
-from services.platform.postgres import capability
+from services.platform.postgres.capability import capability
+from services.platform.runtime import foreign
+from services.platform.runtime.health import Health
 from services.platform.settings import Settings
 from services.platform.stream import Stream, redis_client
 from tests.support import TestDatabase, eventually

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import Phase
 
 from services.platform.settings import Settings
-from services.worker.store import Store
+from services.worker.transaction import Store
 from services.worker.work import Work
 from tests.support.machine import walked
 

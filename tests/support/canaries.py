@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import yaml
 
-from services.platform.auth import new_key
+from services.platform.http.auth import new_key
 
 from .patience import free_port
 

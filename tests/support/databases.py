@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import asyncpg
 from pydantic import SecretStr
 
+from services.database.schema.apply import apply, bootstrap
 from services.local.credentials import Credentials
 from services.local.postgres import PostgresServer
-from services.operator.schema import apply, bootstrap
 from services.platform.settings import DatabaseSettings
 
 __all__ = ["Databases", "TestDatabase"]

@@ -6,10 +6,10 @@ from typing import Any
 import asyncpg
 import httpx
 
-from services.cli.deletions import Wanted, request_deletion
-from services.operator.deletions import delete_once
-from services.platform.postgres import capability
+from services.database.repair.deletions import delete_once
+from services.platform.postgres.capability import capability
 from services.platform.settings import DatabaseSettings
+from services.sender.deletions import DeletionRequest, request_deletion
 
 __all__ = ["ask_deletion", "carry_out", "instant"]
 
@@ -23,7 +23,9 @@ async def ask_deletion(
     admin: httpx.AsyncClient, sensors: list[str], start: int, end: int, key: str | None = None, requested_by: str = ""
 ) -> dict[str, Any]:
     """Ask for a deletion of `start <= timestamp < end`, in microseconds, and return the answer."""
-    answer = await request_deletion(admin, Wanted(sensors, instant(start), instant(end), "wrong", requested_by), key)
+    answer = await request_deletion(
+        admin, DeletionRequest(sensors, instant(start), instant(end), "wrong", requested_by), key
+    )
     assert answer.status_code == 202, answer.text
     found: dict[str, Any] = answer.json()
     return found

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.contract import StreamNames
-from services.platform.failpoints import VARIABLE, Place
+from services.platform.runtime.failpoints import VARIABLE, Place
 from services.platform.settings import Settings
 from services.platform.stream import STREAM_ERRORS, Stream, redis_client
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from services.operator.database.apply import fill_aggregate
+from services.operator.reconcile.apply import fill_aggregate
 
 from .databases import TestDatabase
 

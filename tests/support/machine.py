@@ -17,7 +17,7 @@ from hypothesis import settings as budget
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from services.contract import GROUP, Entry, EntryError, decode, keyed_id
-from services.platform import failpoints
+from services.platform.runtime import failpoints
 from services.platform.settings import Settings
 
 from .readings import Row, entry_of, raw_entries

@@ -5,7 +5,7 @@ import signal
 import httpx
 import pytest
 
-from services.platform.failpoints import Place
+from services.platform.runtime.failpoints import Place
 from services.platform.settings import Settings
 
 from .faults import Failpoints, drained

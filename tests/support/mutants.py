@@ -7,11 +7,11 @@ from typing import Any
 
 from services.cli.app import main
 from services.contract import Outcome, Verdict
-from services.ingest.accept import Acceptance
+from services.ingest.doors.json.accept import Acceptance
 from services.ingest.store import Receipt
 from services.platform.stream import Stream
 from services.worker.loop import Loop
-from services.worker.store import Store
+from services.worker.transaction import Store
 from services.worker.work import Work
 
 __all__ = ["MUTANTS", "VARIABLE"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from services.database.schema.apply import apply, bootstrap
 from services.local.credentials import credentials
 from services.local.installations import Installation, find_installations
 from services.local.postgres import PostgresServer
 from services.local.valkey import ValkeyServer
-from services.operator.schema import apply, bootstrap
 from services.platform.settings import DatabaseSettings
 
 from .databases import Databases, TestDatabase

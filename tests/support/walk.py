@@ -13,16 +13,16 @@ from typing import Any
 import asyncpg
 
 from services.contract import Columns, Entry, StreamNames, encode
-from services.ingest.admission import Admission
+from services.ingest.limits.admission import Admission
 from services.ingest.replay import Replay
-from services.platform import failpoints
-from services.platform.errors import Problem
-from services.platform.health import Health
+from services.platform.http.errors import Problem
+from services.platform.runtime import failpoints
+from services.platform.runtime.health import Health
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Delivery, Stream, redis_client
-from services.worker.graveyard import Graveyard
+from services.worker.dead_letter_limit import Graveyard
 from services.worker.loop import Loop
-from services.worker.store import Store
+from services.worker.transaction import Store
 
 from .readings import sql
 from .worker import parts_of

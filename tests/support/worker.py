@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.contract import StreamNames
-from services.platform.connections import Connector
-from services.platform.health import Health
-from services.platform.postgres import wait_for_schema
+from services.platform.postgres.connections import Connector
+from services.platform.postgres.schema import wait_for_schema
+from services.platform.runtime.health import Health
 from services.platform.settings import Settings, WorkerSettings
 from services.platform.stream import DeadLetters, Stream, redis_client
-from services.worker.graveyard import Graveyard
-from services.worker.store import Store
+from services.worker.dead_letter_limit import Graveyard
+from services.worker.transaction import Store
 
 __all__ = ["Parts", "Start", "parts_of"]
 

@@ -1,8 +1,8 @@
 import re
 from pathlib import Path
 
-from services.ingest import window
-from services.platform.errors import KINDS
+from services.ingest.limits import window
+from services.platform.http.errors import KINDS
 from tests.support.results import matrix
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -27,9 +27,7 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
 
 def test_every_fault_of_a_reading_is_documented() -> None:
     folder = DOCS.parent / "services"
-    source = "".join(
-        file.read_text() for file in [*folder.glob("ingest/decoders/*.py"), folder / "contract/instants.py"]
-    )
+    source = "".join(file.read_text() for file in [*folder.glob("ingest/**/*.py"), folder / "contract/instants.py"])
     table = (DOCS / "api.md").read_text().partition("### Faults of readings")[2]
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.MULTILINE)
     documented = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
@@ -47,7 +45,7 @@ def _section(page: str, start: str, end: str) -> str:
 
 
 def test_every_metric_is_documented() -> None:
-    source = (DOCS.parent / "services/platform/metrics.py").read_text()
+    source = (DOCS.parent / "services/platform/runtime/metrics.py").read_text()
     names = set(re.findall(r'"(millrace_\w+)"', source))
     documented = (DOCS / "operations.md").read_text()
     assert len(names) > 15

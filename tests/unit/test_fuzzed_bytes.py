@@ -10,8 +10,8 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from services.ingest.body import ENCODINGS, _decompress
-from services.platform.auth import KeyFileError, load_keys
-from services.platform.errors import Problem
+from services.platform.http.auth import KeyFileError, load_keys
+from services.platform.http.errors import Problem
 
 LIMIT = 10_000
 CONTENT = st.binary(max_size=300) | st.integers(0, 40_000).map(bytes)

@@ -1,5 +1,1 @@
-"""From BacklogAutoscalers to the scale of their workers: what the decisions of `scaling` need, and what they cause."""
-
-from .loop import Autoscaling
-
-__all__ = ["Autoscaling"]
+"""From BacklogAutoscalers to the scale of their workers: decisions from the stream's counts, and what they cause."""

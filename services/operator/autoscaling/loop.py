@@ -7,19 +7,21 @@ from datetime import UTC, datetime
 from lightkube import AsyncClient
 from pydantic import ValidationError
 
-from services.platform.health import Health
-from services.platform.metrics import observe_backlog
-from services.platform.outages import Outage
+from services.platform.kubernetes import API_ERRORS
+from services.platform.runtime.health import Health
+from services.platform.runtime.metrics import observe_backlog
+from services.platform.runtime.outages import Outage
 from services.platform.settings import RedisSettings
 from services.platform.stream import STREAM_ERRORS, Backlog, Stream, names_of, redis_client
 
-from ..cluster.client import API_ERRORS
-from ..cluster.events import tell
 from ..cluster.kinds import BacklogAutoscaler, Found, listed
-from ..reconcile.refusal import Refused, invalid
-from ..reconcile.reporter import Reporter
-from ..reporting import Change, autoscaler_report
-from ..scaling import BacklogAutoscalerSpec, Counts, Decision, Measurement, State, decide
+from ..specs.scaling import BacklogAutoscalerSpec
+from ..status.events import tell
+from ..status.publish import Reporter
+from ..status.refusals import Refused, invalid
+from .decision import Decision, Measurement, State, decide
+from .rates import Counts
+from .report import Change, autoscaler_report
 from .rivals import doubled, rivals
 from .targets import Size, resize, size
 

@@ -6,9 +6,10 @@ from lightkube import AsyncClient
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
 
-from ..cluster.client import API_ERRORS, missing
+from services.platform.kubernetes import API_ERRORS, missing
+
 from ..cluster.kinds import Found
-from ..reconcile.refusal import Refused
+from ..status.refusals import Refused
 from .targets import Target, named
 
 __all__ = ["doubled", "rivals"]

@@ -8,9 +8,10 @@ from lightkube import AsyncClient
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.types import PatchType
 
-from ..cluster.client import API_ERRORS, missing
-from ..reconcile.refusal import Refused
-from ..scaling import ScaleTarget
+from services.platform.kubernetes import API_ERRORS, missing
+
+from ..specs.scaling import ScaleTarget
+from ..status.refusals import Refused
 
 __all__ = ["Size", "Target", "named", "resize", "size"]
 

@@ -17,10 +17,9 @@ from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 
-from services.platform.outages import Outage
-from services.platform.tasks import end
-
-from .client import API_ERRORS, missing
+from services.platform.kubernetes import API_ERRORS, missing
+from services.platform.runtime.outages import Outage
+from services.platform.runtime.tasks import end
 
 __all__ = ["lead"]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from services.platform.postgres import Capability
+from services.platform.postgres.capability import Capability
 
-from ..resources import ContinuousAggregateSpec
+from ..specs.resources import ContinuousAggregateSpec
 from .aggregate_steps import AddColumn, AddRefreshPolicy, AlterRefresh, CreateAggregate, MarkUnfilled, SetRealTime
 from .plan import Plan, Reason, Refusal
 from .policies import columnstore_steps, retention_refusals, retention_steps

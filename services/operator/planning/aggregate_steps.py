@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .intervals import Interval
+from ..specs.intervals import Interval
 from .quoting import identifier, interval, literal, relation
 
 __all__ = [

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from services.platform.postgres import Capability
+from services.platform.postgres.capability import Capability
 
-from ..resources import HypertableSpec
+from ..specs.resources import HypertableSpec
 from .plan import Plan, Reason, Refusal
 from .policies import columnstore_steps, retention_refusals, retention_steps
 from .state import StandingTable

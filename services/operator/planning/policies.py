@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..resources import Columnstore, Retention
-from .intervals import Interval
+from ..specs.intervals import Interval
+from ..specs.resources import Columnstore, Retention
 from .plan import Reason, Refusal
 from .state import Job, Reader, StandingColumnstore
 from .steps import AddColumnstorePolicy, AddRetentionPolicy, DeleteJob, ResumeJob, SetColumnstore, Settings, Step

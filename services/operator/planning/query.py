@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..resources import Column, ContinuousAggregateSpec, Function
+from ..specs.resources import Column, ContinuousAggregateSpec, Function
 from .quoting import identifier, interval, literal, relation
 
 __all__ = ["BUCKET", "aggregate_query", "expression", "wanted_columns"]

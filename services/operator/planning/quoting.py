@@ -1,6 +1,6 @@
 """The only way in which names and values become SQL text."""
 
-from .intervals import Interval
+from ..specs.intervals import Interval
 
 __all__ = ["identifier", "interval", "literal", "relation"]
 

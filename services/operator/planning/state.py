@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .intervals import Interval
+from ..specs.intervals import Interval
 
 __all__ = ["Definition", "Job", "Reader", "RefreshJob", "StandingAggregate", "StandingColumnstore", "StandingTable"]
 

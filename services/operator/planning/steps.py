@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from .intervals import Interval
+from ..specs.intervals import Interval
 from .quoting import identifier, interval, literal, relation
 
 __all__ = [

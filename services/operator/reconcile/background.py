@@ -9,13 +9,13 @@ from typing import Any
 import asyncpg
 import structlog
 
-from services.platform.postgres import DATABASE_AWAY
+from services.database.aggregates.refresh import refreshing
+from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.runtime.tasks import end
 from services.platform.settings import DatabaseSettings
-from services.platform.tasks import end
 
-from ..database.apply import ReconcileError
-from ..refresh import refreshing
-from .refusal import Refused
+from ..status.refusals import Refused
+from .apply import ReconcileError
 
 __all__ = ["Background", "Work"]
 

@@ -7,10 +7,10 @@ from lightkube import AsyncClient
 from lightkube.resources.core_v1 import Secret
 from pydantic import SecretStr
 
+from services.platform.kubernetes import API_ERRORS, missing
 from services.platform.settings import DatabaseSettings, postgres_address
 
-from ..cluster.client import API_ERRORS, missing
-from ..resources import SchemaSpec, SecretKey
+from ..specs.resources import SchemaSpec, SecretKey
 
 __all__ = ["ConnectionsError", "read_connections"]
 

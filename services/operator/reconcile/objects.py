@@ -6,19 +6,19 @@ from typing import TypeVar
 import asyncpg
 from pydantic import ValidationError
 
-from services.platform.postgres import Capability
+from services.database.aggregates.status import aggregate_status, hypertable_status
+from services.platform.postgres.capability import Capability
 from services.platform.settings import DatabaseSettings
 
 from ..cluster.kinds import Found
-from ..database.apply import ReconcileError, fill_aggregate, reconcile_aggregate, reconcile_hypertable
-from ..database.rebuild import drop_leftovers, rebuild_aggregate
-from ..database.status import aggregate_status, hypertable_status
 from ..planning.aggregate import REBUILD
 from ..planning.plan import Plan, Refusal
-from ..reporting import Report, aggregate_report, hypertable_report
-from ..resources import ContinuousAggregateSpec, HypertableSpec, Resource
+from ..specs.resources import ContinuousAggregateSpec, HypertableSpec, Resource
+from ..status.refusals import Refused, invalid
+from ..status.reports import Report, aggregate_report, hypertable_report
+from .apply import ReconcileError, fill_aggregate, reconcile_aggregate, reconcile_hypertable
 from .background import Background, Work
-from .refusal import Refused, invalid
+from .rebuild import drop_leftovers, rebuild_aggregate
 
 __all__ = ["Objects", "by_depth", "conflicts"]
 

@@ -13,25 +13,25 @@ from typing import Any
 import asyncpg
 from lightkube import AsyncClient
 
-from services.platform.health import Health
-from services.platform.metrics import reconcile_seconds
-from services.platform.postgres import DATABASE_AWAY
+from services.platform.kubernetes import API_ERRORS
+from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.runtime.health import Health
+from services.platform.runtime.metrics import reconcile_seconds
+from services.platform.runtime.telemetry import tracer
 from services.platform.settings import Settings
-from services.platform.telemetry import tracer
 
-from ..cluster.client import API_ERRORS
-from ..cluster.conditions import condition
 from ..cluster.defaults import make_defaults
-from ..cluster.events import tell
 from ..cluster.kinds import ContinuousAggregate, Found, Hypertable, Schema, listed, remove_annotation
-from ..database.dropping import Owned, drop_gone, remember
 from ..planning.aggregate import REBUILD
-from ..reporting import REBUILDING, schema_report
-from ..resources import DeletionPolicy
+from ..specs.resources import DeletionPolicy
+from ..status.conditions import condition
+from ..status.events import tell
+from ..status.publish import Reporter
+from ..status.refusals import Refused, away, refused
+from ..status.reports import REBUILDING, schema_report
 from .background import Background
+from .dropping import Owned, drop_gone, remember
 from .objects import Objects, Outcome, by_depth, conflicts
-from .refusal import Refused, away, refused
-from .reporter import Reporter
 from .schema import SchemaKeeper
 
 __all__ = ["Reconciler"]

@@ -8,16 +8,17 @@ import structlog
 from lightkube import AsyncClient
 from pydantic import ValidationError
 
-from services.platform.connections import Connector
-from services.platform.postgres import DATABASE_AWAY, Capability
+from services.database.schema.apply import DatabaseAwayError, SchemaError, apply, bootstrap, renew
+from services.database.schema.status import SchemaStatus, schema_status
+from services.platform.postgres.capability import Capability
+from services.platform.postgres.connections import Connector
+from services.platform.postgres.errors import DATABASE_AWAY
 from services.platform.settings import DatabaseSettings, postgres_address
 
 from ..cluster.kinds import Found
-from ..database.schema_status import SchemaStatus, schema_status
-from ..resources import SchemaSpec
-from ..schema import DatabaseAwayError, SchemaError, apply, bootstrap, renew
+from ..specs.resources import SchemaSpec
+from ..status.refusals import Refused, away, invalid, refused
 from .connections import ConnectionsError, read_connections
-from .refusal import Refused, away, invalid, refused
 
 __all__ = ["SchemaKeeper"]
 

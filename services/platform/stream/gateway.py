@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from services.contract import GROUP, DeadLetter, SettlementEvent, StreamNames, encode_letter, encode_settlement
 from services.contract.names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
-from ..foreign import pass_over
+from ..runtime.foreign import pass_over
 from .dead import LetterGoneError
 from .scripts import script
 

@@ -1,0 +1,1 @@
+"""Continuous aggregates: refreshing them where their rows are, and how they fare."""

@@ -1,0 +1,1 @@
+"""Repair: what late readings, SQL, retention and deletions leave to be done, round after round."""

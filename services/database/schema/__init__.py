@@ -1,0 +1,1 @@
+"""The schema: `sql/` applied, migrated, and how it stands."""

@@ -1,0 +1,1 @@
+"""Doors: one folder a protocol, from path and body to columns and the answer."""

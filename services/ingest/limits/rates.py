@@ -1,0 +1,64 @@
+"""Limits of each caller, so that one flood leaves room for small senders."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from services.platform.http.auth import Caller
+from services.platform.http.errors import Problem
+
+__all__ = ["Rates"]
+
+_BURST = 2.0
+"""Seconds' worth that a caller who was silent may send at once."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Refills with `rate` a second. What is taken may leave it in debt, so that a batch of any size passes once."""
+
+    rate: float
+    level: float
+    at: float = field(default_factory=time.monotonic)
+
+    def wait(self) -> float:
+        """Return the seconds until something may be taken."""
+        now = time.monotonic()
+        self.level = min(_BURST * self.rate, self.level + (now - self.at) * self.rate)
+        self.at = now
+        return max(0.0, -self.level / self.rate) if self.level < 0 else 0.0
+
+
+class Rates:
+    """Counts what each caller sends. One a process: a caller has its limits in each ingest."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[tuple[str, str, float], _Bucket] = {}
+
+    def check(self, caller: Caller) -> None:
+        """Let a request of `caller` pass, and count it.
+
+        Raises:
+            Problem: `rate_limited`, with Retry-After.
+        """
+        requests, rows = self._bucket(caller, "requests"), self._bucket(caller, "rows")
+        for bucket, what in ((requests, "requests"), (rows, "rows")):
+            if bucket is not None and (wait := bucket.wait()) > 0:
+                detail = f"caller {caller.name} may send {bucket.rate:g} {what} a second, and has sent more"
+                raise Problem("rate_limited", detail, {"Retry-After": str(math.ceil(wait))})
+        if requests is not None:
+            requests.level -= 1
+
+    def count_rows(self, caller: Caller, rows: int) -> None:
+        """Count the readings of a request that passed."""
+        if (bucket := self._bucket(caller, "rows")) is not None:
+            bucket.level -= rows
+
+    def _bucket(self, caller: Caller, what: str) -> _Bucket | None:
+        rate = caller.rows_per_second if what == "rows" else caller.requests_per_second
+        if rate is None:
+            return None
+        name = (caller.name, what, rate)
+        if name not in self._buckets:
+            self._buckets[name] = _Bucket(rate, _BURST * rate)
+        return self._buckets[name]

@@ -1,1 +1,0 @@
-"""The operator's hands on a database: reading what stands, applying steps, reporting."""

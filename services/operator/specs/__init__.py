@@ -1,0 +1,1 @@
+"""What people write into the `spec` of the custom resources."""

@@ -1,0 +1,1 @@
+"""What people read of the custom resources: conditions, events, reports, refusals."""

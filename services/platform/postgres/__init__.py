@@ -1,0 +1,1 @@
+"""PostgreSQL: connections whose settings hold, pools of them, and what a database can do."""

@@ -1,0 +1,59 @@
+"""What a database can do: the one check, on which alone services branch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Capability", "capability"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a database can do.
+
+    Attributes:
+        postgresql: version, such as "18.6".
+        timescaledb: version, or None where the extension is not installed.
+        edition: "full", "apache" (no aggregates, columnstore or policies) or "none".
+        missing: what therefore does not work, a sentence each.
+    """
+
+    postgresql: str
+    timescaledb: str | None
+    edition: str
+    missing: tuple[str, ...]
+
+    @property
+    def compresses_on_copy(self) -> bool:
+        """Whether COPY can write into the columnstore beside continuous aggregates: TimescaleDB 2.24 and later."""
+        return self.edition == "full" and not self.missing
+
+    def __str__(self) -> str:
+        if self.edition == "full":
+            return f"PostgreSQL {self.postgresql} with TimescaleDB {self.timescaledb}"
+        why = f"TimescaleDB {self.timescaledb}, Apache edition" if self.timescaledb else "no TimescaleDB"
+        return f"PostgreSQL {self.postgresql} in plain mode ({why})"
+
+
+async def capability(connection: Any) -> Capability:
+    """Ask a connection what its database can do. This is the one check; services branch on nothing else."""
+    row = await connection.fetchrow(
+        """
+        select current_setting('server_version') as postgresql,
+               (select extversion from pg_extension where extname = 'timescaledb') as timescaledb,
+               current_setting('timescaledb.license', true) as license
+        """
+    )
+    version: str | None = row["timescaledb"]
+    postgresql = row["postgresql"].split()[0]
+    if version is None or row["license"] != "timescale":
+        edition = "none" if version is None else "apache"
+        missing = (
+            "continuous aggregates: measurement_hourly is an ordinary view, computed at each question",
+            "columnstore: rows are stored uncompressed",
+            "chunks, refresh and retention policies",
+        )
+        return Capability(postgresql, version, edition, missing)
+    missing_in_full: tuple[str, ...] = ()
+    if tuple(int(part) for part in version.split(".")[:2]) < (2, 24):
+        missing_in_full = ("compression on COPY: it needs TimescaleDB 2.24 beside continuous aggregates",)
+    return Capability(postgresql, version, "full", missing_in_full)

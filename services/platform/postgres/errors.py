@@ -1,0 +1,79 @@
+"""What goes wrong with a database, told apart once: it is away, or it refuses; and how long an answer is waited for."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import asyncpg
+
+from ..runtime.tasks import end
+
+__all__ = [
+    "DATABASE_AWAY",
+    "DATABASE_FAILURES",
+    "DatabaseRefusedError",
+    "PoolerError",
+    "refused",
+    "with_deadline",
+    "words_of",
+]
+
+T = TypeVar("T")
+
+DatabaseRefusedError = asyncpg.PostgresError
+"""The server answers, and refuses; some of it says that the database is away, such as while it shuts down."""
+
+DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+"""Errors that say that the database is away, not that the statement is wrong."""
+
+DATABASE_FAILURES = (DatabaseRefusedError, *DATABASE_AWAY)
+"""Whatever a statement may end by."""
+
+
+class PoolerError(asyncpg.InterfaceError):  # type: ignore[misc]
+    """A pooler stands before the database and does not do what is needed; the message names what to change."""
+
+
+def refused(error: asyncpg.PostgresError) -> str:
+    """Return in words what a database refuses; what it lacks, or has given nobody the right to, is of its schema."""
+    if isinstance(error, asyncpg.SyntaxOrAccessError):
+        return f"the database lacks something: {error}; apply sql/ (millrace schema apply)"
+    return f"the database refuses: {error}"
+
+
+def words_of(error: BaseException) -> str:
+    """Return what an error is and says, in one line; no login stands in the words of the driver's errors."""
+    return f"{type(error).__name__}: {error}"
+
+
+async def with_deadline(work: Coroutine[Any, Any, T], timeout: float, drop: Callable[[], None]) -> T:
+    """Return what `work` gets from a database.
+
+    Where it takes longer than `timeout` seconds, `drop` must drop its connections: asyncpg ends a statement by
+    asking the server to, and a server that fell silent does not answer that either.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait({working}, timeout=timeout)
+        if not working.done():
+            raise TimeoutError(f"the database did not answer within {timeout:g} s")
+    finally:
+        if not working.done():
+            drop()
+            await end([working])
+    return working.result()

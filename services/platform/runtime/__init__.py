@@ -1,0 +1,1 @@
+"""What every process does: starts, logs, measures, tells its health, and ends its tasks."""

@@ -1,0 +1,119 @@
+"""Every metric, in one place. Prometheus shows them with `_total` behind counters."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+__all__ = [
+    "commit_seconds",
+    "corrected_drifts",
+    "dead_batches",
+    "dead_letters_removed",
+    "duplicate_batches",
+    "entries_added",
+    "entry_age_seconds",
+    "foreign_content",
+    "late_ranges_noted",
+    "observe",
+    "observe_backlog",
+    "query_seconds",
+    "queue_seconds",
+    "reconcile_seconds",
+    "refresh_seconds",
+    "refused_requests",
+    "request_seconds",
+    "retention_stopped",
+    "rows_accepted",
+    "rows_deleted",
+    "rows_inexact",
+    "rows_rejected",
+    "rows_returned",
+    "rows_written",
+    "stream_losses",
+    "worker_retries",
+]
+
+_meter = metrics.get_meter("millrace")
+_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+
+
+def _histogram(name: str, description: str) -> metrics.Histogram:
+    return _meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=_SECONDS)
+
+
+rows_accepted = _meter.create_counter("millrace_rows_accepted", "1", "Readings taken into the stream.")
+rows_rejected = _meter.create_counter("millrace_rows_rejected", "1", "Readings refused by partial=true, by code.")
+refused_requests = _meter.create_counter("millrace_requests_refused", "1", "Requests refused whole, by code.")
+rows_inexact = _meter.create_counter(
+    "millrace_rows_inexact", "1", "Readings taken with a value from 2^53 on, where float64 rounds integers."
+)
+entries_added = _meter.create_counter("millrace_entries_added", "1", "Entries written to the stream.")
+request_seconds = _histogram("millrace_ingest_request_seconds", "From a request's first byte to its answer.")
+queue_seconds = _histogram("millrace_ingest_queue_seconds", "Writing one entry, its fsync included.")
+rows_written = _meter.create_counter("millrace_rows_written", "1", "Readings committed to the database.")
+rows_deleted = _meter.create_counter(
+    "millrace_rows_deleted", "1", "Readings taken back, by where they were: stream, table."
+)
+duplicate_batches = _meter.create_counter("millrace_batches_duplicate", "1", "Batches the ledger knew already.")
+dead_batches = _meter.create_counter("millrace_batches_dead", "1", "Batches made dead letters, by reason.")
+dead_letters_removed = _meter.create_counter(
+    "millrace_dead_letters_removed", "1", "Dead letters replayed, deleted or expired, by how."
+)
+late_ranges_noted = _meter.create_counter("millrace_late_ranges_noted", "1", "Ranges noted for repair.")
+stream_losses = _meter.create_counter(
+    "millrace_stream_losses", "1", "What somebody took away from the stream, by what: group, entry, consumer."
+)
+foreign_content = _meter.create_counter(
+    "millrace_foreign_content", "1", "What did not belong into a channel, key or table and was passed over, by what."
+)
+worker_retries = _meter.create_counter("millrace_worker_retries", "1", "Attempts that failed, by what failed.")
+commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: ledger, COPY, commit.")
+entry_age_seconds = _histogram("millrace_worker_entry_age_seconds", "From acceptance to commit, oldest of a write.")
+query_seconds = _histogram("millrace_query_seconds", "From a question to the end of its answer, by route.")
+rows_returned = _meter.create_counter("millrace_query_rows", "1", "Rows sent to clients, by route.")
+reconcile_seconds = _histogram("millrace_operator_pass_seconds", "One pass over all resources.")
+corrected_drifts = _meter.create_counter("millrace_operator_drifts", "1", "Changes by hand put right, by kind.")
+retention_stopped = _meter.create_counter(
+    "millrace_retention_stopped", "1", "Retention policies stopped because a refresh would empty what they drop."
+)
+refresh_seconds = _histogram("millrace_repair_refresh_seconds", "Refreshing one late range.")
+
+
+def observe(name: str, description: str, read: Callable[[], float | None]) -> None:
+    """Show a gauge whose value is read when somebody looks; None shows nothing."""
+
+    def callback(_: CallbackOptions) -> Iterable[Observation]:
+        value = read()
+        return [] if value is None else [Observation(value)]
+
+    _meter.create_observable_gauge(name, [callback], "1", description)
+
+
+class Backlog(Protocol):
+    """What waits in the stream."""
+
+    @property
+    def entries(self) -> int: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def age(self) -> float: ...
+
+
+def observe_backlog(read: Callable[[], Backlog | None]) -> None:
+    """Show the backlog as four gauges."""
+
+    def field(name: str) -> Callable[[], float | None]:
+        return lambda: None if (backlog := read()) is None else getattr(backlog, name)
+
+    observe("millrace_backlog_entries", "Entries in the stream, delivered or not.", field("entries"))
+    observe("millrace_backlog_rows", "Readings in the stream, delivered or not.", field("rows"))
+    observe("millrace_backlog_bytes", "Bytes of the entries in the stream.", field("bytes"))
+    observe("millrace_backlog_age_seconds", "Age of the oldest entry in the stream.", field("age"))

@@ -1,0 +1,1 @@
+"""Proofs: a load, faults, a journal, and the verdict that nothing was lost or doubled."""

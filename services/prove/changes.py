@@ -1,0 +1,231 @@
+"""What people do to rows beside a proof's load: SQL, deletions, late readings, retention; and whether the hours follow.
+
+It has sensors of its own, so that nothing that the load was promised is touched. Rows of 100 days ago are dropped at
+the beginning, and late ones are sent there: their hours must stay as they were. All others must be what their rows say.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+from rich.table import Table
+
+from services.contract import keyed_id
+from services.platform.postgres.capability import capability
+from services.platform.postgres.connections import Connector
+from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.settings import Settings
+from services.sender.deletions import DeletionRequest, request_deletion
+
+__all__ = ["Changes", "Hours", "hours_table"]
+
+_SENSORS = [f"changed-{number}" for number in range(1, 9)]
+
+_HISTORY = """
+insert into sensor_data (timestamp, sensor_id, value)
+select at, sensor, random()
+from generate_series($1::timestamptz, $1::timestamptz + interval '1 day', '17 minutes') at, unnest($2::text[]) sensor
+"""
+# Each takes a sensor, an instant and a number of hours.
+_BY_HAND = (
+    """
+    delete from sensor_data
+    where sensor_id = $1 and timestamp >= $2 and timestamp < $2 + $3 * interval '1 hour'
+    """,
+    """
+    update sensor_data set value = value + 1
+    where sensor_id = $1 and timestamp >= $2 and timestamp < $2 + $3 * interval '1 hour'
+    """,
+    """
+    insert into sensor_data (timestamp, sensor_id, value)
+    select at, $1::text, 5 from generate_series($2::timestamptz, $2 + $3 * interval '1 hour', '50 minutes') at
+    """,
+)
+_DROP = "select drop_chunks('sensor_data', older_than => interval '90 days')"
+_KEPT = """
+select sensor_id, bucket, avg, min, max, samples from measurement_hourly
+where bucket < now() - interval '91 days' and sensor_id = any($1) order by 1, 2
+"""
+_TRUTH = """
+select date_trunc('hour', timestamp, 'UTC'), avg(value), min(value), max(value), count(*)
+from sensor_data where sensor_id = $1 and timestamp >= $2 group by 1 order by 1
+"""
+
+
+_UNDELETED = "select count(*) from deletions where finished_at is null"
+_DELETED_WITHIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """How the hours stood in the end.
+
+    Attributes:
+        changes: how many changes were made before.
+        sensors: how many sensors' hours were held against their rows.
+        wrong: those of them whose hours were wrong.
+        kept: whether the hours behind retention were as before.
+        undeleted: deletions that were taken and not carried out.
+    """
+
+    changes: int
+    sensors: int
+    wrong: tuple[str, ...]
+    kept: bool
+    undeleted: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether something was changed, and every hour was right."""
+        return self.changes > 0 and self.sensors > 0 and not self.wrong and self.kept and not self.undeleted
+
+
+@dataclass(slots=True)
+class Changes:
+    """The changes of one run, and what must hold after it.
+
+    Attributes:
+        settings: of the stack; `ingest` and `query` are asked by HTTP.
+        dice: draws what is done.
+        keys: Idempotency-Keys of what was sent, whose ledger rows are not the load's.
+        done: how many changes of each kind were made.
+    """
+
+    settings: Settings
+    dice: random.Random
+    keys: list[str] = field(default_factory=list)
+    done: dict[str, int] = field(default_factory=dict)
+    _began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _kept: Sequence[Any] = ()
+
+    async def begin(self) -> None:
+        """Fill a history, materialise it and drop its oldest part, before anything is broken."""
+        owner = await self._owner()
+        try:
+            full = (await capability(owner)).edition == "full"
+            for days in (100, 30):
+                await owner.execute(_HISTORY, self._began - timedelta(days=days), _SENSORS)
+            if full:
+                # Not to now: the watermark must not pass rows that the load is about to send.
+                await owner.execute(
+                    "call refresh_continuous_aggregate('measurement_hourly', null, now() - interval '20 days')"
+                )
+                await owner.execute("select note_dropped_ranges()")
+                await owner.execute(_DROP)
+                self._kept = await owner.fetch(_KEPT, _SENSORS)
+        finally:
+            await owner.close()
+
+    async def run(self) -> None:
+        """Change something again and again, for ever; a database that is away is waited for."""
+        while True:
+            kind = self.dice.choice(("sql", "sql", "send", "send behind retention", "deletion", "retention"))
+            with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError, httpx.HTTPError):
+                await self._change(kind)
+                self.done[kind] = self.done.get(kind, 0) + 1
+            await asyncio.sleep(self.dice.uniform(0.1, 0.6))
+
+    @property
+    def batch_ids(self) -> list[Any]:
+        """Return the ledger's names of what was sent."""
+        return [keyed_id("", key) for key in self.keys]
+
+    async def judge(self) -> Hours:
+        """Hold the hours of every sensor against the rows, and those behind retention against what they were.
+
+        Raises:
+            asyncpg.PostgresError, OSError, httpx.HTTPError: a server is away.
+        """
+        owner = await self._owner()
+        url = f"http://127.0.0.1:{self.settings.query.port}"
+        wrong = []
+        since = self._began - timedelta(days=60)
+        try:
+            undeleted = await self._undeleted(owner)
+            sensors = [row[0] for row in await owner.fetch("select distinct sensor_id from sensor_data order by 1")]
+            async with httpx.AsyncClient(base_url=url, timeout=60) as query:
+                for sensor in sensors:
+                    answer = await query.get("/hourly", params={"sensor_id": sensor, "start": since.isoformat()})
+                    hours = answer.raise_for_status().json()
+                    first = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+                    if not _same(hours, await owner.fetch(_TRUTH, sensor, first)):
+                        wrong.append(sensor)
+            kept = await owner.fetch(_KEPT, _SENSORS) if self._kept else ()
+            return Hours(sum(self.done.values()), len(sensors), tuple(wrong), kept == self._kept, undeleted)
+        finally:
+            await owner.close()
+
+    async def _undeleted(self, owner: asyncpg.Connection) -> int:
+        """Return how many deletions are not carried out, once they should be."""
+        deadline = time.monotonic() + _DELETED_WITHIN
+        while (waiting := await owner.fetchval(_UNDELETED)) and time.monotonic() < deadline:  # noqa: ASYNC110 -- no event tells
+            await asyncio.sleep(0.5)
+        return int(waiting)
+
+    async def _change(self, kind: str) -> None:
+        sensor, now = self.dice.choice(_SENSORS), datetime.now(UTC)
+        at = now - timedelta(days=self.dice.choice((1, 29.5, 30)), hours=self.dice.uniform(0, 20))
+        if kind.startswith("send"):
+            behind = kind == "send behind retention"
+            await self._send(
+                sensor, self._began - timedelta(days=100, hours=-self.dice.uniform(1, 20)) if behind else at
+            )
+            return
+        if kind == "deletion":
+            await self._delete(sensor, at)
+            return
+        owner = await self._owner()
+        try:
+            await (owner.execute(_DROP) if kind == "retention" else self._by_hand(owner, sensor, at))
+        finally:
+            owner.terminate()
+
+    async def _by_hand(self, owner: asyncpg.Connection, sensor: str, at: datetime) -> None:
+        await owner.execute(self.dice.choice(_BY_HAND), sensor, at, self.dice.uniform(0, 5))
+
+    async def _send(self, sensor: str, at: datetime) -> None:
+        key = f"change-{len(self.keys)}"
+        self.keys.append(key)
+        body = [{"sensor_id": sensor, "timestamp": at.isoformat(), "value": self.dice.uniform(0, 1)}]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.settings.ingest.port}") as ingest:
+            await ingest.post("/ingest", json=body, headers={"Idempotency-Key": key})
+
+    async def _delete(self, sensor: str, at: datetime) -> None:
+        end = at + timedelta(hours=self.dice.uniform(0, 3))
+        wanted = DeletionRequest([sensor], at.isoformat(), end.isoformat(), "proved")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.settings.ingest.admin_port}") as admin:
+            (await request_deletion(admin, wanted)).raise_for_status()
+
+    async def _owner(self) -> asyncpg.Connection:
+        database = self.settings.database
+        return await Connector(database.owner_url, database, lock_timeout=5000, statement_timeout=20_000).session()
+
+
+def hours_table(changes: Changes, hours: Hours) -> Table:
+    """Return what was changed beside the load, and how the hours stood in the end."""
+    table = Table("change", "how often", title="hours")
+    for kind, count in sorted(changes.done.items()):
+        table.add_row(kind, f"{count:,}")
+    table.add_section()
+    table.add_row("sensors whose hours are what their rows say", f"{hours.sensors - len(hours.wrong):,}")
+    table.add_row("sensors with wrong hours", ", ".join(hours.wrong) or "none")
+    table.add_row("deletions not carried out", f"{hours.undeleted:,}")
+    table.add_row("hours behind retention", "as they were" if hours.kept else "CHANGED")
+    return table
+
+
+def _same(hours: Sequence[Any], truth: Sequence[Any]) -> bool:
+    """Tell whether an answer of `/hourly` is what the rows give; an average is a sum in some order."""
+    return len(hours) == len(truth) and all(
+        datetime.fromisoformat(hour["timestamp"]) == at
+        and abs(hour["avg"] - avg) <= 1e-9 * max(abs(low), abs(high))
+        and (hour["min"], hour["max"], hour["samples"]) == (low, high, count)
+        for hour, (at, avg, low, high, count) in zip(hours, truth, strict=True)
+    )

@@ -1,0 +1,98 @@
+"""A release of the chart in a cluster, as its objects tell of it: pods, Services, the way to its database."""
+
+import base64
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from lightkube import AsyncClient
+from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.core_v1 import Pod, Secret, Service
+
+from services.platform.http.serving import StartError
+
+__all__ = ["Door", "Release", "through"]
+
+COMPONENT = "app.kubernetes.io/component"
+BREAKABLE = {"ingest", "query", "worker", "operator", "redis", "timescaledb", "timescaledb-replica"}
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A Service and its port."""
+
+    service: str
+    port: int
+
+
+class Release:
+    """What is asked about one release; every name is read from labels, none is guessed."""
+
+    def __init__(self, client: AsyncClient, namespace: str, name: str) -> None:
+        self._client = client
+        self._labels: dict[str, Any] = {"app.kubernetes.io/instance": name}
+        self.namespace = namespace
+        self.name = name
+
+    async def pods(self) -> dict[str, list[Pod]]:
+        """Return the pods that are not about to leave, by component and name."""
+        found = defaultdict[str, list[Pod]](list)
+        async for pod in self._client.list(Pod, labels=self._labels):
+            component = ((pod.metadata and pod.metadata.labels) or {}).get(COMPONENT, "")
+            if component in BREAKABLE and pod.metadata and pod.metadata.deletionTimestamp is None:
+                found[component].append(pod)
+        return {component: sorted(found[component], key=_name) for component in sorted(found)}
+
+    async def door(self, component: str) -> Door | None:
+        """Return the Service of a component, None where it has none."""
+        async for service in self._client.list(Service, labels={**self._labels, COMPONENT: component}):
+            if service.spec and service.spec.ports:
+                return Door(_name(service), service.spec.ports[0].port)
+        return None
+
+    async def reader_url(self) -> str:
+        """Return the reading role's connection as query has it.
+
+        Raises:
+            StartError: query does not tell.
+            ApiError: the API server refuses.
+        """
+        async for query in self._client.list(Deployment, labels={**self._labels, COMPONENT: "query"}):
+            spec = query.spec.template.spec
+            containers = spec.containers if spec is not None else []
+            for variable in [variable for container in containers for variable in container.env or []]:
+                key = variable.valueFrom and variable.valueFrom.secretKeyRef
+                if variable.name == "MILLRACE_DATABASE_READER_URL" and key and key.name:
+                    data = (await self._client.get(Secret, key.name)).data or {}
+                    return base64.b64decode(data[key.key]).decode()
+        raise StartError(f"query of release {self.name} in namespace {self.namespace} has no connection from a Secret")
+
+    async def kill(self, pod: Pod) -> None:
+        """End a pod without grace. A StatefulSet's has a second, so that its successor never runs beside it.
+
+        Raises:
+            ApiError: the API server refuses.
+        """
+        owners = {owner.kind for owner in (pod.metadata and pod.metadata.ownerReferences) or []}
+        await self._client.delete(Pod, _name(pod), grace_period=1 if "StatefulSet" in owners else 0)
+
+    async def evict(self, pod: Pod) -> None:
+        """Ask a pod to leave, with the grace it has.
+
+        Raises:
+            ApiError: the API server refuses.
+        """
+        await self._client.delete(Pod, _name(pod))
+
+
+def through(url: str, port: int) -> str:
+    """Return a database's URL by way of a port of this machine; its certificate is for another name."""
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    query = "sslmode=require" if "sslmode" in parts.query else ""
+    return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}", query=query))
+
+
+def _name(thing: Pod | Service) -> str:
+    return str(thing.metadata and thing.metadata.name)

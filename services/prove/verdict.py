@@ -1,0 +1,86 @@
+"""What a sender's journal promises, held against the table."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from services.platform.postgres.connections import Connector
+from services.platform.settings import DatabaseSettings
+
+__all__ = ["Verdict", "judge", "missing", "promised"]
+
+Range = tuple[int, int]
+"""Rows from the first up to but without the second."""
+
+# A made reading's value is the number of its row. Neighbours whose distance to their rank is the same are a range.
+_STORED = """
+select min(row)::bigint as first, max(row)::bigint + 1 as behind
+from (select row, row - row_number() over (order by row) as run
+      from (select distinct value::bigint as row from sensor_data where sensor_id like 'sensor-%') as rows) as runs
+group by run order by 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Rows sent, promised (acknowledged) and stored, repeats that the ledger refused, rows lost and doubled."""
+
+    sent: int
+    promised: int
+    stored: int
+    refused: int
+    lost: int
+    doubled: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether something was promised, and nothing lost or doubled."""
+        return self.promised > 0 and self.lost == 0 == self.doubled
+
+    def figures(self) -> list[tuple[str, str]]:
+        """Return what to show, a label and a figure each."""
+        labels = {"promised": "acknowledged", "refused": "duplicates refused"}
+        figures = [(labels.get(name, name), f"{getattr(self, name):,}") for name in self.__slots__]
+        return [*figures, ("verdict", "kept" if self.clean else "BROKEN")]
+
+
+async def judge(journal: Path, database: DatabaseSettings) -> Verdict:
+    """Hold a journal of `millrace send` against a table that held nothing before."""
+    sent, kept = promised((await asyncio.to_thread(journal.read_bytes)).splitlines())
+    asking = await Connector(database.reader_url, database, default_transaction_read_only="on").connect()
+    try:
+        async with asking.asking():
+            stored = [(row["first"], row["behind"]) for row in await asking.fetch(_STORED)]
+            rows = await asking.fetchval("select count(*) from sensor_data where sensor_id like 'sensor-%'")
+            refused = await asking.fetchval("select coalesce(sum(repeats), 0) from ingest_ledger")
+    finally:
+        await asking.close()
+    distinct = sum(behind - first for first, behind in stored)
+    return Verdict(sent, sum(b - f for f, b in kept), rows, int(refused), missing(kept, stored), rows - distinct)
+
+
+def promised(lines: Iterable[bytes]) -> tuple[int, list[Range]]:
+    """Return how many rows a journal says were sent, and the ranges that were acknowledged, in order."""
+    sent, kept = 0, list[Range]()
+    for line in map(orjson.loads, lines):
+        if line["state"] == "sent":
+            sent += line["rows"]
+        elif line["state"] == "acked":
+            kept.append((line["first_row"], line["first_row"] + line["rows"]))
+    return sent, sorted(kept)
+
+
+def missing(wanted: list[Range], there: list[Range]) -> int:
+    """Count the rows of `wanted` that are not in `there`; both are in order, and none overlaps another of its list."""
+    covered = at = 0
+    for first, behind in wanted:
+        while at < len(there) and there[at][1] <= first:
+            at += 1
+        look = at
+        while look < len(there) and there[look][0] < behind:
+            covered += min(behind, there[look][1]) - max(first, there[look][0])
+            look += 1
+    return sum(behind - first for first, behind in wanted) - covered

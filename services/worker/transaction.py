@@ -1,0 +1,374 @@
+"""The write: ledger, COPY and notes of late ranges in one transaction."""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from services.contract import Columns, Outcome, Verdict, encode_refusals
+from services.platform.postgres.capability import Capability
+from services.platform.postgres.connections import Connector
+from services.platform.postgres.errors import DATABASE_AWAY, PoolerError, with_deadline
+from services.platform.postgres.pool import Pool
+from services.platform.runtime import failpoints, metrics
+from services.platform.runtime.foreign import refusals
+from services.platform.settings import DatabaseSettings, WorkerSettings
+
+from .copy import binary_copy, hour_ranges, ordered, within
+from .dead_letter_limit import Graveyard
+from .deletions import NONE_KNOWN, Deletion, Deletions
+from .work import Part, Unit, Work
+
+__all__ = ["RETRIED", "Store"]
+
+log = structlog.get_logger(__name__)
+
+RETRIED = (*DATABASE_AWAY, asyncpg.PostgresError)
+"""Errors of `Store.write` that pass, or that an operator must mend: the batch is kept and tried again."""
+
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
+"""Errors that the data bring about: SQLSTATE classes 22 and 23, and what a trigger raises."""
+
+_DROPPED = Verdict(
+    Outcome.DEAD,
+    "behind_retention",
+    "it holds readings of a time whose rows retention has dropped; to store them would empty the hours kept there",
+)
+_STORED = Verdict(Outcome.STORED)
+_DUPLICATE = Verdict(Outcome.DUPLICATE)
+_UTC = dt.UTC
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=_UTC)
+
+# A batch that was refused and comes again, mended or replayed, may now be stored. Who takes a deletion waits for the
+# shared locks of all transactions under way, and holds off those that come, until it has committed.
+_CLAIM = """
+insert into ingest_ledger as known (batch_id, batches, rows, digest, accepted_at)
+select batch.*
+from (select pg_advisory_xact_lock_shared(hashtext('millrace deletions'))) as no_deletion
+cross join unnest($1::uuid[], $2::int[], $3::int[], $4::bytea[], $5::timestamptz[]) as batch
+order by 1
+on conflict (batch_id) do update
+  set dead = null, committed_at = now(), accepted_at = excluded.accepted_at,
+      rows = excluded.rows, digest = excluded.digest
+  where known.dead ? '0'
+returning
+  batch_id,
+  (select coalesce(max(number), 0) from deletions) as newest,
+  (select exists (select from deletions where finished_at is null)) as unfinished,
+  pg_catalog.current_setting('synchronous_commit') as synchronous_commit
+"""
+# Instants that Python does not know stand in nobody's ledger but by hand.
+_KNOWN = """
+select batch_id, digest, greatest(least(accepted_at, '9999-01-01Z'), '0001-01-01Z') as accepted_at, dead
+from ingest_ledger where batch_id = any($1::uuid[])
+"""
+_REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
+_DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
+_NOTE = """
+with late as (
+  select range_start, range_end
+  from unnest($1::timestamptz[], $2::timestamptz[]) as touched (range_start, range_end)
+  where range_start < (select late_before())
+), noted as (
+  insert into late_ranges (range_start, range_end) select range_start, range_end from late
+)
+select
+  count(*) as noted,
+  behind_retention(coalesce(range_agg(tstzrange(range_start, range_end)), '{}')) as dropped,
+  (select coalesce(max(number), 0) from deletions) as newest
+from late
+"""
+_DELETIONS = """
+select newest, sensor_ids, range_start, range_end, requested_at
+from (select coalesce(max(number), 0) as newest from deletions) as all_of_them
+left join deletions on requested_at >= $1
+"""
+_PRUNE = """
+with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
+delete from ingest_ledger where batch_id in (
+  select batch_id from ingest_ledger, pruner where alone and committed_at < now() - $1::interval limit 20000
+)
+"""
+
+
+Span = tuple[int, int]
+"""A half-open range of instants in microseconds since 1970."""
+
+
+class BehindRetentionError(Exception):
+    """Rows were copied to where retention has dropped theirs; `spans` are the hours. Nothing is committed."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        super().__init__("rows lie where retention has dropped theirs")
+        self.spans = spans
+
+
+class NewDeletionError(Exception):
+    """There are deletions that the transaction did not know. Nothing is committed; it begins anew with them."""
+
+
+class Store:
+    """Writes work with the writer's role. One a worker; it connects when it is first used."""
+
+    def __init__(
+        self, database: DatabaseSettings, settings: WorkerSettings, capability: Capability, graveyard: Graveyard
+    ) -> None:
+        limit = int(settings.transaction_timeout * 1000)
+        self._pool = Pool(
+            Connector(
+                database.writer_url,
+                database,
+                statement_timeout=limit,
+                lock_timeout=limit // 2,  # sooner than the statement's, so that the lock is told as the reason
+                idle_in_transaction_session_timeout=limit,
+                synchronous_commit="on",
+                default_transaction_read_only="off",
+            ),
+            size=2,
+        )
+        self._settings = settings
+        self.graveyard = graveyard
+        self._compresses = capability.compresses_on_copy
+        self._deletions = NONE_KNOWN
+
+    async def write(self, work: Work) -> None:
+        """Write what is new in `work` and give every part its verdict. Repeating it is harmless.
+
+        Raises:
+            GraveyardFullError: it would make dead letters beyond the limit; nothing is written.
+            asyncpg.PostgresError, OSError, TimeoutError: nothing is known to be written; see `RETRIED`.
+        """
+        patience = 2 * self._settings.transaction_timeout
+        try:
+            await self._written(work, patience)
+        except asyncpg.ReadOnlySQLTransactionError:
+            # After a failover these connections may lead to what is a standby now.
+            self.close()
+            raise
+
+    async def check(self) -> None:
+        """See that the database can be asked.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: it cannot; see `RETRIED`.
+        """
+        await with_deadline(self._asked(), self._pool.connector.settings.connect_timeout, self.close)
+
+    async def _written(self, work: Work, patience: float) -> None:
+        """Write `work`, and again with care where the database refuses rows, or has dropped those of their time."""
+        careful, dropped = False, list[Span]()
+        while True:
+            try:
+                return await with_deadline(self._transaction(work, dropped, careful=careful), patience, self.close)
+            except BehindRetentionError as error:
+                dropped += error.spans
+            except NewDeletionError:
+                self._deletions = NONE_KNOWN
+            except _REFUSED as error:
+                if careful:
+                    raise
+                log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
+                careful = True
+
+    async def prune(self, horizon: float) -> int:
+        """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
+        async with self._pool.lent() as connection, connection.asking():
+            status = await connection.execute(_PRUNE, dt.timedelta(hours=horizon))
+        return int(status.split()[-1])
+
+    def close(self) -> None:
+        """Drop the connections, and what was known of deletions: after a failover the numbers may begin anew."""
+        self._pool.drop()
+        self._deletions = NONE_KNOWN
+
+    async def _asked(self) -> None:
+        async with self._pool.answering():
+            pass
+
+    async def _transaction(self, work: Work, dropped: Sequence[Span], *, careful: bool) -> None:
+        async with self._pool.lent() as connection:
+            if work.oldest < self._deletions.since:
+                async with connection.asking():
+                    self._deletions = await _look(connection, work.oldest)
+            work.take_back(self._deletions)
+            for part in work.parts:
+                part.verdict = None
+            async with connection.writing():
+                fresh = await self._claim(connection, work)
+                failpoints.reach("worker.after_ledger")
+                refused = self._expired(fresh)
+                refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
+                parts = [part for unit in fresh for part in unit.parts if part not in refused]
+                if careful:
+                    await self._bisect(connection, work, parts, refused)
+                elif parts:
+                    await self._copy(connection, work.pick(parts))
+                stored = [part for part in parts if part not in refused]
+                if stored:
+                    await self._note(connection, work.pick(stored).timestamps)
+                await self._bury(connection, refused)
+                await self.graveyard.admit(len(refused) + sum(part.dead for part in work.parts))
+                failpoints.reach("worker.before_commit")
+        for part, verdict in refused.items():
+            part.verdict = verdict
+        for part in stored:
+            part.verdict = _STORED
+
+    async def _claim(self, connection: Any, work: Work) -> list[Unit]:
+        """Put the units into the ledger, sorted so that two workers cannot deadlock; return the new ones."""
+        units = sorted(work.units.values(), key=lambda unit: unit.ledger_id.int)
+        rows = await connection.fetch(
+            _CLAIM,
+            [unit.ledger_id for unit in units],
+            [len(unit.parts) for unit in units],
+            [unit.rows for unit in units],
+            [unit.parts[0].batch.digest for unit in units],
+            [_instant(unit.accepted_at) for unit in units],
+        )
+        if any(row["synchronous_commit"] != "on" for row in rows):
+            raise PoolerError("synchronous_commit is not on in the worker's transaction: something on the way set it")
+        if rows:
+            self._check(rows[0]["newest"])
+            if rows[0]["unfinished"]:
+                # Ids that this session has in store were given out before; the rows behind a deletion need later ones.
+                await connection.execute("discard sequences")
+        new = {row["batch_id"] for row in rows}
+        if len(new) < len(units) or work.repeats:
+            await self._judge_known(connection, work, new)
+        return [unit for unit in units if unit.ledger_id in new]
+
+    async def _judge_known(self, connection: Any, work: Work, new: set[uuid.UUID]) -> None:
+        """Give verdicts to what the ledger knew already: duplicates, keys with another body, dead ones."""
+        known_parts = [part for unit in work.units.values() if unit.ledger_id not in new for part in unit.parts]
+        known_parts += work.repeats
+        rows = await connection.fetch(_KNOWN, [part.ledger_id for part in known_parts])
+        ledger = {row["batch_id"]: row for row in rows}
+        repeated = set()
+        for part in known_parts:
+            row = ledger[part.ledger_id]
+            part.verdict = _known_verdict(part, row)
+            if part.verdict is _DUPLICATE and row["accepted_at"] != _instant(part.batch.accepted_at):
+                repeated.add(part.ledger_id)
+        if repeated:
+            await connection.execute(_REPEATED, sorted(repeated))
+
+    def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
+        """Find batches so old that the ledger may have forgotten that it had them."""
+        horizon = dt.timedelta(hours=self._settings.ledger_horizon)
+        oldest = dt.datetime.now(_UTC) - horizon
+        verdict = Verdict(Outcome.DEAD, "expired", f"accepted longer than the ledger's horizon ({horizon}) ago")
+        return {part: verdict for unit in units for part in unit.parts if _instant(part.batch.accepted_at) < oldest}
+
+    async def _bisect(self, connection: Any, work: Work, parts: Sequence[Part], refused: dict[Part, Verdict]) -> None:
+        """Copy `parts`, halving whatever the database refuses down to single batches."""
+        if not parts:
+            return
+        try:
+            async with connection.transaction():
+                await self._copy(connection, work.pick(parts))
+        except _REFUSED as error:
+            if len(parts) == 1:
+                refused[parts[0]] = Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {_words(error)}")
+                return
+            middle = len(parts) // 2
+            await self._bisect(connection, work, parts[:middle], refused)
+            await self._bisect(connection, work, parts[middle:], refused)
+
+    def _check(self, newest: int) -> None:
+        if newest != self._deletions.newest:
+            raise NewDeletionError
+
+    async def _copy(self, connection: Any, columns: Columns) -> None:
+        if not len(columns):
+            return
+        rows = ordered(columns)
+        await self._choose_path(connection, rows)
+
+        async def blocks() -> Any:
+            for block in binary_copy(rows):
+                yield block
+
+        await connection.copy_to_table(
+            "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
+        )
+
+    async def _choose_path(self, connection: Any, rows: Columns) -> None:
+        """Compress on COPY where a transaction brings enough rows a sensor.
+
+        The rows are sorted, but `..._client_sorted` stays off: it would promise that no other COPY overlaps this
+        one in time, and ORDER BY comes out wrong where one does. Without it, and without a second sort by the
+        server, the chunk is marked unordered and every order comes out right.
+        """
+        if not self._compresses:
+            return
+        least = self._settings.compress_rows_per_sensor
+        chosen = bool(least) and len(rows) >= least * max(1, len(set(rows.index.tolist())))
+        await connection.execute(
+            f"set local timescaledb.enable_direct_compress_copy = {'on' if chosen else 'off'};"
+            "set local timescaledb.enable_direct_compress_copy_sort_batches = off"
+        )
+
+    async def _note(self, connection: Any, timestamps: NDArray[np.int64]) -> None:
+        """Note the hours that aggregates may have read already. Last, so that it sees the newest watermarks.
+
+        It sees each deletion, too, that was taken before the claim had its lock.
+
+        Raises:
+            BehindRetentionError: rows lie where retention has dropped theirs, while their hours are kept.
+            NewDeletionError: a deletion was not known.
+        """
+        if not len(timestamps):
+            return
+        ranges = hour_ranges(timestamps)
+        starts, ends = ([_instant(edge) for edge in edges] for edges in zip(*ranges, strict=True))
+        found = await connection.fetchrow(_NOTE, starts, ends)
+        self._check(found["newest"])
+        dropped = [(_micros(span.lower), _micros(span.upper)) for span in found["dropped"]]
+        # A range of hours may be wider than the rows in it.
+        if dropped := [span for span in dropped if within(timestamps, [span]).any()]:
+            raise BehindRetentionError(dropped)
+        if found["noted"]:
+            metrics.late_ranges_noted.add(found["noted"])
+
+    @staticmethod
+    async def _bury(connection: Any, refused: dict[Part, Verdict]) -> None:
+        by_row: dict[uuid.UUID, list[tuple[int, Verdict]]] = {}
+        for part, verdict in refused.items():
+            by_row.setdefault(part.ledger_id, []).append((part.position, verdict))
+        for ledger_id, dead in by_row.items():
+            await connection.execute(_DEAD, ledger_id, encode_refusals(dead))
+
+
+async def _look(connection: Any, since: int) -> Deletions:
+    """Return the deletions that were requested at `since` or later, an instant in microseconds."""
+    rows = await connection.fetch(_DELETIONS, _instant(since))
+    found = [
+        Deletion(frozenset(ids), _micros(start), _micros(end), _micros(requested_at))
+        for _, ids, start, end, requested_at in rows
+        if ids is not None
+    ]
+    return Deletions(rows[0]["newest"], since, tuple(found))
+
+
+def _known_verdict(part: Part, row: Any) -> Verdict:
+    if row["digest"] != part.batch.digest:
+        return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
+    return refusals(row["dead"]).get(part.position, _DUPLICATE)
+
+
+def _words(error: asyncpg.PostgresError) -> str:
+    """Return an error's message without its DETAIL, which shows the row."""
+    return str(getattr(error, "message", None) or type(error).__name__)
+
+
+def _instant(micros: int) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=micros)
+
+
+def _micros(instant: dt.datetime) -> int:
+    return (instant - _EPOCH) // dt.timedelta(microseconds=1)

@@ -1,0 +1,146 @@
+"""One grammar of instants: what ingest takes as a timestamp is what a question may name, and means the same."""
+
+import datetime as dt
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from typer import BadParameter
+
+from services.cli.send import instant
+from services.contract.instants import EPOCH, INVALID, parse_timestamps, why_invalid
+from services.ingest.doors.json.decode import decode_json
+from services.ingest.readings import Limits
+from services.platform.http.errors import Problem
+from services.platform.http.parameters import Instant
+
+LIMITS = Limits(1, -(10**18), 10**18)
+INSTANT: TypeAdapter[dt.datetime] = TypeAdapter(Instant)
+PIECES = [
+    ["2025", "0001", "9999", "0000", "1969", "25"], ["-", "/", ""], ["10", "02", "13", "1", "00"], ["-"],
+    ["22", "29", "31", "00", "9"], ["T", "t", " ", "_", "+", ""], ["21", "23", "24", "2"], [":", ""],
+    ["00", "59", "60"], [":", ""], ["00", "59", "60", "61", ""],
+    ["", ".", ".1", ".123456", ".1234567", ".999999999", ".1234567890", ",5"],
+    ["Z", "z", "", "+02:00", "-23:59", " 02:00", "+24:00", "+0200", "+02", "-00:00", "UTC", "Z "],
+]  # fmt: skip
+"""What each part of a timestamp may be, the likeliest first, and what it may be mistaken for."""
+
+NEARLY = st.tuples(*(st.sampled_from([part[0]] * 6 + part) for part in PIECES)).map("".join)
+MUTATED = st.builds(
+    lambda text, at, new: text[:at] + new + text[at + 1 :],
+    NEARLY, st.integers(0, 35), st.sampled_from([*"0123456789-:.TtZz +Wé\u0661", ""]),
+)  # fmt: skip
+
+
+def micros(when: dt.datetime) -> int:
+    return (when - EPOCH) // dt.timedelta(microseconds=1)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 12, 30)),  # noqa: DTZ001
+            st.builds(lambda m: dt.timezone(dt.timedelta(minutes=m)), st.integers(-1439, 1439)),
+            st.integers(0, 9),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_timestamps_agree_with_the_standard_library(made: list[tuple[dt.datetime, dt.timezone, int, bool]]) -> None:
+    texts, wanted = [], []
+    for naive, zone, digits, zulu in made:
+        when = naive.replace(tzinfo=dt.UTC if zulu else zone)
+        kept = min(digits, 6)
+        fraction = f"{naive.microsecond:06}"[:kept] + "9" * (digits - kept)
+        offset = "Z" if zulu else when.isoformat()[-6:]
+        texts.append(
+            naive.strftime("%Y").rjust(4, "0")
+            + naive.strftime("-%m-%dT%H:%M:%S")
+            + (f".{fraction}" if digits else "")
+            + offset
+        )
+        cut = naive.microsecond // 10 ** (6 - kept) * 10 ** (6 - kept)
+        wanted.append(micros(when.replace(microsecond=cut)))
+    assert parse_timestamps(texts).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "2025-10-22", "2025-10-22T21:00:00", "2025-10-22T21:00Z", "2025-02-29T00:00:00Z", "2025-13-01T00:00:00Z",
+        "2025-00-01T00:00:00Z", "2025-01-00T00:00:00Z", "2025-10-22T24:00:00Z", "2025-10-22T21:60:00Z",
+        "2025-10-22T21:00:60Z", "2025-10-22T21:00:00.Z", "2025-10-22T21:00:00.1234567890Z", "2025-10-22T21:00:00+24:00",
+        "2025-10-22T21:00:00+0100", "2025-10-22T21:00:00+01:60", "2025/10/22T21:00:00Z", "2025-10-22_21:00:00Z",
+        "+025-10-22T21:00:00Z", "2025-10-22T21:00:0 Z", "\uff12025-10-22T21:00:00Z", "0000-01-01T00:00:00Z",
+        "1761166800",
+    ],
+)  # fmt: skip
+def test_what_is_no_rfc_3339_timestamp_is_invalid_and_spoils_no_neighbour(text: str) -> None:
+    good = "2025-10-22T21:00:00Z"
+    found = parse_timestamps([good, text, good])
+    assert found.tolist() == [1761166800000000, INVALID, 1761166800000000]
+
+
+@given(st.lists(st.text(max_size=40), max_size=20))
+def test_any_text_parses_or_is_invalid(texts: list[str]) -> None:
+    assert len(parse_timestamps(texts)) == len(texts)
+
+
+@given(
+    NEARLY | MUTATED | st.text(max_size=40) | st.datetimes().map(str) | st.datetimes(timezones=st.timezones()).map(str)
+)
+def test_ingest_and_questions_take_the_same_texts_for_the_same_instants(text: str) -> None:
+    try:
+        asked = micros(INSTANT.validate_python(text))
+    except ValidationError as error:
+        asked, why = None, error.errors()[0]["msg"]
+    try:
+        body = json.dumps({"sensor_id": "a", "timestamp": text, "value": 1}).encode()
+        taken = int(decode_json(body, LIMITS, partial=False)[0].timestamps[0])
+    except Problem as problem:
+        assert asked is None
+        assert why in problem.members["errors"][0]["message"]  # type: ignore[index]
+    else:
+        assert taken == asked or (asked is None and "outside of the years" in why)
+
+
+@given(NEARLY | MUTATED)
+def test_the_command_line_takes_them_too(text: str) -> None:
+    try:
+        asked = INSTANT.validate_python(text)
+    except ValidationError as error:
+        with pytest.raises(BadParameter) as caught:
+            instant(text, None)
+        assert error.errors()[0]["msg"] in str(caught.value)
+    else:
+        assert instant(text, None) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "told"),
+    [
+        ("yesterday", "not_rfc3339", "such as 2025-10-22T21:00:00Z"),
+        ("1761166800", "not_rfc3339", "RFC 3339"),
+        ("2025-10-22T21:00Z", "not_rfc3339", "RFC 3339"),
+        ("2025-10-22T21:00:00 02:00", "not_rfc3339", "%2B"),
+        ("2025-10-22 21:00:00 02:00", "not_rfc3339", "%2B"),
+        ("2025-10-22T21:00:00", "naive", "add Z"),
+        ("2025-10-22T21:00:00.25", "naive", "add Z"),
+        ("2025-10-22T21:00:00.1234567890Z", "too_precise", "more than 9 digits"),
+        ("2016-12-31T23:59:60Z", "leap_second", "leap second"),
+        ("2017-01-01T00:59:60+01:00", "leap_second", "leap second"),
+        ("2025-10-22T24:00:00Z", "no_such_time", "00 of the day after"),
+        ("2025-10-22T21:60:00Z", "no_such_time", "does not exist"),
+        ("2025-02-29T21:00:00Z", "no_such_time", "does not exist"),
+        ("2025-10-22T21:00:00+24:00", "no_such_time", "does not exist"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_fix(text: str, code: str, told: str) -> None:
+    assert parse_timestamps([text]).tolist() == [INVALID]
+    found, why = why_invalid(text)
+    assert found == code
+    assert told in why

@@ -1,0 +1,72 @@
+"""The JSON encoder against the standard library's."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.contract.codec import TIMESTAMP_LIMITS
+from services.query.columns import Hours, Readings
+from services.query.formats.json import HoursJson, ReadingsJson
+
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+INSTANTS = st.integers(*TIMESTAMP_LIMITS) | st.integers(-3_000, 3_000).map(lambda second: second * 1_000_000)
+SENSORS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=128)
+
+
+def text(micros: int) -> str:
+    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    return instant.isoformat().replace("+00:00", "Z")
+
+
+def parted(rows: Sequence[tuple[float, ...]], cuts: list[int]) -> list[list[Any]]:
+    """Return the rows' columns, cut into parts that are not empty."""
+    edges = sorted({0, len(rows), *(cut % len(rows) for cut in cuts)}) if rows else []
+    return [[np.array(column) for column in zip(*rows[a:b], strict=True)] for a, b in pairwise(edges)]
+
+
+@given(
+    SENSORS,
+    st.lists(st.tuples(INTEGERS, INSTANTS, FLOATS), max_size=20),
+    st.lists(st.integers(0, 100), max_size=3),
+    st.none() | st.text("abc_-", min_size=1),
+)
+def test_readings_read_back_as_they_were(
+    sensor: str, rows: list[tuple[int, int, float]], cuts: list[int], following: str | None
+) -> None:
+    encoder = ReadingsJson(sensor)
+    body = b"".join(encoder.rows(Readings(*columns)) for columns in parted(rows, cuts))
+    answer = json.loads(body + encoder.end(following))
+    assert answer.pop("next", None) == following
+    assert answer == {
+        "data": [{"id": row, "timestamp": text(at), "sensor_id": sensor, "value": value} for row, at, value in rows]
+    }
+
+
+@given(
+    st.lists(st.tuples(INSTANTS, FLOATS, FLOATS, FLOATS, INTEGERS), max_size=20),
+    st.lists(st.integers(0, 100), max_size=3),
+)
+def test_hours_read_back_as_they_were(rows: list[tuple[int, float, float, float, int]], cuts: list[int]) -> None:
+    encoder = HoursJson()
+    body = b"".join(encoder.rows(Hours(*columns)) for columns in parted(rows, cuts))
+    assert json.loads(body + encoder.end()) == [
+        {"timestamp": text(at), "avg": avg, "min": low, "max": high, "samples": samples}
+        for at, avg, low, high, samples in rows
+    ]
+
+
+def test_a_reading_is_written_to_the_letter() -> None:
+    at = np.array([1_761_166_800_000_000, 1_761_166_800_000_001])
+    encoder = ReadingsJson("sensor-1")
+    body = encoder.rows(Readings(np.array([1, 2]), at, np.array([25.3, 10.0]))) + encoder.end()
+    assert body == (
+        b'{"data":[{"id":1,"timestamp":"2025-10-22T21:00:00Z","sensor_id":"sensor-1","value":25.3},'
+        b'{"id":2,"timestamp":"2025-10-22T21:00:00.000001Z","sensor_id":"sensor-1","value":10.0}]}'
+    )
