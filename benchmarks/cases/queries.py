@@ -28,7 +28,7 @@ SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """One question, as a path of the query service and as a statement."""
 
     path: str
@@ -40,8 +40,8 @@ class Asked:
 class Questions:
     """The questions about one history, which `prepare` stores; every kind about many sensors."""
 
-    kinds: dict[str, list[Asked]] = field(default_factory=dict)
-    busy: Asked | None = None
+    kinds: dict[str, list[Question]] = field(default_factory=dict)
+    busy: Question | None = None
 
     async def prepare(self, bench: Bench, options: Options) -> None:
         """Store the history and write the questions down."""
@@ -95,44 +95,44 @@ class Questions:
         }
 
 
-async def _bare(reader: Any, questions: Sequence[Asked], seconds: float) -> float:
+async def _bare(reader: Any, questions: Sequence[Question], seconds: float) -> float:
     """Return the median milliseconds of a statement by asyncpg, its rows fetched."""
     took: list[float] = []
     ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:
-        asked = questions[len(took) % len(questions)]
+        question = questions[len(took) % len(questions)]
         began = time.perf_counter()
-        await reader.fetch(asked.statement, *asked.arguments)
+        await reader.fetch(question.statement, *question.arguments)
         took.append(time.perf_counter() - began)
     return 1000 * statistics.median(took)
 
 
-async def _http(bench: Bench, questions: Sequence[Asked], seconds: float) -> float:
+async def _http(bench: Bench, questions: Sequence[Question], seconds: float) -> float:
     """Return the median milliseconds of an answer by HTTP, over one connection."""
     file = bench.folder / "requests"
     host = bench.query.removeprefix("http://")
     file.write_bytes(
-        b"".join(framed(f"GET {asked.path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()) for asked in questions)
+        b"".join(framed(f"GET {question.path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()) for question in questions)
     )
     return (await load(bench.query, seconds, 1, file)).p50 / 1000
 
 
-def _range(sensor: str, start: datetime, end: datetime) -> Asked:
-    return Asked(_path("/get_range", sensor, start, end), SQL["readings"], (sensor, start, end, BELOW_ALL_IDS))
+def _range(sensor: str, start: datetime, end: datetime) -> Question:
+    return Question(_path("/get_range", sensor, start, end), SQL["readings"], (sensor, start, end, BELOW_ALL_IDS))
 
 
-def _least(sensor: str, start: datetime, end: datetime) -> Asked:
-    return Asked(_path("/min", sensor, start, end), SQL["minimum"], (sensor, start, end))
+def _least(sensor: str, start: datetime, end: datetime) -> Question:
+    return Question(_path("/min", sensor, start, end), SQL["minimum"], (sensor, start, end))
 
 
-def _hours(sensor: str, start: datetime, end: datetime) -> Asked:
-    return Asked(_path("/hourly", sensor, start, end), SQL["hours"], (sensor, start, end))
+def _hours(sensor: str, start: datetime, end: datetime) -> Question:
+    return Question(_path("/hourly", sensor, start, end), SQL["hours"], (sensor, start, end))
 
 
-def _all_hours(sensor: str) -> Asked:
+def _all_hours(sensor: str) -> Question:
     """Ask without a range, as the demo does; the statement then has the first and the last instants there are."""
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(minute=0, second=0, microsecond=0, tzinfo=UTC)
-    return Asked(f"/hourly?sensor_id={sensor}", SQL["hours"], (sensor, first, last))
+    return Question(f"/hourly?sensor_id={sensor}", SQL["hours"], (sensor, first, last))
 
 
 def _path(route: str, sensor: str, start: datetime, end: datetime) -> str:

@@ -2,23 +2,46 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from services.database.aggregates.overview import aggregates
-from services.database.aggregates.status import AggregateStatus, JobStatus
 from services.platform.settings import DatabaseSettings
 
-__all__ = ["show"]
+from .process import command, fail
+
+if TYPE_CHECKING:
+    from services.database.aggregates.status import AggregateStatus, JobStatus
+
+__all__ = ["aggregates"]
 
 
-async def show(settings: DatabaseSettings, *, as_json: bool) -> None:
+def aggregates(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show the continuous aggregates: how far they are materialised, late ranges, and how their policies fare."""
+    import asyncio
+
+    from services.database.schema.apply import SchemaError
+
+    with command() as settings:
+        try:
+            asyncio.run(_show(settings.database, as_json=as_json))
+        except SchemaError as error:
+            raise fail(error) from None
+
+
+async def _show(settings: DatabaseSettings, *, as_json: bool) -> None:
     """Write each continuous aggregate to standard output, as lines or as one JSON object by name.
 
     Raises:
         SchemaError: the database is away or refuses.
     """
+    import msgspec
+
+    from services.database.aggregates.overview import aggregates
+
     able, found = await aggregates(settings)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)))
@@ -31,14 +54,14 @@ async def show(settings: DatabaseSettings, *, as_json: bool) -> None:
         typer.echo(f"not supported here: {missing}")
 
 
-def _lines(status: AggregateStatus) -> Iterator[str]:
+def _lines(status: "AggregateStatus") -> Iterator[str]:
     yield f"  materialised to {_time(status.watermark)}"
     yield f"  late ranges that wait: {status.late_ranges}"
     for policy, job in status.jobs.items():
         yield f"  {policy} policy: {_told(job)}"
 
 
-def _told(job: JobStatus) -> str:
+def _told(job: "JobStatus") -> str:
     told = f"last run {_time(job.last_run)}, next run {_time(job.next_run)}, {job.failures} failures"
     return f"{told}; the last run failed: {job.last_error}" if job.last_error else told
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from typing import Annotated
 
 import orjson
 import typer
@@ -9,10 +10,25 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from services.platform.settings import Settings, describe
+from services.platform.settings import Settings, describe, markdown
 from services.platform.settings.describe import Described
 
-__all__ = ["show"]
+from .process import command
+
+__all__ = ["config", "show"]
+
+
+def config(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Write docs/settings.md.")] = False,
+) -> None:
+    """Show every setting: the value in force, default, unit and meaning. Passwords are masked."""
+    if as_markdown:
+        typer.echo(markdown(), nl=False)
+        return
+    with command() as settings:
+        show(settings, as_json=as_json)
 
 
 def show(settings: Settings, *, as_json: bool) -> None:

@@ -1,7 +1,5 @@
 """`millrace dead-letters`: see, mend, replay and delete what could not be stored."""
 
-# ruff: noqa: PLC0415 -- `millrace --help` pays for no HTTP client
-
 import sys
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`millrace delete` and `millrace deletions`: take wrong readings back, and see who did and why."""
 
-# ruff: noqa: PLC0415 -- `millrace --help` pays for no HTTP client
-
 import getpass
 import time
 import uuid

@@ -1,7 +1,5 @@
 """`millrace keys`: make, list and remove API keys in a file of callers."""
 
-# ruff: noqa: PLC0415 -- `millrace --help` pays for no validation
-
 import contextlib
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """How a command starts and how it ends: settings and addresses first, and one clear line where it cannot go on."""
 
-# ruff: noqa: PLC0415 -- a command pays only for what it uses
-
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import SplitResult, urlsplit

@@ -1,14 +1,25 @@
-"""`millrace prove-cluster` as a command."""
-
-# ruff: noqa: PLC0415 -- a command pays only for what it uses
+"""`millrace prove` and `prove-cluster`: break everything under load, and tell what was lost or doubled."""
 
 from typing import Annotated
 
 import typer
 
-from .process import service
+from .process import address, service
 
-__all__ = ["prove_cluster"]
+__all__ = ["prove", "prove_cluster"]
+
+
+def prove(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long everything is loaded and broken.")] = 3.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeat the faults of a run.")] = None,
+) -> None:
+    """Load a stack of its own, kill and pause its parts at random, and tell whether a row was lost or doubled."""
+    with service("prove") as settings:
+        from services.prove.local import run_prove
+
+        kept = run_prove(settings, minutes, seed)
+    raise typer.Exit(0 if kept else 1)
 
 
 def prove_cluster(
@@ -30,8 +41,6 @@ def prove_cluster(
     """Load a release with an empty table in kubectl's cluster, delete its pods at random, and tell what was lost."""
     with service("prove-cluster") as settings:
         from services.prove.cluster import Target, run_prove_cluster
-
-        from .process import address
 
         if ingest_url:
             address(ingest_url)

@@ -1,7 +1,5 @@
 """`millrace schema`."""
 
-# ruff: noqa: PLC0415 -- `millrace --help` pays for no driver
-
 import typer
 
 from .process import fail, service

@@ -1,37 +1,82 @@
-"""`millrace send`: where the readings come from, how they are sent, what is said at the end."""
+"""`millrace send`: makes or reads readings, sends them and shows the figures."""
 
-import asyncio
-import contextlib
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import replace
+import uuid
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-import uvloop
-from rich.console import Console
 
-from services.contract.instants import InstantError, parse_instant
-from services.sender.files import ReadError, format_of, read
-from services.sender.journal import Journal
-from services.sender.progress import shown
-from services.sender.readings import Batch, Fleet, make
-from services.sender.sender import Plan, Sender
-from services.sender.tally import Tally
+from .process import address, command, fail, printable
 
-from .process import fail, printable
+if TYPE_CHECKING:
+    from services.sender.readings import Batch
+    from services.sender.sender import Plan
 
-__all__ = ["Plan", "instant", "made", "read_from", "send"]
+__all__ = ["first_instant", "send"]
 
 
-def instant(text: str | None, run: str | None) -> datetime | None:
+def send(  # noqa: PLR0917 -- each is an option of the command line
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="CSV or NDJSON to send, - for standard input; made readings where there is none."),
+    ] = None,
+    form: Annotated[Literal["csv", "ndjson"] | None, typer.Option("--format", help="By the name if not said.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Readings to make.")] = 10_000,
+    batch: Annotated[int, typer.Option(min=1, help="Readings a request.")] = 1_000,
+    sensors: Annotated[int, typer.Option(min=1, help="Made sensors: sensor-0001 and on.")] = 100,
+    start: Annotated[str | None, typer.Option(help="First made instant; if not said, the last is now.")] = None,
+    step: Annotated[float, typer.Option(min=0, help="Seconds between a made sensor's readings.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draw made sensors at random, not in turn.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where ingest is; on this machine if not said.")] = None,
+    connections: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 4,
+    ack: Annotated[
+        Literal["queued", "durable", "stored"], typer.Option(help="How far an answer shall promise.")
+    ] = "durable",
+    gzip: Annotated[bool, typer.Option("--gzip", help="Compress bodies.")] = False,
+    run: Annotated[str | None, typer.Option(help="Name of the run; a repeat under one name adds nothing.")] = None,
+    no_keys: Annotated[
+        bool, typer.Option("--no-keys", help="No Idempotency-Key; what may be stored is not sent again.")
+    ] = False,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds until a batch is given up.")] = 60.0,
+    journal: Annotated[
+        Path | None, typer.Option(help="Append what was sent and answered to this file, as NDJSON.")
+    ] = None,
+) -> None:
+    """Make or read readings and post them to ingest; a made value is the number of its row."""
+    from services.sender.files import read_from
+    from services.sender.readings import Fleet, make
+    from services.sender.sender import Plan
+
+    with command() as settings:
+        plan = Plan(
+            url=address(url or f"http://127.0.0.1:{settings.ingest.port}"),
+            ack=ack,
+            connections=connections,
+            gzip=gzip,
+            patience=patience,
+            run=None if no_keys else run or uuid.uuid4().hex,
+            api_key=settings.client.key.get_secret_value() if settings.client.key else None,
+        )
+        if file is None:
+            first = first_instant(start, run)
+            fleet = Fleet(sensors, first or datetime.now(UTC).replace(microsecond=0), step, seed)
+            source = _each(make(fleet if first else fleet.until(fleet.start, rows), rows, batch))
+        else:
+            source = read_from(file, form, batch)
+        complete = _sent(plan, source, None if file else rows, journal)
+    raise typer.Exit(0 if complete else 1)
+
+
+def first_instant(text: str | None, run: str | None) -> datetime | None:
     """Read `--start`.
 
     Raises:
         typer.BadParameter: it is no RFC 3339 timestamp, or a named run lacks it.
     """
+    from services.contract.instants import InstantError, parse_instant
+
     if text is None:
         if run is not None:
             raise typer.BadParameter("--run needs --start, so that a repeat makes the same readings")
@@ -42,47 +87,26 @@ def instant(text: str | None, run: str | None) -> datetime | None:
         raise typer.BadParameter(f"--start: {text} {error}") from None
 
 
-async def made(
-    *, rows: int, batch: int, sensors: int, start: datetime | None, step: float, seed: int | None
-) -> AsyncIterator[Batch]:
-    """Yield made readings; without a start, the last of them are of now."""
-    fleet = Fleet(sensors, start or datetime.now(UTC).replace(microsecond=0), step, seed)
-    if start is None:
-        fleet = replace(fleet, start=fleet.start - fleet.span(rows))
-    for item in make(fleet, rows, batch):
-        yield item
+async def _each(batches: Iterable["Batch"]) -> AsyncIterator["Batch"]:
+    for batch in batches:
+        yield batch
 
 
-async def read_from(file: Path, form: str | None, batch: int) -> AsyncIterator[Batch]:
-    """Yield the readings of a file, or of standard input for "-", without holding up the loop.
-
-    Raises:
-        ReadError: the file cannot be read.
-    """
-    try:
-        form = form or ("ndjson" if str(file) == "-" else format_of(file))
-        with contextlib.nullcontext(sys.stdin) if str(file) == "-" else _opened(file) as opened:
-            readings = read(opened, form, batch)
-            while item := await asyncio.to_thread(next, readings, None):
-                yield item
-    except OSError as error:
-        raise ReadError(f"{file}: {error.strerror}") from None
-
-
-def _opened(file: Path) -> TextIO:
-    return file.open(encoding="utf-8", newline="")
-
-
-def send(plan: Plan, source: AsyncIterator[Batch], rows: int | None, journal: Path | None) -> bool:
+def _sent(plan: "Plan", source: AsyncIterator["Batch"], rows: int | None, journal: Path | None) -> bool:
     """Send `source` and show the figures; tell whether every batch was accepted.
 
     Raises:
         typer.Exit: the source or the journal cannot be used.
     """
+    from rich.console import Console
+
+    from services.sender.files import ReadError
+    from services.sender.progress import Tally
+    from services.sender.sender import run_sender
+
     tally = Tally()
     try:
-        with Journal(journal) as open_journal:
-            uvloop.run(_run(Sender(plan, source, tally, open_journal), tally, rows))
+        run_sender(plan, source, tally, journal, rows)
     except ReadError as error:
         raise fail(error) from None
     except OSError as error:
@@ -95,8 +119,3 @@ def send(plan: Plan, source: AsyncIterator[Batch], rows: int | None, journal: Pa
             typer.echo(printable(fault), err=True)
         Console().print(tally.table())
     return tally.complete
-
-
-async def _run(sender: Sender, tally: Tally, rows: int | None) -> None:
-    async with shown(tally, rows):
-        await sender.run()

@@ -4,13 +4,13 @@ The producer and the consumers import these and nothing else writes a field name
 that must decode for ever.
 """
 
-from .clear import clear, readings
 from .codec import VERSION, decode, encode
 from .dead_letter import LETTER_VERSION, DeadLetter, decode_letter, encode_letter
 from .entry import Batch, Columns, Entry
 from .errors import DamagedEntryError, EntryError, NewerVersionError
 from .ids import ANONYMOUS, group_of, keyed_id, member_id, new_group, position_of
 from .names import GROUP, STREAM, StreamNames
+from .readable import readable_entry, readings
 from .settlement import (
     SETTLEMENT_VERSION,
     Outcome,
@@ -40,7 +40,6 @@ __all__ = [
     "SettlementEvent",
     "StreamNames",
     "Verdict",
-    "clear",
     "decode",
     "decode_letter",
     "decode_refusals",
@@ -54,5 +53,6 @@ __all__ = [
     "member_id",
     "new_group",
     "position_of",
+    "readable_entry",
     "readings",
 ]

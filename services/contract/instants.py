@@ -1,18 +1,36 @@
-"""Instants as clients write them: the one grammar of readings and of questions.
+"""Instants: many as microseconds since 1970-01-01 UTC, few as `datetime`, and both as clients write them.
 
-RFC 3339, many at a time: texts of one length make a matrix of bytes, parsed column by column.
+The grammar is RFC 3339, one for readings and for questions. Many are read at a time: texts of one length make a
+matrix of bytes, parsed column by column.
 """
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EPOCH", "INVALID", "InstantError", "parse_instant", "parse_timestamps", "why_invalid"]
+__all__ = [
+    "EPOCH",
+    "INVALID",
+    "MICROSECOND",
+    "POSTGRES_EPOCH",
+    "InstantError",
+    "instant_of",
+    "micros_of",
+    "parse_instant",
+    "parse_timestamps",
+    "why_invalid",
+]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""What microseconds are counted from."""
+
+POSTGRES_EPOCH = 946_684_800_000_000
+"""What PostgreSQL's binary formats count from, 2000-01-01 UTC, in microseconds since `EPOCH`."""
+
+MICROSECOND = timedelta(microseconds=1)
 
 INVALID = np.iinfo(np.int64).min
 """What stands where a text is no RFC 3339 timestamp with an offset."""
@@ -50,6 +68,20 @@ class InstantError(ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def instant_of(micros: int) -> datetime:
+    """Return the instant so many microseconds after `EPOCH`.
+
+    Raises:
+        OverflowError: it lies outside of the years 1 to 9999.
+    """
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def micros_of(instant: datetime) -> int:
+    """Return the microseconds from `EPOCH` to an instant, which has a time zone."""
+    return (instant - EPOCH) // MICROSECOND
 
 
 def parse_timestamps(texts: Sequence[str]) -> Numbers:

@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from services.contract import DamagedEntryError, EntryError, clear, decode, decode_letter, readings
+from services.contract import DamagedEntryError, EntryError, decode, decode_letter, readable_entry, readings
 from services.platform.http.application import application
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import by_name, only
@@ -132,7 +132,7 @@ def _reading(letters: DeadLetters) -> APIRouter:
         letter_id: LetterId, rows: Annotated[int, Query(ge=0, le=1000, description="Readings to show.")] = 10
     ) -> dict[str, Any]:
         """Show a dead letter in clear, as far as it can be read, with its first readings."""
-        return clear(letter_id.encode(), await _fields(letters, letter_id), rows)
+        return readable_entry(letter_id.encode(), await _fields(letters, letter_id), rows)
 
     @router.get(
         "/dead-letters/{letter_id}/readings",

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import asyncpg
@@ -16,6 +16,7 @@ import structlog
 from pydantic import SecretStr
 
 from services.contract import Outcome, Verdict, group_of, position_of
+from services.contract.instants import MICROSECOND
 from services.platform.http.errors import Problem
 from services.platform.postgres.connections import Connection, Connector
 from services.platform.postgres.errors import DATABASE_AWAY, with_deadline
@@ -127,7 +128,7 @@ async def retention_age(connector: Connector) -> int | None:
                 connection.terminate()
     except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
         raise ReceiptsUnavailableError(f"{type(error).__name__}: {error}") from error
-    return None if age is None else age // timedelta(microseconds=1)
+    return None if age is None else age // MICROSECOND
 
 
 def _receipt(batch_id: uuid.UUID, rows: Rows) -> Receipt | None:

@@ -6,9 +6,9 @@ was lost or a worker of another release published none that is understood, looks
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime, timedelta
 
 from services.contract import Outcome
+from services.contract.instants import instant_of
 
 from .commit.pending import Accepted
 from .store import Receipt, Receipts, ReceiptsUnavailableError
@@ -17,7 +17,6 @@ __all__ = ["stored_receipt"]
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def stored_receipt(
@@ -52,4 +51,4 @@ async def stored_receipt(
 def _is_older(receipt: Receipt, accepted: Accepted) -> bool:
     """Tell whether a receipt is of an earlier batch of the same key, which was refused: this one may be stored."""
     refused = receipt.verdict.outcome is Outcome.DEAD and accepted.keyed
-    return refused and receipt.accepted_at < _EPOCH + timedelta(microseconds=accepted.accepted_at)
+    return refused and receipt.accepted_at < instant_of(accepted.accepted_at)

@@ -13,9 +13,9 @@ from services.platform.settings import Settings, WorkerSettings
 from .credentials import Credentials, credentials
 from .environment import environment
 from .installations import find_installations
-from .keeper import Part
 from .postgres import PostgresServer
 from .service import ServiceProcess
+from .supervisor import Part
 from .valkey import ValkeyServer
 
 __all__ = ["Plan", "make_plan"]

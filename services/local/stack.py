@@ -11,10 +11,10 @@ from services.database.schema.apply import Applied, SchemaError, apply, bootstra
 from services.platform.http.serving import StartError
 
 from .guards import check_ports
-from .keeper import Part, keep
 from .plan import Plan
 from .process import end_strays
 from .service import ServiceProcess
+from .supervisor import Part, supervise
 
 __all__ = ["Stack"]
 
@@ -27,7 +27,7 @@ class Stack:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._supervisors: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> Applied:
         """Start everything and wait until all of it is ready; return what was done to the database.
@@ -93,14 +93,14 @@ class Stack:
             service.kill()
 
     def _keep(self, part: Part) -> None:
-        self._keepers[part.name] = asyncio.create_task(keep(part))
+        self._supervisors[part.name] = asyncio.create_task(supervise(part))
 
     async def _forget(self, part: Part) -> None:
-        keeper = self._keepers.pop(part.name, None)
-        if keeper:
-            keeper.cancel()
+        supervisor = self._supervisors.pop(part.name, None)
+        if supervisor:
+            supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+                await supervisor
 
 
 async def _wait_ready(services: Sequence[ServiceProcess]) -> None:

@@ -20,10 +20,8 @@ from services.platform.kubernetes import API_ERRORS, connect
 from services.platform.postgres.errors import DATABASE_AWAY
 from services.platform.settings import DatabaseSettings, Settings
 
-from .forward import forwarded
-from .load import loaded
-from .proof import beside, once_back, proof_table, show
-from .release import Release, through
+from .harness import beside, loaded, once_back, proof_table, settled, show
+from .release import Release, forwarded, through
 from .verdict import Verdict, judge
 
 __all__ = ["Target", "run_prove_cluster"]
@@ -75,19 +73,19 @@ async def _ways(
     """Return the addresses of ingest and of a worker, and how to read the database."""
 
     async def way(component: str) -> int:
-        door = await release.door(component)
-        if door is None:
+        found = await release.service_port(component)
+        if found is None:
             raise StartError(
                 f"there is no release {target.release} with {component} in namespace {target.namespace}; "
                 "say --namespace and --release as in `helm list --all-namespaces`"
             )
-        return await ways.enter_async_context(forwarded(target.namespace, door.service, door.port))
+        return await ways.enter_async_context(forwarded(target.namespace, found.service, found.port))
 
     worker = f"http://127.0.0.1:{await way('worker')}"
     ingest = target.ingest or f"http://127.0.0.1:{await way('ingest')}"
     url = target.database
     if url is None:
-        if await release.door("timescaledb") is None:
+        if await release.service_port("timescaledb") is None:
             raise StartError("the release's database is not its own: say --database with the reading role's URL")
         url = through(await release.reader_url(), await way("timescaledb"))
     return ingest, worker, settings.database.model_copy(update={"reader_url": SecretStr(url)})
@@ -130,7 +128,8 @@ class ClusterProof:
             async with loaded(ingest, self._journal), beside(showing):
                 while (left := self._ends_at - time.monotonic()) > 0:
                     await self._break_something(left)
-            await self._drained(asking)
+            # What is not drained by five minutes counts as lost.
+            await settled(lambda: self._entries(asking), lambda entries: entries == 0, _DRAINED_WITHIN)
         verdict = await _once_there(self._journal, database)
         return replace(verdict, refused=verdict.refused - before.refused)
 
@@ -149,13 +148,6 @@ class ClusterProof:
             # A pod that has gone by itself, an API server that is away for a moment: the next fault is soon.
             if is_refusal(error):
                 raise
-
-    async def _drained(self, asking: httpx.AsyncClient) -> None:
-        """Wait until the stream is empty; what is not by five minutes counts as lost."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAINED_WITHIN):
-                while await self._entries(asking) != 0:  # noqa: ASYNC110 -- no event tells
-                    await asyncio.sleep(0.5)
 
     async def _entries(self, asking: httpx.AsyncClient) -> int | None:
         try:

@@ -1,7 +1,12 @@
-"""A release of the chart in a cluster, as its objects tell of it: pods, Services, the way to its database."""
+"""A release of the chart in a cluster, as its objects tell of it: pods, Services, the ways to them and its database."""
 
+import asyncio
 import base64
+import contextlib
+import shutil
+import socket
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -10,16 +15,20 @@ from lightkube import AsyncClient
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import Pod, Secret, Service
 
+from services.local.process import adorned
 from services.platform.http.serving import StartError
+from services.platform.runtime.tasks import end
 
-__all__ = ["Door", "Release", "through"]
+__all__ = ["Release", "ServicePort", "forwarded", "through"]
 
 COMPONENT = "app.kubernetes.io/component"
 BREAKABLE = {"ingest", "query", "worker", "operator", "redis", "timescaledb", "timescaledb-replica"}
 
+_FORWARD_AGAIN = 0.5
+
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ServicePort:
     """A Service and its port."""
 
     service: str
@@ -44,11 +53,11 @@ class Release:
                 found[component].append(pod)
         return {component: sorted(found[component], key=_name) for component in sorted(found)}
 
-    async def door(self, component: str) -> Door | None:
+    async def service_port(self, component: str) -> ServicePort | None:
         """Return the Service of a component, None where it has none."""
         async for service in self._client.list(Service, labels={**self._labels, COMPONENT: component}):
             if service.spec and service.spec.ports:
-                return Door(_name(service), service.spec.ports[0].port)
+                return ServicePort(_name(service), service.spec.ports[0].port)
         return None
 
     async def reader_url(self) -> str:
@@ -92,6 +101,42 @@ def through(url: str, port: int) -> str:
     user = parts.netloc.rpartition("@")[0]
     query = "sslmode=require" if "sslmode" in parts.query else ""
     return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}", query=query))
+
+
+@contextlib.asynccontextmanager
+async def forwarded(namespace: str, service: str, port: int) -> AsyncIterator[int]:
+    """Yield a port on 127.0.0.1 that leads to a pod of a Service; when that pod is gone, soon to another one.
+
+    It is `kubectl port-forward`, started again whenever it ends.
+
+    Raises:
+        StartError: there is no kubectl.
+    """
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        raise StartError("no kubectl on the PATH; it forwards ports into the cluster")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        local: int = probe.getsockname()[1]
+    command = adorned([kubectl, "port-forward", "--namespace", namespace, f"service/{service}", f"{local}:{port}"])
+    task = asyncio.create_task(_forward(command))
+    try:
+        yield local
+    finally:
+        await end((task,))
+
+
+async def _forward(command: list[str]) -> None:
+    nothing = asyncio.subprocess.DEVNULL
+    while True:
+        process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=nothing, stderr=nothing)
+        try:
+            await process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        await asyncio.sleep(_FORWARD_AGAIN)
 
 
 def _name(thing: Pod | Service) -> str:

@@ -1,19 +1,14 @@
 """What a sender's journal promises, held against the table."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from services.platform.postgres.connections import Connector
 from services.platform.settings import DatabaseSettings
+from services.sender.journal import Range, promised
 
-__all__ = ["Verdict", "judge", "missing", "promised"]
-
-Range = tuple[int, int]
-"""Rows from the first up to but without the second."""
+__all__ = ["Verdict", "judge", "missing"]
 
 # A made reading's value is the number of its row. Neighbours whose distance to their rank is the same are a range.
 _STORED = """
@@ -60,17 +55,6 @@ async def judge(journal: Path, database: DatabaseSettings) -> Verdict:
         await asking.close()
     distinct = sum(behind - first for first, behind in stored)
     return Verdict(sent, sum(b - f for f, b in kept), rows, int(refused), missing(kept, stored), rows - distinct)
-
-
-def promised(lines: Iterable[bytes]) -> tuple[int, list[Range]]:
-    """Return how many rows a journal says were sent, and the ranges that were acknowledged, in order."""
-    sent, kept = 0, list[Range]()
-    for line in map(orjson.loads, lines):
-        if line["state"] == "sent":
-            sent += line["rows"]
-        elif line["state"] == "acked":
-            kept.append((line["first_row"], line["first_row"] + line["rows"]))
-    return sent, sorted(kept)
 
 
 def missing(wanted: list[Range], there: list[Range]) -> int:

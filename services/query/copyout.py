@@ -5,11 +5,13 @@ reads all of them at once. The network cuts rows anywhere; what is left of one i
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from services.contract.instants import MICROSECOND, POSTGRES_EPOCH, instant_of
 
 __all__ = ["FLOAT", "INTEGER", "TIMESTAMP", "CopyError", "CopyReader", "Records", "fetched", "microseconds"]
 
@@ -20,9 +22,7 @@ TIMESTAMP = ">i8"
 
 Records = NDArray[np.void]
 
-_MICROSECOND = timedelta(microseconds=1)
-_MILLENNIUM = datetime(2000, 1, 1, tzinfo=UTC)
-_EPOCH = (_MILLENNIUM - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
+_MILLENNIUM = instant_of(POSTGRES_EPOCH)
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 
@@ -81,10 +81,10 @@ def fetched(rows: Sequence[Sequence[Any]], columns: dict[str, str]) -> Records:
     records = np.empty(len(rows), list(columns.items()))
     for name, values in zip(columns, zip(*rows, strict=True), strict=False):
         instants = isinstance(values[0], datetime)
-        records[name] = [(value - _MILLENNIUM) // _MICROSECOND for value in values] if instants else values
+        records[name] = [(value - _MILLENNIUM) // MICROSECOND for value in values] if instants else values
     return records
 
 
 def microseconds(timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return a `TIMESTAMP` column as microseconds since 1970-01-01 UTC."""
-    return timestamps.astype(np.int64) + _EPOCH
+    return timestamps.astype(np.int64) + POSTGRES_EPOCH

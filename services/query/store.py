@@ -20,7 +20,7 @@ import asyncpg
 import numpy as np
 import structlog
 
-from services.contract.instants import EPOCH
+from services.contract.instants import instant_of
 from services.platform.http.errors import Problem
 from services.platform.postgres.connections import Connection, Connector
 from services.platform.postgres.errors import DATABASE_AWAY, refused
@@ -118,7 +118,7 @@ class Store:
 
         start, above = question.start, _BELOW_ALL_IDS
         if after:
-            start, above = EPOCH + timedelta(microseconds=after.timestamp), after.id
+            start, above = instant_of(after.timestamp), after.id
         await self._rows(_READINGS, (question.sensor_id, start, question.end, above), limit, push)
 
     async def minimum(self, question: Question) -> float | None:

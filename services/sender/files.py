@@ -3,12 +3,15 @@
 What a reading means is for ingest to judge; here only the form is read, and a fault names its line.
 """
 
+import asyncio
+import contextlib
 import csv
 import itertools
 import math
 import operator
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,7 +19,7 @@ import orjson
 
 from .readings import Batch
 
-__all__ = ["ReadError", "format_of", "read"]
+__all__ = ["ReadError", "format_of", "read", "read_from"]
 
 FIELDS = ("sensor_id", "timestamp", "value")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -56,6 +59,26 @@ def read(file: TextIO, form: str, size: int) -> Iterator[Batch]:
             first += len(chosen)
     except UnicodeDecodeError as error:
         raise ReadError(f"{file.name}: not UTF-8: {error}") from None
+
+
+async def read_from(file: Path, form: str | None, batch: int) -> AsyncIterator[Batch]:
+    """Yield the readings of a file, or of standard input for "-", without holding up the loop.
+
+    Raises:
+        ReadError: the file cannot be read.
+    """
+    try:
+        form = form or ("ndjson" if str(file) == "-" else format_of(file))
+        with contextlib.nullcontext(sys.stdin) if str(file) == "-" else _opened(file) as opened:
+            readings = read(opened, form, batch)
+            while item := await asyncio.to_thread(next, readings, None):
+                yield item
+    except OSError as error:
+        raise ReadError(f"{file}: {error.strerror}") from None
+
+
+def _opened(file: Path) -> TextIO:
+    return file.open(encoding="utf-8", newline="")
 
 
 def _csv(file: TextIO) -> Iterator[dict[str, Any]]:

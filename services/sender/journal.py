@@ -1,15 +1,19 @@
 """The journal of a run: what was sent and what was answered, for whoever checks the database afterwards."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import orjson
 
-from .outcome import Outcome
 from .readings import Batch
+from .retries import Outcome, State
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "Range", "promised"]
+
+Range = tuple[int, int]
+"""Rows from the first up to but without the second."""
 
 
 class Journal:
@@ -43,3 +47,14 @@ class Journal:
                 "status": outcome.status,
             }
             self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def promised(lines: Iterable[bytes]) -> tuple[int, list[Range]]:
+    """Return how many rows a journal says were sent, and the ranges that were acknowledged, in order."""
+    sent, kept = 0, list[Range]()
+    for line in map(orjson.loads, lines):
+        if line["state"] == State.SENT:
+            sent += line["rows"]
+        elif line["state"] == State.ACKED:
+            kept.append((line["first_row"], line["first_row"] + line["rows"]))
+    return sent, sorted(kept)

@@ -1,20 +1,108 @@
-"""Showing how a run goes: a bar on a terminal, a line every few seconds elsewhere, the figures at the end."""
+"""How a run goes: its counts and latencies, shown while it lasts and at its end."""
 
 import asyncio
 import contextlib
+import math
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from services.platform.runtime.tasks import end
 
-from .tally import Tally
+from .readings import Batch
+from .retries import Outcome, State
 
-__all__ = ["shown"]
+__all__ = ["Tally", "shown"]
 
 LINE_EVERY = 5.0
 """Seconds between lines where there is no terminal."""
+
+FAULTS_KEPT = 5
+"""How many faults are told in full."""
+
+_GROWTH = math.log(1.01)
+"""Latencies are counted in steps of one per cent."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one run, which stay small however long it lasts."""
+
+    started: float = field(default_factory=time.monotonic)
+    answers: Counter[str] = field(default_factory=Counter)
+    latencies: Counter[int] = field(default_factory=Counter)
+    rows: int = 0
+    accepted: int = 0
+    refused: int = 0
+    given_up: int = 0
+    retries: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def answered(self, status: int | None, seconds: float) -> None:
+        """Count one request; None is one without an answer."""
+        self.answers[str(status or "none")] += 1
+        if status:
+            self.latencies[round(math.log(max(seconds, 1e-6)) / _GROWTH)] += 1
+
+    def retried(self) -> None:
+        """Count an attempt that is not a batch's first."""
+        self.retries += 1
+
+    def ended(self, batch: Batch, outcome: Outcome) -> None:
+        """Count a batch whose end is known, and keep the first faults."""
+        self.rows += batch.rows
+        if outcome.state is State.ACKED:
+            self.accepted += batch.rows
+            return
+        self.given_up += outcome.again
+        self.refused += not outcome.again
+        if len(self.faults) < FAULTS_KEPT:
+            last = batch.first_row + batch.rows - 1
+            self.faults.append(
+                f"batch {batch.number} (rows {batch.first_row} to {last}), {outcome.state}: {outcome.why}"
+            )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every batch that ended was accepted."""
+        return self.refused + self.given_up == 0
+
+    def percentile(self, share: float) -> float:
+        """Return the latency in seconds that `share` of the answers stayed within; 0 without answers."""
+        left = share * self.latencies.total()
+        for step, count in sorted(self.latencies.items()):
+            left -= count
+            if left <= 0:
+                return math.exp(step * _GROWTH)
+        return 0.0
+
+    def rate(self) -> float:
+        """Return the rows accepted a second, so far."""
+        return self.accepted / max(time.monotonic() - self.started, 1e-9)
+
+    def line(self) -> str:
+        """Return the state of the run in one line."""
+        return f"{self.accepted:,} rows accepted, {self.rate():,.0f} rows/s, {self.retries:,} retries"
+
+    def table(self) -> Table:
+        """Return the run's figures."""
+        table = Table("figure", "value", box=None, show_header=False)
+        for status, count in sorted(self.answers.items()):
+            table.add_row(f"answers {status}", f"{count:,}")
+        table.add_row("rows accepted", f"{self.accepted:,}")
+        table.add_row("rows/s", f"{self.rate():,.0f}")
+        table.add_row("seconds", f"{time.monotonic() - self.started:,.1f}")
+        table.add_row("latency p50", f"{1000 * self.percentile(0.5):,.1f} ms")
+        table.add_row("latency p99", f"{1000 * self.percentile(0.99):,.1f} ms")
+        table.add_row("retries", f"{self.retries:,}")
+        table.add_row("batches refused", f"{self.refused:,}")
+        table.add_row("batches given up", f"{self.given_up:,}")
+        return table
 
 
 @contextlib.asynccontextmanager

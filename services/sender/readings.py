@@ -5,7 +5,7 @@ from every other in the database.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -42,6 +42,10 @@ class Fleet:
     start: datetime
     step: float
     seed: int | None = None
+
+    def until(self, end: datetime, rows: int) -> "Fleet":
+        """Return the same fleet with such a start that the last of `rows` readings are of `end`."""
+        return replace(self, start=end - self.span(rows))
 
     def span(self, rows: int) -> timedelta:
         """Return the time from the first to the last of `rows` readings."""

@@ -2,28 +2,26 @@
 
 import asyncio
 import gzip
-import itertools
-import random
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import SplitResult
+
+import uvloop
 
 from .connection import Connection
 from .files import ReadError
 from .journal import Journal
-from .outcome import Outcome, State, answered, unanswered
+from .progress import Tally, shown
 from .readings import Batch
-from .tally import Tally
+from .retries import Outcome, State, answered, unanswered, until_final
 
-__all__ = ["Plan", "Sender"]
+__all__ = ["Plan", "Sender", "run_sender"]
 
 ANSWER_TIMEOUT = 30.0
 """Seconds that one request may take; above the longest wait of `ack=stored`."""
-
-LONGEST_PAUSE = 5.0
-"""Seconds between attempts at most, where the server names none."""
 
 _NAMESPACE = uuid.UUID("0b6a3a52-62a5-5b52-9d0e-8a5a5c9f1d27")
 
@@ -106,25 +104,14 @@ class Sender:
         if self._plan.gzip:
             headers["content-encoding"] = "gzip"
             body = gzip.compress(body, 1)
-        outcome = await self._persist(connection, headers, body)
+        outcome = await until_final(
+            lambda: self._attempt(connection, headers, body),
+            patience=self._plan.patience,
+            keyed=key is not None,
+            retries=self._tally.retried,
+        )
         self._journal.note(batch, key, outcome)
         self._tally.ended(batch, outcome)
-
-    async def _persist(self, connection: Connection, headers: dict[str, str], body: bytes) -> Outcome:
-        """Try until the outcome is final, patience ends, or a repeat could store a row twice."""
-        deadline = time.monotonic() + self._plan.patience
-        doubt = False
-        for repeat in itertools.count():
-            outcome = await self._attempt(connection, headers, body)
-            doubt |= outcome.state is State.UNKNOWN
-            pause = _backoff(repeat) if outcome.after is None else outcome.after
-            forbidden = doubt and self._plan.run is None
-            if not outcome.again or forbidden or time.monotonic() + pause > deadline:
-                break
-            await asyncio.sleep(pause)
-            self._tally.retries += 1
-        # What was refused at last may have been stored by an attempt whose answer was lost.
-        return replace(outcome, state=State.UNKNOWN) if doubt and outcome.state is State.REFUSED else outcome
 
     async def _attempt(self, connection: Connection, headers: dict[str, str], body: bytes) -> Outcome:
         began = time.monotonic()
@@ -138,5 +125,24 @@ class Sender:
         return outcome
 
 
-def _backoff(repeat: int) -> float:
-    return random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2 ** min(repeat, 10)))  # noqa: S311 -- no secret
+def run_sender(plan: Plan, source: AsyncIterator[Batch], tally: Tally, journal: Path | None, rows: int | None) -> None:
+    """Send everything in an event loop of its own, and show on standard error how it goes.
+
+    Args:
+        plan: how.
+        source: the batches.
+        tally: counts; they are right too where this is interrupted.
+        journal: file to append to.
+        rows: how many there will be, where it is known.
+
+    Raises:
+        ReadError: the source broke off.
+        OSError: the journal cannot be written.
+    """
+
+    async def run(open_journal: Journal) -> None:
+        async with shown(tally, rows):
+            await Sender(plan, source, tally, open_journal).run()
+
+    with Journal(journal) as open_journal:
+        uvloop.run(run(open_journal))

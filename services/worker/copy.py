@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Columns
+from services.contract.instants import POSTGRES_EPOCH
 
 __all__ = ["HOUR", "binary_copy", "hour_ranges", "ordered", "within"]
 
 HOUR = 3_600_000_000
 """Microseconds of an hour bucket."""
 
-_POSTGRES_EPOCH = 946_684_800_000_000
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 
@@ -64,7 +64,7 @@ def _records(columns: Columns, ids: NDArray[np.bytes_], first: int, length: int)
     records = np.empty(len(columns), layout)
     records["fields"] = 3
     records["time_size"] = records["value_size"] = 8
-    records["time"] = columns.timestamps - _POSTGRES_EPOCH
+    records["time"] = columns.timestamps - POSTGRES_EPOCH
     records["id_size"] = length
     records["id"] = ids[columns.index - first]
     records["value"] = columns.values

@@ -11,6 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from services.contract import Columns, Outcome, Verdict, encode_refusals
+from services.contract.instants import instant_of, micros_of
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connector
 from services.platform.postgres.errors import DATABASE_AWAY, PoolerError, with_deadline
@@ -41,8 +42,6 @@ _DROPPED = Verdict(
 )
 _STORED = Verdict(Outcome.STORED)
 _DUPLICATE = Verdict(Outcome.DUPLICATE)
-_UTC = dt.UTC
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=_UTC)
 
 # A batch that was refused and comes again, mended or replayed, may now be stored. Who takes a deletion waits for the
 # shared locks of all transactions under way, and holds off those that come, until it has committed.
@@ -228,7 +227,7 @@ class Store:
             [len(unit.parts) for unit in units],
             [unit.rows for unit in units],
             [unit.parts[0].batch.digest for unit in units],
-            [_instant(unit.accepted_at) for unit in units],
+            [instant_of(unit.accepted_at) for unit in units],
         )
         if any(row["synchronous_commit"] != "on" for row in rows):
             raise PoolerError("synchronous_commit is not on in the worker's transaction: something on the way set it")
@@ -252,7 +251,7 @@ class Store:
         for part in known_parts:
             row = ledger[part.ledger_id]
             part.verdict = _known_verdict(part, row)
-            if part.verdict is _DUPLICATE and row["accepted_at"] != _instant(part.batch.accepted_at):
+            if part.verdict is _DUPLICATE and row["accepted_at"] != instant_of(part.batch.accepted_at):
                 repeated.add(part.ledger_id)
         if repeated:
             await connection.execute(_REPEATED, sorted(repeated))
@@ -260,9 +259,9 @@ class Store:
     def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
         """Find batches so old that the ledger may have forgotten that it had them."""
         horizon = dt.timedelta(hours=self._settings.ledger_horizon)
-        oldest = dt.datetime.now(_UTC) - horizon
+        oldest = dt.datetime.now(dt.UTC) - horizon
         verdict = Verdict(Outcome.DEAD, "expired", f"accepted longer than the ledger's horizon ({horizon}) ago")
-        return {part: verdict for unit in units for part in unit.parts if _instant(part.batch.accepted_at) < oldest}
+        return {part: verdict for unit in units for part in unit.parts if instant_of(part.batch.accepted_at) < oldest}
 
     async def _bisect(self, connection: Any, work: Work, parts: Sequence[Part], refused: dict[Part, Verdict]) -> None:
         """Copy `parts`, halving whatever the database refuses down to single batches."""
@@ -325,10 +324,10 @@ class Store:
         if not len(timestamps):
             return
         ranges = hour_ranges(timestamps)
-        starts, ends = ([_instant(edge) for edge in edges] for edges in zip(*ranges, strict=True))
+        starts, ends = ([instant_of(edge) for edge in edges] for edges in zip(*ranges, strict=True))
         found = await connection.fetchrow(_NOTE, starts, ends)
         self._check(found["newest"])
-        dropped = [(_micros(span.lower), _micros(span.upper)) for span in found["dropped"]]
+        dropped = [(micros_of(span.lower), micros_of(span.upper)) for span in found["dropped"]]
         # A range of hours may be wider than the rows in it.
         if dropped := [span for span in dropped if within(timestamps, [span]).any()]:
             raise BehindRetentionError(dropped)
@@ -346,9 +345,9 @@ class Store:
 
 async def _look(connection: Any, since: int) -> Deletions:
     """Return the deletions that were requested at `since` or later, an instant in microseconds."""
-    rows = await connection.fetch(_DELETIONS, _instant(since))
+    rows = await connection.fetch(_DELETIONS, instant_of(since))
     found = [
-        Deletion(frozenset(ids), _micros(start), _micros(end), _micros(requested_at))
+        Deletion(frozenset(ids), micros_of(start), micros_of(end), micros_of(requested_at))
         for _, ids, start, end, requested_at in rows
         if ids is not None
     ]
@@ -364,11 +363,3 @@ def _known_verdict(part: Part, row: Any) -> Verdict:
 def _words(error: asyncpg.PostgresError) -> str:
     """Return an error's message without its DETAIL, which shows the row."""
     return str(getattr(error, "message", None) or type(error).__name__)
-
-
-def _instant(micros: int) -> dt.datetime:
-    return _EPOCH + dt.timedelta(microseconds=micros)
-
-
-def _micros(instant: dt.datetime) -> int:
-    return (instant - _EPOCH) // dt.timedelta(microseconds=1)

@@ -1,6 +1,5 @@
 """The database refuses, hangs or is lost: the worker waits, tells and goes on; what was acknowledged is there once."""
 
-import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +10,7 @@ from pydantic import SecretStr
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import whole
 from tests.support import TestDatabase, eventually
-from tests.support.faults import Make, drained, load, worker
+from tests.support.faults import Make, acknowledged, drained, load, worker
 from tests.support.ingest import READING
 from tests.support.late import connected
 from tests.support.moments import told
@@ -37,8 +36,7 @@ async def test_row_15_a_database_stopped_again_and_again_in_the_middle_of_a_copy
     async with service("ingest", settings), service("worker", worker(settings, "w")):
         async with load(settings, tmp_path / "journal", rows) as sender:
             stops = 0
-            while sender.poll() is None and stops < 5 * scale:
-                await asyncio.sleep(0.5)
+            while stops < 5 * scale and await acknowledged(tmp_path / "journal", sender, 50):
                 # SIGQUIT is PostgreSQL's immediate stop: no checkpoint, no farewell.
                 assert postgres.server.process
                 postgres.server.process.send_signal(3)

@@ -14,10 +14,10 @@ from services.platform.settings import RedisSettings, Settings
 from services.platform.stream import redis_client, server_of
 from tests.conftest import whole
 from tests.support import TestDatabase, eventually
+from tests.support.discovery import PASSWORD, Node, Sentinel, clustered, guarded, owner
 from tests.support.faults import Make, drained, load, worker
 from tests.support.ingest import READING
 from tests.support.oracle import check
-from tests.support.scattered import PASSWORD, Node, Sentinel, clustered, guarded, owner
 
 pytestmark = pytest.mark.long
 

@@ -108,9 +108,13 @@ async def test_row_27_a_backlog_stays_within_its_limit_under_ten_times_what_is_d
     most = 0
     async with service("ingest", settings), service("worker", slow):
         async with load(settings, journal, rows) as sender:
-            while sender.poll() is None:
+
+            async def sent() -> bool:
+                nonlocal most
                 most = max(most, (await stream_of.backlog()).entries)
-                await asyncio.sleep(0.05)
+                return sender.poll() is not None
+
+            await eventually(sent, 150 + rows / 2_000)
         await drained(settings)
     verdict = await check(journal, settings.database)
     assert verdict.clean, verdict

@@ -10,7 +10,7 @@ from services.local.valkey import ValkeyServer
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import whole
 from tests.support import TestDatabase
-from tests.support.faults import Make, chance, drained, load, worker
+from tests.support.faults import Make, acknowledged, chance, drained, load, worker
 from tests.support.oracle import check
 
 ROWS = 200_000
@@ -28,8 +28,7 @@ async def test_row_01_workers_killed_again_and_again_lose_and_double_nothing(
     await ingest.ready()
     kills = 0
     async with load(settings, tmp_path / "journal", rows) as sender:
-        while sender.poll() is None:
-            await asyncio.sleep(dice.uniform(0.5, 2.0))
+        while await acknowledged(tmp_path / "journal", sender, dice.randint(50, 250)):
             victim = dice.choice(workers)
             victim.kill()
             victim.start()
@@ -50,8 +49,7 @@ async def test_row_06_a_killed_stream_server_loses_and_doubles_nothing(
     async with service("ingest", settings), service("worker", worker(settings, "worker-1")):
         async with load(settings, tmp_path / "journal", rows) as sender:
             for _ in range(round(3 * scale)):
-                await asyncio.sleep(1.0)
-                assert sender.poll() is None, "the load ended before the fault"
+                assert await acknowledged(tmp_path / "journal", sender, 100), "the load ended before the fault"
                 assert valkey.process
                 valkey.process.kill()
                 await valkey.ended()
@@ -72,8 +70,7 @@ async def test_row_14_a_killed_database_loses_and_doubles_nothing(
     async with service("ingest", settings), service("worker", worker(settings, "worker-1")):
         async with load(settings, tmp_path / "journal", rows) as sender:
             for _ in range(round(2 * scale)):
-                await asyncio.sleep(0.7)
-                assert sender.poll() is None, "the load ended before the fault"
+                assert await acknowledged(tmp_path / "journal", sender, 100), "the load ended before the fault"
                 assert server.process
                 server.process.kill()
                 await server.ended()

@@ -16,7 +16,7 @@ from services.platform.stream import STREAM_ERRORS, Stream, redis_client
 from .patience import eventually, free_port
 from .service import Service
 
-__all__ = ["Failpoints", "Make", "chance", "drained", "load", "worker"]
+__all__ = ["Failpoints", "Make", "acknowledged", "chance", "drained", "load", "worker"]
 
 Make = Callable[[str, Settings], Service]
 
@@ -78,6 +78,17 @@ async def load(settings: Settings, journal: Path, rows: int) -> AsyncIterator[su
         assert sender.returncode == 0, errors.decode()
     finally:
         sender.kill()
+
+
+async def acknowledged(journal: Path, sender: subprocess.Popen[bytes], batches: int) -> bool:
+    """Wait until so many more batches of a load were acknowledged, and tell whether there are more to come."""
+
+    def count() -> int:
+        return journal.read_bytes().count(b'"acked"') if journal.exists() else 0
+
+    enough = count() + batches
+    await eventually(lambda: count() >= enough or sender.poll() is not None, 60.0)
+    return sender.poll() is None
 
 
 async def drained(settings: Settings, patience: float = 60.0) -> None:

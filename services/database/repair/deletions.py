@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import asyncpg
 import structlog
 
+from services.contract.instants import MICROSECOND
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connector
 from services.platform.postgres.errors import DATABASE_AWAY, with_deadline
@@ -200,6 +201,6 @@ async def _fitting(
     while True:
         rows = await connection.fetch(HOURS, sensor_ids, start, stop, last_id, most + 1)
         hours = dict(map(tuple, rows))
-        if sum(hours.values()) <= most or stop - start <= timedelta(microseconds=1):
+        if sum(hours.values()) <= most or stop - start <= MICROSECOND:
             return stop, hours
         stop = start + (stop - start) / 2

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from services.contract.instants import EPOCH
 
 __all__ = ["HOUR", "LateRange", "Note", "merged"]
 
 HOUR = timedelta(hours=1)
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ def merged(notes: Iterable[Note]) -> list[LateRange]:
 
 
 def _floor(time: datetime) -> datetime:
-    return time - (time - _EPOCH) % HOUR
+    return time - (time - EPOCH) % HOUR
 
 
 def _ceiling(time: datetime) -> datetime:
-    return time + (_EPOCH - time) % HOUR
+    return time + (EPOCH - time) % HOUR

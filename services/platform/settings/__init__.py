@@ -4,29 +4,28 @@
 the prefix are refused, so that a misspelt setting never passes unseen.
 """
 
-from .addresses import Scattered
+from .addresses import Discovery
+from .auth import AuthSettings
+from .client import ClientSettings
+from .database import DatabaseSettings
 from .describe import describe, markdown, masked
+from .http import HttpSettings
+from .ingest import IngestSettings
+from .local import LocalSettings
+from .log import LogSettings
 from .postgres_url import PostgresAddress, postgres_address
-from .sections import (
-    AuthSettings,
-    ClientSettings,
-    DatabaseSettings,
-    HttpSettings,
-    IngestSettings,
-    LocalSettings,
-    LogSettings,
-    QuerySettings,
-    RedisSettings,
-    RepairSettings,
-    TelemetrySettings,
-    WorkerSettings,
-)
+from .query import QuerySettings
+from .redis import RedisSettings
+from .repair import RepairSettings
+from .telemetry import TelemetrySettings
 from .tree import Settings, SettingsError, load
+from .worker import WorkerSettings
 
 __all__ = [
     "AuthSettings",
     "ClientSettings",
     "DatabaseSettings",
+    "Discovery",
     "HttpSettings",
     "IngestSettings",
     "LocalSettings",
@@ -35,7 +34,6 @@ __all__ = [
     "QuerySettings",
     "RedisSettings",
     "RepairSettings",
-    "Scattered",
     "Settings",
     "SettingsError",
     "TelemetrySettings",

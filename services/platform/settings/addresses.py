@@ -10,7 +10,7 @@ from pydantic import AfterValidator, SecretStr
 from .postgres_url import postgres_address
 from .signs import refuse_ambiguous
 
-__all__ = ["ClientKey", "DatabaseUrl", "EndpointUrl", "Origins", "Scattered", "StreamUrl", "scattered"]
+__all__ = ["ClientKey", "DatabaseUrl", "Discovery", "EndpointUrl", "Origins", "StreamUrl", "discovery"]
 
 _SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
 _SENTINEL_FORM = "redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/0, NAME being the primary's at the Sentinels"
@@ -31,7 +31,7 @@ Origins = Annotated[str, AfterValidator(_origins)]
 
 
 @dataclass(frozen=True, slots=True)
-class Scattered:
+class Discovery:
     """Where to ask for the server that has the stream: Sentinels, or nodes of a Redis Cluster.
 
     Attributes:
@@ -47,7 +47,7 @@ class Scattered:
     server_url: str = field(repr=False)
 
 
-def scattered(url: str) -> Scattered | None:
+def discovery(url: str) -> Discovery | None:
     """Read a URL of redis+sentinel:// or redis+cluster://, rediss+ for TLS; None for one server's.
 
     Raises:
@@ -65,14 +65,14 @@ def scattered(url: str) -> Scattered | None:
         if path not in ([], [""], ["0"]) or options.get("db", "0") != "0" or any(seed_login):
             raise ValueError(f"it must read {_CLUSTER_FORM}")
         server = _url(scheme, login, "0", options)
-        return Scattered("", _seeds(hosts, 6379), server, server)
+        return Discovery("", _seeds(hosts, 6379), server, server)
     primary, database = path[0] if path else "", path[1] if len(path) > 1 else options.get("db", "0")
     if not primary or len(path) > 2 or not (database.isascii() and database.isdigit()):
         raise ValueError(f"it must read {_SENTINEL_FORM}")
     asked = ":".join(quote(part, safe="") for part in seed_login) if any(seed_login) else ""
     common = {name: value for name, value in options.items() if name not in {"db", "username", "password"}}
     seed_url, server_url = _url(scheme, asked, "0", common), _url(scheme, login, database, options | {"db": database})
-    return Scattered(primary, _seeds(hosts, 26379), seed_url, server_url)
+    return Discovery(primary, _seeds(hosts, 26379), seed_url, server_url)
 
 
 def _seeds(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
@@ -109,7 +109,7 @@ def _checked(*schemes: str) -> AfterValidator:
         except ValueError:
             raise ValueError("its host and port cannot be read; signs in a password are written %XX") from None
         if scheme in _SEVERAL:
-            scattered(text)
+            discovery(text)
         elif scheme in _SERVERS and not re.fullmatch("/?[0-9]*", parts.path):
             raise ValueError("behind the host stands the number of a database, such as /0")
         return url

@@ -8,21 +8,19 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .sections import (
-    AuthSettings,
-    ClientSettings,
-    DatabaseSettings,
-    HttpSettings,
-    IngestSettings,
-    LocalSettings,
-    LogSettings,
-    OperatorSettings,
-    QuerySettings,
-    RedisSettings,
-    RepairSettings,
-    TelemetrySettings,
-    WorkerSettings,
-)
+from .auth import AuthSettings
+from .client import ClientSettings
+from .database import DatabaseSettings
+from .http import HttpSettings
+from .ingest import IngestSettings
+from .local import LocalSettings
+from .log import LogSettings
+from .operator import OperatorSettings
+from .query import QuerySettings
+from .redis import RedisSettings
+from .repair import RepairSettings
+from .telemetry import TelemetrySettings
+from .worker import WorkerSettings
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "load", "variables"]
 

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ..settings import Scattered
+from ..settings import Discovery
 
 __all__ = ["Fit", "FollowingPool", "Server", "server_of"]
 
@@ -49,24 +49,24 @@ class FollowingPool(ConnectionPool):
         server: that one, None before the first.
     """
 
-    def __init__(self, scattered: Scattered, key: str, fit: Fit | None, options: dict[str, Any]) -> None:
+    def __init__(self, discovery: Discovery, key: str, fit: Fit | None, options: dict[str, Any]) -> None:
         """Find nothing yet.
 
         Args:
-            scattered: whom to ask, and how to log in.
+            discovery: whom to ask, and how to log in.
             key: whose slot's node is meant, in a cluster.
             fit: a server that it says no to is not connected to.
             options: of each connection.
         """
-        known: dict[str, Any] = {**options, **parse_url(scattered.server_url)}
+        known: dict[str, Any] = {**options, **parse_url(discovery.server_url)}
         super().__init__(_followed(known.pop("connection_class", Connection)), **known)
         self.connection_kwargs["following"] = weakref.proxy(self)
         self.server: Server | None = None
-        self.primary = scattered.primary
+        self.primary = discovery.primary
         self._key = key
         self._fit = fit
-        self._seeds = list(scattered.seeds)
-        asked: dict[str, Any] = {**options, **parse_url(scattered.seed_url)}
+        self._seeds = list(discovery.seeds)
+        asked: dict[str, Any] = {**options, **parse_url(discovery.seed_url)}
         timeout = min(_LONGEST_QUESTION, options["socket_connect_timeout"])
         asked |= {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
         self._asked = asked

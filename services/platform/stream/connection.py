@@ -110,7 +110,7 @@ class Durability(enum.Enum):
 
 def names_of(settings: RedisSettings) -> StreamNames:
     """Return the names of the stream and of all beside it."""
-    found = settings.scattered
+    found = settings.discovery
     options: Any = parse_url(found.server_url if found else settings.url.get_secret_value())
     return StreamNames(settings.stream, options.get("db", 0))
 
@@ -141,8 +141,8 @@ def redis_client(
         ),
     }
     pool = (
-        FollowingPool(settings.scattered, settings.stream, fit, options)
-        if settings.scattered
+        FollowingPool(settings.discovery, settings.stream, fit, options)
+        if settings.discovery
         else ConnectionPool.from_url(settings.url.get_secret_value(), **options)
     )
     pool.connection_class = type("_Connection", (_Losable, pool.connection_class), {})

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.cli.listing import Which, show
+from services.cli.entries import Which, show
 from services.contract import DeadLetter, StreamNames, encode
 from services.platform.settings import RedisSettings
 from services.platform.stream import Settlement, Stream, redis_client

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local.changes import affected
+from services.local.reload import affected
 from tests.support import eventually
 from tests.support.service import ROOT
 from tests.support.stack import RunningStack, stack_settings
@@ -19,6 +19,9 @@ from tests.support.stack import RunningStack, stack_settings
         ("services/contract/codec.py", {"ingest", "worker", "query", "repair"}),
         ("services/__init__.py", {"ingest", "worker", "query", "repair"}),
         ("services/local/stack.py", set()),
+        ("services/operator/main.py", set()),
+        ("services/prove/local.py", set()),
+        ("services/sender/sender.py", set()),
         ("sql/init.sql", set()),
     ],
 )

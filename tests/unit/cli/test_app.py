@@ -36,6 +36,25 @@ def test_help_imports_no_workload() -> None:
     assert found.stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    ("module", "found"),
+    [
+        ("services.ingest.main", set()),
+        ("services.query.main", set()),
+        ("services.worker.main", set()),
+        ("services.database.repair.main", set()),
+        ("services.local.up", set()),
+        ("services.prove.local", set()),
+        ("services.sender.sender", set()),
+        ("services.operator.main", {"kopf", "lightkube"}),
+    ],
+)
+def test_what_runs_without_a_cluster_loads_nothing_for_one(module: str, found: set[str]) -> None:
+    program = f"import sys, {module}; print(*sorted({{'kopf', 'lightkube'}} & sys.modules.keys()))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert set(loaded.stdout.split()) == found
+
+
 @pytest.mark.parametrize("command", ["ingest", "query", "worker", "repair", "up", "demo", "config", "send", "entries"])
 def test_a_misspelt_setting_ends_every_command_in_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_INGEST_PROT", "1")

@@ -5,7 +5,7 @@ import uuid
 import numpy as np
 
 from services.cli.entries import lines
-from services.contract import Batch, Columns, Entry, clear, encode, member_id, new_group
+from services.contract import Batch, Columns, Entry, encode, member_id, new_group, readable_entry
 
 GROUP = new_group()
 ENTRY = Entry(
@@ -24,7 +24,7 @@ ENTRY = Entry(
 
 
 def test_an_entry_shows_its_batches_and_first_rows() -> None:
-    found = clear(b"17-0", encode(ENTRY), rows=2)
+    found = readable_entry(b"17-0", encode(ENTRY), rows=2)
     assert (found["id"], found["version"], found["rows"], found["group"]) == ("17-0", "1", "3", str(GROUP))
     assert [(batch["rows"], batch["keyed"]) for batch in found["batches"]] == [(2, False), (1, True)]
     assert [batch["accepted_at"] for batch in found["batches"]] == [
@@ -38,7 +38,7 @@ def test_an_entry_shows_its_batches_and_first_rows() -> None:
 
 
 def test_text_has_a_line_an_entry_a_batch_and_a_row() -> None:
-    told = list(lines(clear(b"17-0", encode(ENTRY), rows=1)))
+    told = list(lines(readable_entry(b"17-0", encode(ENTRY), rows=1)))
     assert told[0].startswith("17-0  version=1  rows=3  bytes=")
     assert told[1].startswith(f"  batch batch_id={member_id(GROUP, 1)}  rows=2")
     assert "digest=01ff" in told[2]
@@ -46,17 +46,17 @@ def test_text_has_a_line_an_entry_a_batch_and_a_row() -> None:
 
 
 def test_a_damaged_entry_is_shown_as_damaged() -> None:
-    found = clear(b"17-0", {**encode(ENTRY), b"e": b"\xff\x00"}, rows=1)
+    found = readable_entry(b"17-0", {**encode(ENTRY), b"e": b"\xff\x00"}, rows=1)
     assert found["problem"].startswith("damaged: ")
     assert "problem=damaged" in next(lines(found))
 
 
 def test_a_newer_entry_is_shown_as_newer() -> None:
-    found = clear(b"17-0", {**encode(ENTRY), b"v": b"9"}, rows=1)
+    found = readable_entry(b"17-0", {**encode(ENTRY), b"v": b"9"}, rows=1)
     assert found["problem"].startswith("newer: contract version 9")
 
 
 def test_fields_of_a_dead_letter_are_kept_even_if_they_are_no_text() -> None:
-    found = clear(b"17-0", {b"reason": b"refused", b"odd": b"\xff"}, rows=1)
+    found = readable_entry(b"17-0", {b"reason": b"refused", b"odd": b"\xff"}, rows=1)
     assert (found["reason"], found["odd"]) == ("refused", "\\xff")
     assert found["problem"].startswith("damaged: ")

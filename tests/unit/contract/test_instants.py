@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from typer import BadParameter
 
-from services.cli.send import instant
-from services.contract.instants import EPOCH, INVALID, parse_timestamps, why_invalid
+import services
+from services.cli.send import first_instant
+from services.contract.instants import INVALID, POSTGRES_EPOCH, instant_of, micros_of, parse_timestamps, why_invalid
 from services.ingest.doors.json.decode import decode_json
 from services.ingest.readings import Limits
 from services.platform.http.errors import Problem
@@ -32,10 +35,6 @@ MUTATED = st.builds(
     lambda text, at, new: text[:at] + new + text[at + 1 :],
     NEARLY, st.integers(0, 35), st.sampled_from([*"0123456789-:.TtZz +Wé\u0661", ""]),
 )  # fmt: skip
-
-
-def micros(when: dt.datetime) -> int:
-    return (when - EPOCH) // dt.timedelta(microseconds=1)
 
 
 @given(
@@ -64,7 +63,7 @@ def test_timestamps_agree_with_the_standard_library(made: list[tuple[dt.datetime
             + offset
         )
         cut = naive.microsecond // 10 ** (6 - kept) * 10 ** (6 - kept)
-        wanted.append(micros(when.replace(microsecond=cut)))
+        wanted.append(micros_of(when.replace(microsecond=cut)))
     assert parse_timestamps(texts).tolist() == wanted
 
 
@@ -95,7 +94,7 @@ def test_any_text_parses_or_is_invalid(texts: list[str]) -> None:
 )
 def test_ingest_and_questions_take_the_same_texts_for_the_same_instants(text: str) -> None:
     try:
-        asked = micros(INSTANT.validate_python(text))
+        asked = micros_of(INSTANT.validate_python(text))
     except ValidationError as error:
         asked, why = None, error.errors()[0]["msg"]
     try:
@@ -114,10 +113,10 @@ def test_the_command_line_takes_them_too(text: str) -> None:
         asked = INSTANT.validate_python(text)
     except ValidationError as error:
         with pytest.raises(BadParameter) as caught:
-            instant(text, None)
+            first_instant(text, None)
         assert error.errors()[0]["msg"] in str(caught.value)
     else:
-        assert instant(text, None) == asked
+        assert first_instant(text, None) == asked
 
 
 @pytest.mark.parametrize(
@@ -144,3 +143,20 @@ def test_what_is_wrong_is_told_with_its_fix(text: str, code: str, told: str) -> 
     found, why = why_invalid(text)
     assert found == code
     assert told in why
+
+
+@given(st.datetimes(timezones=st.just(dt.UTC)))
+def test_an_instant_is_its_microseconds(when: dt.datetime) -> None:
+    assert instant_of(micros_of(when)) == when
+
+
+def test_epochs_are_those_of_unix_and_of_postgresql() -> None:
+    assert instant_of(0) == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    assert instant_of(POSTGRES_EPOCH) == dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+
+
+def test_no_other_module_counts_from_an_epoch_of_its_own() -> None:
+    epoch = re.compile(r"datetime\((1970|2000), *1, *1|946_?684_?800|microseconds=1\)")
+    root = Path(services.__file__).parent
+    found = {str(file.relative_to(root)) for file in root.rglob("*.py") if epoch.search(file.read_text())}
+    assert found == {"contract/instants.py"}

@@ -9,15 +9,15 @@ from pydantic import SecretStr
 from redis.asyncio.connection import SSLConnection, parse_url
 
 from services.contract import StreamNames
-from services.platform.settings import RedisSettings, Scattered, SettingsError, describe, load
-from services.platform.settings.addresses import scattered
+from services.platform.settings import Discovery, RedisSettings, SettingsError, describe, load
+from services.platform.settings.addresses import discovery
 
 SECRET = "hunter2hunter2"
 WORDS = st.text(st.characters(categories=("L", "N"), include_characters="@:/?#%&+= "), min_size=1)
 
 
-def read(url: str) -> Scattered:
-    found = scattered(url)
+def read(url: str) -> Discovery:
+    found = discovery(url)
     assert found
     return found
 
@@ -63,7 +63,7 @@ def test_the_sentinels_login_may_have_any_signs(user: str, password: str) -> Non
 
 @pytest.mark.parametrize("url", ["redis://h/0", "rediss://h", "unix:///run/redis.sock"])
 def test_the_url_of_one_server_is_none_of_these(url: str) -> None:
-    assert RedisSettings(url=SecretStr(url)).scattered is None
+    assert RedisSettings(url=SecretStr(url)).discovery is None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_neither_password_of_a_sentinel_address_is_shown(monkeypatch: pytest.Mon
     settings = load()
     [shown] = [item.value for item in describe(settings) if item.variable == "MILLRACE_REDIS_URL"]
     assert shown == "redis+sentinel://app:***@s1,s2/p/0?sentinel_password=***"
-    assert SECRET not in repr(settings) + repr(settings.redis.scattered)
+    assert SECRET not in repr(settings) + repr(settings.redis.discovery)
 
 
 def test_all_names_of_a_stream_stand_in_its_slot() -> None:

@@ -2,11 +2,10 @@
 
 import itertools
 
-import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.prove.verdict import Verdict, missing, promised
+from services.prove.verdict import Verdict, missing
 
 
 def ranges(rows: set[int]) -> list[tuple[int, int]]:
@@ -33,16 +32,6 @@ def test_ranges_that_touch_are_counted_apart(batches: list[int], there: set[int]
     edges = [sum(batches[:number]) for number in range(len(batches) + 1)]
     wanted = list(itertools.pairwise(edges))
     assert missing(wanted, ranges(there)) == len(set(range(edges[-1])) - there)
-
-
-def test_a_journal_is_read_by_what_was_acknowledged() -> None:
-    lines = [
-        {"state": "sent", "first_row": 0, "rows": 10},
-        {"state": "sent", "first_row": 10, "rows": 10},
-        {"state": "acked", "first_row": 10, "rows": 10},
-        {"state": "unknown", "first_row": 0, "rows": 10},
-    ]
-    assert promised(map(orjson.dumps, lines)) == (20, [(10, 20)])
 
 
 def test_a_run_that_promised_nothing_proves_nothing() -> None:

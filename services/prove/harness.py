@@ -1,27 +1,55 @@
-"""What the proofs share: their table, showing it while they run, work beside, and patience with servers."""
+"""What both proofs share: the load, showing a run, work beside it, and patience with servers that were broken."""
 
 import asyncio
 import contextlib
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from services.local.process import adorned
 from services.platform.postgres.errors import DATABASE_AWAY
 from services.platform.runtime.tasks import end
 from services.platform.stream import STREAM_ERRORS
 
 from .verdict import Verdict
 
-__all__ = ["beside", "once_back", "proof_table", "show"]
+__all__ = ["beside", "loaded", "once_back", "proof_table", "settled", "show"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _LINE_EVERY = 10.0
+_LOOK_EVERY = 0.5
+
+
+@contextlib.asynccontextmanager
+async def loaded(url: str, journal: Path) -> AsyncIterator[int]:
+    """Send to ingest at `url` until the block ends, and yield the sender's process; then the journal is complete.
+
+    It is `millrace send` as a process beside this one, with keys, patience and a journal.
+    """
+    # A millisecond a step, so that the load's own clock stays behind ours.
+    start = datetime.now(UTC) - timedelta(days=1)
+    what = ["--rows", str(10**12), "--batch", "100", "--start", start.isoformat(), "--step", "0.001"]
+    how = ["--connections", "4", "--patience", "120", "--url", url, "--journal", str(journal)]
+    nothing = asyncio.subprocess.DEVNULL
+    command = adorned([sys.executable, "-m", "services.cli", "send", *what, *how])
+    sender = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=nothing, stderr=nothing)
+    try:
+        yield sender.pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            sender.send_signal(signal.SIGINT)
+        await sender.wait()
 
 
 def proof_table(
@@ -61,7 +89,7 @@ async def show(
         while True:
             await look()
             live.update(table(), refresh=True)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(_LOOK_EVERY)
 
 
 @contextlib.asynccontextmanager
@@ -74,17 +102,24 @@ async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await end(tasks)
 
 
+async def settled(look: Callable[[], Awaitable[T]], right: Callable[[T], bool], within: float) -> T:
+    """Return what `look` finds as soon as it is `right`; what it finds after `within` seconds, whatever that is."""
+    deadline = time.monotonic() + within
+    while not right(found := await look()) and time.monotonic() < deadline:  # noqa: ASYNC110 -- no event tells
+        await asyncio.sleep(_LOOK_EVERY)
+    return found
+
+
 async def once_back(within: float, ask: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
     """Return what `ask` finds as soon as the servers answer, the last fault may have been theirs.
 
     Raises:
-        asyncpg.PostgresError, redis.exceptions.RedisError, OSError, TimeoutError: they do not `within` seconds.
+        DatabaseRefusedError, STREAM_ERRORS, OSError, TimeoutError: they do not `within` seconds.
     """
-    deadline = time.monotonic() + within
-    while True:
-        try:
-            return await ask(*arguments, **named)
-        except (*DATABASE_AWAY, *STREAM_ERRORS):
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.5)
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((*DATABASE_AWAY, *STREAM_ERRORS)),
+        stop=stop_after_delay(within),
+        wait=wait_fixed(_LOOK_EVERY),
+        reraise=True,
+    )
+    return await retrying(ask, *arguments, **named)

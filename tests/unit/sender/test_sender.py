@@ -18,9 +18,9 @@ import pytest
 
 from services.sender.files import ReadError
 from services.sender.journal import Journal
+from services.sender.progress import Tally
 from services.sender.readings import Batch, Fleet, make
 from services.sender.sender import Plan, Sender
-from services.sender.tally import Tally
 from tests.support import eventually, free_port
 
 FLEET = Fleet(10, datetime(2026, 1, 1, tzinfo=UTC), 1.0)

@@ -1,21 +1,20 @@
 """Entries in plain values, for the person who sees only packed bytes at ``redis-cli``."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from .codec import decode
 from .entry import Batch, Columns
 from .errors import EntryError, NewerVersionError
-from .instants import EPOCH
+from .instants import instant_of
 from .names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
-__all__ = ["clear", "readings"]
+__all__ = ["readable_entry", "readings"]
 
 _OURS = {FIELD_VERSION, FIELD_ROWS, FIELD_PAYLOAD}
 
 
-def clear(entry_id: bytes, fields: Mapping[bytes, bytes], rows: int) -> dict[str, Any]:
+def readable_entry(entry_id: bytes, fields: Mapping[bytes, bytes], rows: int) -> dict[str, Any]:
     """Return an entry as far as it can be read, in plain values.
 
     Args:
@@ -46,7 +45,7 @@ def _batch(batch: Batch) -> dict[str, Any]:
     return {
         "batch_id": str(batch.batch_id),
         "rows": batch.rows,
-        "accepted_at": _instant(batch.accepted_at),
+        "accepted_at": _rfc3339(batch.accepted_at),
         "keyed": batch.batch_id.version != 7,
         "digest": batch.digest.hex() if batch.digest else None,
         "notify": batch.notify,
@@ -57,15 +56,15 @@ def _batch(batch: Batch) -> dict[str, Any]:
 def readings(columns: Columns) -> list[dict[str, Any]]:
     """Return rows as ingest takes them: sensor_id, timestamp (RFC 3339) and value."""
     return [
-        {"sensor_id": columns.sensor_ids[sensor], "timestamp": _instant(timestamp), "value": value}
+        {"sensor_id": columns.sensor_ids[sensor], "timestamp": _rfc3339(timestamp), "value": value}
         for sensor, timestamp, value in zip(
             columns.index.tolist(), columns.timestamps.tolist(), columns.values.tolist(), strict=True
         )
     ]
 
 
-def _instant(microseconds: int) -> str:
-    return (EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
+def _rfc3339(micros: int) -> str:
+    return instant_of(micros).isoformat().replace("+00:00", "Z")
 
 
 def _text(raw: bytes) -> str:

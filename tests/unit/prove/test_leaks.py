@@ -7,8 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.prove.leftovers import Left
-from services.prove.watch import FEWEST, SETTLED_AFTER, Growth, Sample, Watch, growth, longest_life
+from services.prove.leaks import FEWEST, SETTLED_AFTER, Growth, Leftovers, Sample, Watch, growth, longest_life
 
 
 def life(born: float, *memory: float) -> list[Sample]:
@@ -78,7 +77,7 @@ def test_descriptors_may_come_and_go_but_not_pile_up() -> None:
 
 
 def test_each_thing_left_over_tells() -> None:
-    assert Left(0, (), 12, 0).clean
-    assert not Left(1, (), 12, 0).clean
-    assert not Left(0, ("worker-9",), 12, 0).clean
-    assert not Left(0, (), 12, 3).clean
+    assert Leftovers(0, (), 12, 0).clean
+    assert not Leftovers(1, (), 12, 0).clean
+    assert not Leftovers(0, ("worker-9",), 12, 0).clean
+    assert not Leftovers(0, (), 12, 3).clean

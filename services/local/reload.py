@@ -19,7 +19,11 @@ __all__ = ["affected", "follow_changes"]
 log = structlog.get_logger(__name__)
 
 ROOT = Path(services.__file__).parents[1]
-COMMANDS = {"ingest": "ingest", "worker": "worker", "query": "query", "operator": "repair"}
+COMMANDS = {"ingest": "ingest", "worker": "worker", "query": "query", "database": "repair"}
+"""What each part's change restarts."""
+
+APART = {"local", "operator", "prove", "sender"}
+"""Parts that no service of the stack holds."""
 
 
 async def follow_changes(stack: Stack) -> None:
@@ -46,11 +50,11 @@ async def follow_changes(stack: Stack) -> None:
 def affected(paths: Iterable[Path]) -> set[str]:
     """Return the commands whose services a change of `paths`, relative to the root, touches.
 
-    What stands below all services (contract, platform, cli) touches each of them; the supervisor itself
-    (local) is not restarted.
+    What stands below all services (contract, platform, cli) touches each of them; what it does not hold, the
+    supervisor itself (local) among it, restarts none.
     """
     parts = {path.parts[1] for path in paths if path.parts[0] == "services" and path.suffix != ".pyc"}
-    if parts - COMMANDS.keys() - {"local"}:
+    if parts - COMMANDS.keys() - APART:
         return set(COMMANDS.values())
     return {COMMANDS[part] for part in parts if part in COMMANDS}
 

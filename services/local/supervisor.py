@@ -9,7 +9,7 @@ import structlog
 
 from services.platform.http.serving import StartError
 
-__all__ = ["Part", "keep"]
+__all__ = ["Part", "supervise"]
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class Part(Protocol):
         """Wait for its end and return the exit code."""
 
 
-async def keep(part: Part) -> None:
+async def supervise(part: Part) -> None:
     """Start `part` again whenever it ends; who wants it to end cancels this first."""
     pause = FIRST_PAUSE
     began = time.monotonic()

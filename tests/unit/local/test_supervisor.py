@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from services.local.keeper import keep
+from services.local.supervisor import supervise
 from services.platform.http.serving import StartError
 from tests.support import eventually
 
@@ -37,7 +37,7 @@ class Part:
 @pytest.mark.parametrize("failure", [StartError("it does not start"), OSError(28, "No space left on device")])
 async def test_what_cannot_be_started_is_tried_again(failure: Exception) -> None:
     part = Part(failure)
-    keeping = asyncio.create_task(keep(part))
+    keeping = asyncio.create_task(supervise(part))
     await eventually(lambda: part.starts == 2)
     assert not keeping.done()
     keeping.cancel()

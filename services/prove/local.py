@@ -15,18 +15,16 @@ from rich.console import Console
 from rich.table import Table
 
 from services.local.guards import sole_user
-from services.local.keeper import Part
 from services.local.plan import make_plan
 from services.local.stack import Stack
+from services.local.supervisor import Part
 from services.platform.settings import Settings
 from services.platform.stream import STREAM_ERRORS, Stream, names_of, redis_client
 
-from .changes import Changes, Hours, hours_table
-from .leftovers import Left, left_over, table
-from .load import loaded
-from .proof import beside, once_back, proof_table, show
+from .harness import beside, loaded, once_back, proof_table, settled, show
+from .hourly import Changes, HourlyVerdict, hourly_table
+from .leaks import Leftovers, Watch, leaks_table, left_over
 from .verdict import Verdict, judge
-from .watch import Watch
 
 __all__ = ["run_prove"]
 
@@ -49,8 +47,8 @@ def run_prove(settings: Settings, minutes: float, seed: int | None) -> bool:
         verdict, left, hours = asyncio.run(proof.run(minutes * 60))
     console = Console()
     console.print(proof.table(verdict))
-    console.print(table(proof.stack.plan, proof.watch, left))
-    console.print(hours_table(proof.changes, hours))
+    console.print(leaks_table(proof.stack.plan, proof.watch, left))
+    console.print(hourly_table(proof.changes, hours))
     return verdict.clean and left.clean and hours.clean and proof.watch.flat
 
 
@@ -68,7 +66,7 @@ class Proof:
         self._waiting = 0
         self._ends_at = 0.0
 
-    async def run(self, seconds: float) -> tuple[Verdict, Left, Hours]:
+    async def run(self, seconds: float) -> tuple[Verdict, Leftovers, HourlyVerdict]:
         """Load and break for `seconds`, then let everything drain and judge; tell what is left over, too."""
         console = Console(stderr=True)
         console.print(f"seed {self._seed}")
@@ -87,7 +85,8 @@ class Proof:
             ):
                 while (left := self._ends_at - time.monotonic()) > 0:
                     await self._break_something(left, self._spared(left / seconds))
-            await self._drained()
+            # What is not drained by two minutes counts as lost.
+            await settled(self._backlog, lambda entries: entries == 0, _DRAINED_WITHIN)
             verdict = await once_back(_DRAINED_WITHIN, judge, self._journal, self.stack.plan.settings.database)
             over = await once_back(_DRAINED_WITHIN, left_over, self.stack.plan, self.changes.batch_ids)
             hours = await once_back(_DRAINED_WITHIN, self.changes.judge)
@@ -111,13 +110,6 @@ class Proof:
         part.signal(signal.SIGSTOP)
         await asyncio.sleep(self._dice.uniform(0.5, 4.0))
         part.signal(signal.SIGCONT)
-
-    async def _drained(self) -> None:
-        """Wait until the stream is empty; what is not by two minutes counts as lost."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAINED_WITHIN):
-                while await self._backlog() != 0:  # noqa: ASYNC110 -- no event tells
-                    await asyncio.sleep(0.2)
 
     async def _backlog(self) -> int | None:
         redis = self.stack.plan.settings.redis

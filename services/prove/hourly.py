@@ -1,4 +1,4 @@
-"""What people do to rows beside a proof's load: SQL, deletions, late readings, retention; and whether the hours follow.
+"""Whether `/hourly` stays right while rows change beside a proof's load: by SQL, deletions, late readings, retention.
 
 It has sensors of its own, so that nothing that the load was promised is touched. Rows of 100 days ago are dropped at
 the beginning, and late ones are sent there: their hours must stay as they were. All others must be what their rows say.
@@ -6,25 +6,27 @@ the beginning, and late ones are sent there: their hours must stay as they were.
 
 import asyncio
 import contextlib
+import operator
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import httpx
 from rich.table import Table
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from services.contract import keyed_id
 from services.platform.postgres.capability import capability
-from services.platform.postgres.connections import Connector
-from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.postgres.connections import Connection, Connector
+from services.platform.postgres.errors import DATABASE_FAILURES, DatabaseRefusedError
 from services.platform.settings import Settings
 from services.sender.deletions import DeletionRequest, request_deletion
 
-__all__ = ["Changes", "Hours", "hours_table"]
+from .harness import settled
+
+__all__ = ["Changes", "HourlyVerdict", "hourly_table"]
 
 _SENSORS = [f"changed-{number}" for number in range(1, 9)]
 
@@ -48,6 +50,8 @@ _BY_HAND = (
     select at, $1::text, 5 from generate_series($2::timestamptz, $2 + $3 * interval '1 hour', '50 minutes') at
     """,
 )
+# Not to now: the watermark must not pass rows that the load is about to send.
+_MATERIALISE = "call refresh_continuous_aggregate('measurement_hourly', null, now() - interval '20 days')"
 _DROP = "select drop_chunks('sensor_data', older_than => interval '90 days')"
 _KEPT = """
 select sensor_id, bucket, avg, min, max, samples from measurement_hourly
@@ -58,13 +62,21 @@ select date_trunc('hour', timestamp, 'UTC'), avg(value), min(value), max(value),
 from sensor_data where sensor_id = $1 and timestamp >= $2 group by 1 order by 1
 """
 
-
 _UNDELETED = "select count(*) from deletions where finished_at is null"
 _DELETED_WITHIN = 60.0
 
 
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, DatabaseRefusedError) and getattr(error, "sqlstate", None) == "55P03"
+
+
+_UNTIL_UNLOCKED = AsyncRetrying(
+    retry=retry_if_exception(_is_locked), stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True
+)
+
+
 @dataclass(frozen=True, slots=True)
-class Hours:
+class HourlyVerdict:
     """How the hours stood in the end.
 
     Attributes:
@@ -113,12 +125,9 @@ class Changes:
             for days in (100, 30):
                 await owner.execute(_HISTORY, self._began - timedelta(days=days), _SENSORS)
             if full:
-                # Not to now: the watermark must not pass rows that the load is about to send.
-                await owner.execute(
-                    "call refresh_continuous_aggregate('measurement_hourly', null, now() - interval '20 days')"
-                )
-                await owner.execute("select note_dropped_ranges()")
-                await owner.execute(_DROP)
+                for statement in (_MATERIALISE, "select note_dropped_ranges()", _DROP):
+                    # The repair loop has seen the history too, and may be refreshing it.
+                    await _UNTIL_UNLOCKED(owner.execute, statement)
                 self._kept = await owner.fetch(_KEPT, _SENSORS)
         finally:
             await owner.close()
@@ -127,7 +136,7 @@ class Changes:
         """Change something again and again, for ever; a database that is away is waited for."""
         while True:
             kind = self.dice.choice(("sql", "sql", "send", "send behind retention", "deletion", "retention"))
-            with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError, httpx.HTTPError):
+            with contextlib.suppress(*DATABASE_FAILURES, httpx.HTTPError):
                 await self._change(kind)
                 self.done[kind] = self.done.get(kind, 0) + 1
             await asyncio.sleep(self.dice.uniform(0.1, 0.6))
@@ -137,11 +146,11 @@ class Changes:
         """Return the ledger's names of what was sent."""
         return [keyed_id("", key) for key in self.keys]
 
-    async def judge(self) -> Hours:
+    async def judge(self) -> HourlyVerdict:
         """Hold the hours of every sensor against the rows, and those behind retention against what they were.
 
         Raises:
-            asyncpg.PostgresError, OSError, httpx.HTTPError: a server is away.
+            DATABASE_FAILURES, httpx.HTTPError: a server is away.
         """
         owner = await self._owner()
         url = f"http://127.0.0.1:{self.settings.query.port}"
@@ -158,16 +167,13 @@ class Changes:
                     if not _same(hours, await owner.fetch(_TRUTH, sensor, first)):
                         wrong.append(sensor)
             kept = await owner.fetch(_KEPT, _SENSORS) if self._kept else ()
-            return Hours(sum(self.done.values()), len(sensors), tuple(wrong), kept == self._kept, undeleted)
+            return HourlyVerdict(sum(self.done.values()), len(sensors), tuple(wrong), kept == self._kept, undeleted)
         finally:
             await owner.close()
 
-    async def _undeleted(self, owner: asyncpg.Connection) -> int:
+    async def _undeleted(self, owner: Connection) -> int:
         """Return how many deletions are not carried out, once they should be."""
-        deadline = time.monotonic() + _DELETED_WITHIN
-        while (waiting := await owner.fetchval(_UNDELETED)) and time.monotonic() < deadline:  # noqa: ASYNC110 -- no event tells
-            await asyncio.sleep(0.5)
-        return int(waiting)
+        return int(await settled(lambda: owner.fetchval(_UNDELETED), operator.not_, _DELETED_WITHIN))
 
     async def _change(self, kind: str) -> None:
         sensor, now = self.dice.choice(_SENSORS), datetime.now(UTC)
@@ -187,7 +193,7 @@ class Changes:
         finally:
             owner.terminate()
 
-    async def _by_hand(self, owner: asyncpg.Connection, sensor: str, at: datetime) -> None:
+    async def _by_hand(self, owner: Connection, sensor: str, at: datetime) -> None:
         await owner.execute(self.dice.choice(_BY_HAND), sensor, at, self.dice.uniform(0, 5))
 
     async def _send(self, sensor: str, at: datetime) -> None:
@@ -203,12 +209,12 @@ class Changes:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.settings.ingest.admin_port}") as admin:
             (await request_deletion(admin, wanted)).raise_for_status()
 
-    async def _owner(self) -> asyncpg.Connection:
+    async def _owner(self) -> Connection:
         database = self.settings.database
         return await Connector(database.owner_url, database, lock_timeout=5000, statement_timeout=20_000).session()
 
 
-def hours_table(changes: Changes, hours: Hours) -> Table:
+def hourly_table(changes: Changes, hours: HourlyVerdict) -> Table:
     """Return what was changed beside the load, and how the hours stood in the end."""
     table = Table("change", "how often", title="hours")
     for kind, count in sorted(changes.done.items()):

@@ -12,9 +12,9 @@ from services.contract import StreamNames
 from services.platform.settings import RedisSettings, Settings
 from services.platform.stream import DeadLetters, Stream, redis_client
 from tests.support import eventually, free_port
+from tests.support.discovery import PASSWORD, alone, clustered
 from tests.support.ingest import READING, taking
 from tests.support.readings import rows_in
-from tests.support.scattered import PASSWORD, alone, clustered
 from tests.support.worker import Start
 
 

@@ -1,0 +1,45 @@
+"""`millrace ingest`, `query`, `worker`, `repair` and `operator`: one image, and the command chooses the workload."""
+
+from .process import service
+
+__all__ = ["ingest", "operator", "query", "repair", "worker"]
+
+
+def ingest() -> None:
+    """Take readings over HTTP and write them to the stream."""
+    with service("ingest") as settings:
+        from services.ingest.main import run
+
+        run(settings)
+
+
+def query() -> None:
+    """Answer questions over HTTP."""
+    with service("query") as settings:
+        from services.query.main import run
+
+        run(settings)
+
+
+def worker() -> None:
+    """Write what stands in the stream to the database, exactly once."""
+    with service("worker") as settings:
+        from services.worker.main import run
+
+        run(settings)
+
+
+def repair() -> None:
+    """Refresh the hour buckets that late rows touched."""
+    with service("repair") as settings:
+        from services.database.repair.main import run_repair
+
+        run_repair(settings)
+
+
+def operator() -> None:
+    """Look after the custom resources of a namespace, inside a cluster or from outside."""
+    with service("operator") as settings:
+        from services.operator.main import run_operator
+
+        run_operator(settings)

@@ -1,0 +1,20 @@
+"""The section `query`."""
+
+from pydantic import PositiveFloat, PositiveInt
+
+from .section import ROOT_PATH, Section, setting
+
+__all__ = ["QuerySettings"]
+
+
+class QuerySettings(Section):
+    """What questions may cost."""
+
+    host: str = setting("0.0.0.0", "Address to listen on.")  # noqa: S104 -- a service in a pod
+    port: int = setting(8001, "Port to listen on.", "", ge=0, le=65535)
+    root_path: str = setting("", "Path prefix at which a proxy shows this service, such as /query.", pattern=ROOT_PATH)
+    statement_timeout: PositiveFloat = setting(30.0, "Longest statement, its streaming included.", "s")
+    max_limit: PositiveInt = setting(10_000_000, "Largest `limit` of `/get_range`.", "rows")
+    max_replica_lag: PositiveFloat = setting(
+        5.0, "How far a read replica may be behind; while one is further, others and the primary are asked.", "s"
+    )
