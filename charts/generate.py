@@ -3,6 +3,11 @@
 * values.yaml's block `config`, from the settings tree; README.md and values.schema.json, from values.yaml.
 * the versions in Chart.yaml and elsewhere, from pyproject.toml; the definitions and the operator's rules, from k8s/;
   the alarms, from monitoring/.
+
+A value's sentence stands behind `# --`, as helm-docs has it. helm-docs and helm-schema do not replace this: they read
+values.yaml alone, and a third of that is the settings tree, whose bounds and enumerations the settings' own model
+gives; as comments they would be a second copy. What is left for them, a table and a walk over the tree, is the smaller
+part. And they are programs that requirements.lock cannot pin: `make check` would depend on what a machine has.
 """
 
 import json

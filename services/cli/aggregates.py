@@ -40,9 +40,9 @@ async def _show(settings: DatabaseSettings, *, as_json: bool) -> None:
     """
     import msgspec
 
-    from services.database.aggregates.overview import aggregates
+    from services.database.aggregates.status import aggregate_statuses
 
-    able, found = await aggregates(settings)
+    able, found = await aggregate_statuses(settings)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)))
         return

@@ -21,11 +21,10 @@ def apply() -> None:
 
     with service("schema") as settings:
         from services.database.schema.apply import SchemaError, apply
-        from services.database.schema.scripts import ScriptError
 
         try:
             applied = asyncio.run(apply(settings.database))
-        except (SchemaError, ScriptError) as error:
+        except SchemaError as error:
             raise fail(error) from None
     made = f"; made {', '.join(applied.made)}" if applied.made else ""
     typer.echo(f"schema version {applied.version}; ran {', '.join(applied.migrations) or 'nothing new'}{made}")

@@ -1,4 +1,12 @@
-"""kopf watches the resources and wakes the loop; what it says beyond "something changed" is not used."""
+"""What kopf is used for: it watches the resources, and a change wakes the loop of passes.
+
+kopf's own way is a handler for each change of one object, its progress kept in annotations and finalizers. That does
+not fit what is looked after here. A database drifts without any event; a table, the aggregates on it and their
+retention must be looked at together, in an order; and a finalizer would keep a namespace from ending once the operator
+is gone. So a pass (`reconcile`) reads everything and compares, and which events were missed, or how many came, does
+not matter. What is left for kopf is what it does well: watches that survive restarts of the API server, the login, the
+liveness probe, signals.
+"""
 
 import dataclasses
 import ssl
@@ -43,9 +51,10 @@ def registry(
         wake: is called when a resource came, went or got another spec.
         start: begins the operator's own work.
         stop: ends it.
-        loops: whose standing still makes the liveness probe fail.
+        loops: which make the liveness probe fail where they are stuck.
     """
     handlers = kopf.OperatorRegistry()
+    # Our own writes of a status are events too; only another generation or annotation wakes the loop.
     seen: dict[str, object] = {}
 
     async def changed(event: kopf.RawEvent, uid: str, meta: kopf.Meta, **_: Any) -> None:
@@ -72,11 +81,11 @@ def registry(
     async def finish(**_: Any) -> None:
         await stop()
 
-    @kopf.on.probe(id="standing_still", registry=handlers)
-    def standing_still(**_: Any) -> dict[str, float]:
-        still = {name: seconds for name, health in loops.items() if (seconds := health.stuck())}
-        if still:
-            raise kopf.PermanentError(f"no turn for that many seconds: {still}")
-        return still
+    @kopf.on.probe(id="stuck", registry=handlers)
+    def stuck(**_: Any) -> dict[str, float]:
+        found = {name: seconds for name, health in loops.items() if (seconds := health.stuck())}
+        if found:
+            raise kopf.PermanentError(f"no turn for that many seconds: {found}")
+        return found
 
     return handlers

@@ -1,4 +1,9 @@
-"""The operator of a namespace: kopf watches, one holder of the Lease acts: passes, autoscaling, repair, deletions."""
+"""`millrace operator`: looks after one namespace, by one active process at a time.
+
+kopf runs the process and only watches: `handlers` says why. The holder of the Lease acts, by four loops beside each
+other: passes, which bring the database to the resources (`reconcile`); autoscaling; and, on the database that the
+passes found, repair of late ranges and deletions, which are the same loops as on one machine (`database.repair`).
+"""
 
 import asyncio
 import contextlib
@@ -59,6 +64,7 @@ class _Operator:
         self._leading: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
+        """Serve health at once, wait for the API server, then hand over to kopf, which calls `_start` and `_stop`."""
         own = self._settings.operator
         app = health_app("Millrace operator", self._health)
         async with serving(app, own.host, own.port, "MILLRACE_OPERATOR_PORT"):
@@ -112,6 +118,7 @@ class _Operator:
             self._health.has(part)
 
     async def _act(self) -> None:
+        """Run all loops while the Lease is held; an error that one does not handle ends them all, and the process."""
         async with asyncio.TaskGroup() as parts:
             for part in self._parts:
                 parts.create_task(part.run())

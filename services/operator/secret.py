@@ -1,4 +1,7 @@
-"""`millrace secret`: makes a Secret complete, inside the cluster, without ever showing or changing a password."""
+"""`millrace secret`, the Job of the chart that makes a Secret complete before anything else starts.
+
+It draws passwords inside the cluster, so that none is ever in a manifest or in Helm's records, and changes none.
+"""
 
 import base64
 import re
@@ -10,6 +13,7 @@ from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Secret
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from services.platform.kubernetes import connect, missing
 
@@ -48,21 +52,21 @@ async def make_secret(name: str, templates: Mapping[str, str]) -> str:
         ValueError: see `complete`.
         ApiError: the API server refuses.
     """
+    # Where somebody else was faster, what he drew counts.
+    again = AsyncRetrying(retry=retry_if_exception(_conflict), stop=stop_after_attempt(ATTEMPTS), reraise=True)
     client = connect(None)
     try:
-        for attempt in range(ATTEMPTS):
-            try:
-                return await _make(client, name, templates)
-            except ApiError as error:
-                # Somebody else was faster: what he drew counts.
-                if error.response.status_code != 409 or attempt == ATTEMPTS - 1:
-                    raise
+        return await again(_make, client, name, templates)
     finally:
         await client.aclose()
-    raise AssertionError
+
+
+def _conflict(error: BaseException) -> bool:
+    return isinstance(error, ApiError) and error.response.status_code == 409
 
 
 async def _make(client: AsyncClient, name: str, templates: Mapping[str, str]) -> str:
+    """Read, complete, write: the version that was read goes along, so that two writers do not undo each other."""
     try:
         found = await client.get(Secret, name)
     except ApiError as error:

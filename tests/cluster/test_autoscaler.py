@@ -95,7 +95,7 @@ async def test_missing_numbers_freeze_the_number_of_workers(
     process.settings = process.settings.model_copy(update={"redis": away})
     namespace.make(deployment(3), autoscaler())
     process.start()
-    told = await namespace.reason(*WORKERS, "Unknown", "NumbersMissing")
+    told = await namespace.reason(*WORKERS, "Unknown", "BacklogUnknown")
     assert "stays" in told["message"]
     assert namespace.condition(*WORKERS, "Degraded")["status"] == "True"
     assert replicas(namespace) == 3

@@ -13,13 +13,18 @@ annotations:
 {{- end }}
 
 {{/*
-What all pods have: (list root component user scheduling). No token, no variables of Services (MILLRACE_INGEST_PORT
-would be one), and Pod Security `restricted`.
+What all pods have: (list root component user scheduling account). No variables of Services (MILLRACE_INGEST_PORT would
+be one), Pod Security `restricted`, and no token of the API server but where a ServiceAccount is named.
 */}}
 {{- define "millrace.podSpec" -}}
 {{- $root := index . 0 -}}
 {{- $user := index . 2 -}}
+{{- if gt (len .) 4 -}}
+serviceAccountName: {{ index . 4 }}
+automountServiceAccountToken: true
+{{- else -}}
 automountServiceAccountToken: false
+{{- end }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -83,7 +88,7 @@ initContainers:
 {{- end }}
 {{- end }}
 
-{{/* Probes on health routes: (list port). A process is alive while its loop turns, whatever its servers do. */}}
+{{/* Probes on the health routes of the port that the argument names. A process is alive while its loop turns, whatever its servers do. */}}
 {{- define "millrace.probes" -}}
 startupProbe: {httpGet: {path: /healthz, port: {{ . }}}, periodSeconds: 2, failureThreshold: 60, timeoutSeconds: 5}
 livenessProbe: {httpGet: {path: /healthz, port: {{ . }}}, periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5}

@@ -40,3 +40,8 @@ What stands in a Secret that is made inside the cluster, as arguments of `millra
 - replica-url=postgresql://millrace_reader:{reader-password}@{{ join "," . }}/{{ $.Values.database.name }}{{ $options }}
 {{- end }}
 {{- end }}
+
+{{/* Annotations of what runs before the release: its weight is the argument. */}}
+{{- define "millrace.secretsHook" -}}
+{helm.sh/hook: "pre-install,pre-upgrade,pre-rollback", helm.sh/hook-weight: {{ . | quote }}, helm.sh/hook-delete-policy: "before-hook-creation,hook-succeeded"}
+{{- end }}

@@ -1,4 +1,4 @@
-{{/* A container of PostgreSQL: (list root args…); primary and replicas differ in how they start. */}}
+{{/* What a container of PostgreSQL has on the primary and on replicas; each says for itself how it starts. */}}
 {{- define "millrace.postgresContainer" -}}
 {{- $own := .Values.timescaledb -}}
 image: "{{ $own.image.repository }}:{{ $own.image.tag }}"
@@ -20,6 +20,7 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
+{{/* The volumes behind these mounts, but for the data. */}}
 {{- define "millrace.postgresVolumes" -}}
 - {name: run, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
 - {name: tmp, emptyDir: {sizeLimit: 64Mi}}
@@ -43,6 +44,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
+{{/* The claim of a data volume: (list root component). */}}
 {{- define "millrace.postgresClaim" -}}
 {{- $storage := (index . 0).Values.timescaledb.storage -}}
 - metadata:

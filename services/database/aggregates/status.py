@@ -1,15 +1,21 @@
-"""How the policies fare, from the database's own job tables."""
+"""How hypertables, continuous aggregates and their policies fare, from the database's own catalogs."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
 
+from services.platform.postgres.capability import Capability, capability
+from services.platform.settings import DatabaseSettings
+
+from ..schema.apply import connected
+
 __all__ = [
     "AggregateStatus",
     "HypertableStatus",
     "JobStatus",
     "aggregate_status",
+    "aggregate_statuses",
     "hypertable_status",
     "job_statuses",
 ]
@@ -68,6 +74,13 @@ from (
   join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
   where a.user_view_schema = 'public' and a.user_view_name = $1
 ) watermark
+"""
+
+NAMES = """
+select view_name::text
+from timescaledb_information.continuous_aggregates
+where view_schema = 'public'
+order by 1
 """
 
 POLICIES = {
@@ -167,3 +180,17 @@ async def aggregate_status(connection: asyncpg.Connection, name: str) -> Aggrega
         return None
     jobs = await job_statuses(connection, name)
     return AggregateStatus(row["watermark"], row["late_ranges"], jobs)
+
+
+async def aggregate_statuses(settings: DatabaseSettings) -> tuple[Capability, dict[str, AggregateStatus]]:
+    """Return what the database of `settings.owner_url` can do, and how far its continuous aggregates are, by name.
+
+    Raises:
+        SchemaError: the database is away or refuses.
+    """
+    async with connected(settings.owner_url, settings) as connection:
+        able = await capability(connection)
+        if able.edition != "full":
+            return able, {}
+        found = {row[0]: await aggregate_status(connection, row[0]) for row in await connection.fetch(NAMES)}
+    return able, {name: status for name, status in found.items() if status}

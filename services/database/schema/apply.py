@@ -5,7 +5,7 @@ Everything may be repeated and may run twice at once. What a database has had st
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +25,12 @@ from tenacity import (
 
 from services.platform.postgres.capability import Capability, capability
 from services.platform.postgres.connections import Connector
-from services.platform.postgres.errors import DATABASE_AWAY, PoolerError
+from services.platform.postgres.errors import DATABASE_AWAY, PoolerError, words_of
 from services.platform.settings import DatabaseSettings, PostgresAddress, postgres_address
 
 from .scram import scram_verifier
 from .scripts import INIT_VERSION, SQL, Migration, SchemaError, included, migrations
+from .status import ledger, pending
 
 __all__ = [
     "OWNER",
@@ -41,9 +42,7 @@ __all__ = [
     "apply",
     "bootstrap",
     "connected",
-    "ledger",
     "login",
-    "pending",
     "renew",
 ]
 
@@ -56,8 +55,8 @@ class DatabaseAwayError(SchemaError):
     """The database cannot be reached; what it will say then is not known."""
 
 
-PATIENCE = 15.0
-"""Seconds to wait for a database that is away, such as one that is just starting."""
+RETRY_FOR = 15.0
+"""Seconds to try again: to connect to a database that is just starting, or a change that another apply crosses."""
 
 LOCK_TIMEOUT = "60s"
 """Longest wait for the lock or for a table; a change that waits longer would hold up everybody behind it."""
@@ -149,7 +148,7 @@ async def bootstrap(admin_url: str, settings: DatabaseSettings, sql: Path = SQL)
             quoted = await connection.fetchval("select quote_ident($1)", name)
             await connection.execute(f"create database {quoted}")
     async with connected(replace(admin, database=name), settings) as connection:
-        async for attempt in _contended():
+        async for attempt in _while_contended():
             with attempt:
                 await connection.execute((sql / "bootstrap.sql").read_text())
                 await login(connection, OWNER, settings.owner_url)
@@ -164,62 +163,27 @@ async def connected(url: SecretStr | PostgresAddress, settings: DatabaseSettings
     """
     connector = Connector(url, settings)
     try:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(DATABASE_AWAY) & retry_if_not_exception_type(PoolerError),
-            stop=stop_after_delay(PATIENCE),
-            wait=wait_random(0.1, 0.5),
-            before_sleep=_say_once,
-            reraise=True,
-        ):
+        async for attempt in _while_away():
             with attempt:
                 connection = await connector.session()
     except PoolerError as error:
         raise SchemaError(str(error)) from None
     except DATABASE_AWAY as error:
-        raise DatabaseAwayError(f"the database cannot be reached: {type(error).__name__}: {error}") from error
+        raise DatabaseAwayError(f"the database cannot be reached: {words_of(error)}") from error
     try:
         yield connection
     except asyncpg.PostgresError as error:
         raise SchemaError(f"the database refuses: {error}") from error
     except DATABASE_AWAY as error:
-        raise DatabaseAwayError(f"the database went away: {type(error).__name__}: {error}") from error
+        raise DatabaseAwayError(f"the database went away: {words_of(error)}") from error
     finally:
         # A session that ends gives its locks back; it is not asked politely when the server hangs.
         await asyncio.shield(connection.close(timeout=settings.connect_timeout))
 
 
-def _say_once(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    if state.attempt_number == 1:
-        problem = f"{type(error).__name__}: {error}"
-        log.info("waiting for the database", action="connect", problem=problem, seconds=PATIENCE)
-
-
-async def ledger(connection: asyncpg.Connection) -> dict[int, str | None]:
-    """Return the migrations that a database has had, by version, with the hash of each."""
-    if not await connection.fetchval("select to_regclass('public.schema_migrations') is not null"):
-        return {}
-    rows = await connection.fetch("select version, body_sha256 from schema_migrations")
-    return {row["version"]: row["body_sha256"] for row in rows}
-
-
-def pending(known: Sequence[Migration], had: dict[int, str | None]) -> list[Migration]:
-    """Return those of the `known` migrations that a database has not had, in order.
-
-    Raises:
-        SchemaError: one was changed since the database had it.
-    """
-    for migration in known:
-        if had.get(migration.version, migration.sha256) != migration.sha256:
-            raise SchemaError(
-                f"migration {migration} was changed after this database had it; restore the released file "
-                "and put the change into a new migration"
-            )
-    return [migration for migration in known if migration.version not in had]
-
-
 async def _init(connection: asyncpg.Connection, sql: Path, settings: DatabaseSettings) -> None:
-    async for attempt in _contended():
+    """Run init.sql and set the passwords, all or nothing: it is run at each apply, and alters what differs."""
+    async for attempt in _while_contended():
         with attempt:
             async with connection.transaction():
                 for path in included(sql / "init.sql"):
@@ -229,6 +193,11 @@ async def _init(connection: asyncpg.Connection, sql: Path, settings: DatabaseSet
 
 
 async def _migrate(connection: asyncpg.Connection, migration: Migration) -> None:
+    """Run a migration and note that the database has had it.
+
+    One that cannot run in a transaction is noted behind it: where the two are cut apart it runs again, and its file
+    must bear that.
+    """
     if migration.transactional:
         async with connection.transaction():
             await _run(connection, str(migration), migration.body)
@@ -249,9 +218,11 @@ async def _record(connection: asyncpg.Connection, migration: Migration) -> None:
 
 
 async def _run(connection: asyncpg.Connection, name: str, body: str) -> None:
+    """Run a file; what the database refuses of it is told with the file's name and line."""
     try:
         await connection.execute(body)
     except asyncpg.InternalServerError:
+        # "tuple concurrently updated" is one of these, and tried again.
         raise
     except asyncpg.PostgresError as error:
         line = f" line {body[: int(error.position)].count(chr(10)) + 1}" if error.position else ""
@@ -295,11 +266,28 @@ def _password(url: SecretStr) -> str:
         raise SchemaError(f"the password of {address.user} cannot be used: {error}") from None
 
 
-def _contended() -> AsyncRetrying:
+def _while_away() -> AsyncRetrying:
+    """Try again where the database is away, and say so once; a pooler that gives no session never will."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(DATABASE_AWAY) & retry_if_not_exception_type(PoolerError),
+        stop=stop_after_delay(RETRY_FOR),
+        wait=wait_random(0.1, 0.5),
+        before_sleep=_say_once,
+        reraise=True,
+    )
+
+
+def _while_contended() -> AsyncRetrying:
     """Try again where another database's apply changes the server's roles at the same moment."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: "tuple concurrently updated" in str(error)),
-        stop=stop_after_delay(PATIENCE),
+        stop=stop_after_delay(RETRY_FOR),
         wait=wait_random(0, 0.2),
         reraise=True,
     )
+
+
+def _say_once(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    if state.attempt_number == 1 and error:
+        log.info("waiting for the database", action="connect", problem=words_of(error), seconds=RETRY_FOR)

@@ -1,4 +1,8 @@
-"""Password verifiers made here, so that no password can reach a server's log (RFC 5802, RFC 7677)."""
+"""Password verifiers made here, so that no password can reach a server's log (RFC 5802, RFC 7677).
+
+By the standard library and not by `scramp`: PostgreSQL and its clients take a password that SASLprep prohibits (one
+with a control sign or an emoji) as it is, and scramp refuses it.
+"""
 
 import base64
 import hashlib

@@ -1,15 +1,15 @@
-"""How a database's schema stands, asked without changing anything."""
+"""Which migrations a database has had and which it has not, asked without changing anything."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
 from services.platform.postgres.capability import Capability, capability
 
-from .apply import ledger, pending
-from .scripts import INIT_VERSION, SQL, migrations
+from .scripts import INIT_VERSION, SQL, Migration, SchemaError, migrations
 
-__all__ = ["SchemaStatus", "schema_status"]
+__all__ = ["SchemaStatus", "ledger", "pending", "schema_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,26 @@ async def schema_status(connection: asyncpg.Connection) -> SchemaStatus:
     if INIT_VERSION not in had:
         waiting.insert(0, "0001 init")
     return SchemaStatus(max(had, default=0), tuple(waiting), await capability(connection))
+
+
+async def ledger(connection: asyncpg.Connection) -> dict[int, str | None]:
+    """Return the migrations that a database has had, by version, with the hash of each."""
+    if not await connection.fetchval("select to_regclass('public.schema_migrations') is not null"):
+        return {}
+    rows = await connection.fetch("select version, body_sha256 from schema_migrations")
+    return {row["version"]: row["body_sha256"] for row in rows}
+
+
+def pending(known: Sequence[Migration], had: dict[int, str | None]) -> list[Migration]:
+    """Return those of the `known` migrations that a database has not had, in order.
+
+    Raises:
+        SchemaError: one was changed since the database had it.
+    """
+    for migration in known:
+        if had.get(migration.version, migration.sha256) != migration.sha256:
+            raise SchemaError(
+                f"migration {migration} was changed after this database had it; restore the released file "
+                "and put the change into a new migration"
+            )
+    return [migration for migration in known if migration.version not in had]

@@ -25,41 +25,42 @@ class History:
     recommended: Noted = ()
     changes: Noted = ()
 
-    def noted(self, now: float, wish: int, behavior: Behavior) -> "History":
+    def noted(self, now: float, desired: int, behavior: Behavior) -> "History":
         """Note a recommendation as it was before stabilisation, and forget what no window or policy asks for."""
         rules = (behavior.scale_up, behavior.scale_down)
         window = max(rule.stabilization_window_seconds for rule in rules)
         period = max(policy.period_seconds for rule in rules for policy in rule.policies)
-        return History((*_since(self.recommended, now - window), (now, wish)), _since(self.changes, now - period))
+        return History((*_since(self.recommended, now - window), (now, desired)), _since(self.changes, now - period))
 
     def changed(self, now: float, before: int, after: int) -> "History":
         """Note a change that took place."""
         return replace(self, changes=(*self.changes, (now, after - before))) if before != after else self
 
 
-def stabilised(history: History, now: float, current: int, wish: int, behavior: Behavior) -> int:
-    """Return `wish`, held back by the recommendations inside the windows.
+def stabilised(history: History, now: float, current: int, desired: int, behavior: Behavior) -> int:
+    """Return `desired`, held back by the recommendations inside the windows.
 
     Growth goes to the lowest number recommended within scaleUp's window, shrinking to the highest within scaleDown's;
     between the two the number stays.
     """
     up_since = now - behavior.scale_up.stabilization_window_seconds
     down_since = now - behavior.scale_down.stabilization_window_seconds
-    lowest = min([wish, *(number for _, number in _since(history.recommended, up_since))])
-    highest = max([wish, *(number for _, number in _since(history.recommended, down_since))])
+    lowest = min([desired, *(number for _, number in _since(history.recommended, up_since))])
+    highest = max([desired, *(number for _, number in _since(history.recommended, down_since))])
     return min(max(current, lowest), highest)
 
 
-def limited(history: History, now: float, current: int, wish: int, behavior: Behavior) -> int:
-    """Return the number of workers nearest to `wish` that the policies let be reached from `current` now."""
-    if wish > current:
-        return min(wish, max(current, _up_limit(history, now, current, behavior.scale_up)))
-    if wish < current:
-        return max(wish, min(current, _down_limit(history, now, current, behavior.scale_down)))
+def limited(history: History, now: float, current: int, desired: int, behavior: Behavior) -> int:
+    """Return the number of workers nearest to `desired` that the policies let be reached from `current` now."""
+    if desired > current:
+        return min(desired, max(current, _up_limit(history, now, current, behavior.scale_up)))
+    if desired < current:
+        return max(desired, min(current, _down_limit(history, now, current, behavior.scale_down)))
     return current
 
 
 def _up_limit(history: History, now: float, current: int, rules: ScaleUp) -> int:
+    """Return how far up the policies let it go: each counts from the number that there was when its period began."""
     if rules.select_policy is SelectPolicy.DISABLED:
         return current
     proposed = []
@@ -72,6 +73,7 @@ def _up_limit(history: History, now: float, current: int, rules: ScaleUp) -> int
 
 
 def _down_limit(history: History, now: float, current: int, rules: ScaleDown) -> int:
+    """Return how far down the policies let it go; the largest change is here the lowest number."""
     if rules.select_policy is SelectPolicy.DISABLED:
         return current
     proposed = []
@@ -83,6 +85,7 @@ def _down_limit(history: History, now: float, current: int, rules: ScaleDown) ->
 
 
 def _period_start(history: History, now: float, current: int, period: float) -> int:
+    """Return how many workers there were `period` seconds ago: those of now, less the changes since."""
     return current - sum(change for _, change in _since(history.changes, now - period))
 
 

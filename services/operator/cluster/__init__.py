@@ -1,1 +1,1 @@
-"""The operator's hands on the API server: resources, conditions, events, its lease and the scale of workers."""
+"""The operator's hands on the API server: the custom resources, the default ones among them, and its Lease."""

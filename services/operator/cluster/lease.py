@@ -69,6 +69,11 @@ async def lead(
 
 
 async def _work_while_held(election: "_Election", work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Work until the Lease could not be renewed for `DEADLINE` seconds, which is before others may begin.
+
+    A renewal that fails once is no loss: the Lease is still this candidate's, and nobody else takes it meanwhile. Where
+    the work ends by itself, so does this, with its error.
+    """
     task = asyncio.create_task(work())
     try:
         renewed = time.monotonic()
@@ -111,6 +116,11 @@ class _Election:
             log.warning("the lease could not be given back; it runs out", action="lead", problem=str(error))
 
     async def _taken(self) -> bool:
+        """Take the Lease where nobody holds it or its holder has not renewed it for long; renew it where it is ours.
+
+        The write carries the version that was read, so that of two that read the same one is refused: a conflict is
+        an error here, and counts as not held.
+        """
         now = datetime.now(UTC)
         try:
             lease = await self._client.get(Lease, self._name)
@@ -129,6 +139,7 @@ class _Election:
         return True
 
     def _stands_still(self, lease: Lease) -> bool:
+        """Tell whether the Lease has not changed for `DURATION` seconds, by this machine's clock alone."""
         version = (lease.metadata.resourceVersion if lease.metadata else None) or ""
         if self._seen[0] != version:
             self._seen = (version, time.monotonic())

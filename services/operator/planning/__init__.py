@@ -1,1 +1,1 @@
-"""Planning, purely: what stands and what is wanted become ordered steps, or refusals that say why."""
+"""Planning, purely: what is observed and what is desired become ordered steps, or refusals that say why."""

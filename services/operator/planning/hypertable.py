@@ -1,80 +1,83 @@
-"""A Hypertable: from what stands and what is wanted to steps."""
+"""A Hypertable: from what is observed to what is desired, step by step."""
 
 from collections.abc import Iterator
 
 from services.platform.postgres.capability import Capability
 
+from ..refusals import Reason, Refusal
 from ..specs.resources import HypertableSpec
-from .plan import Plan, Reason, Refusal
+from .observed import ObservedTable
 from .policies import columnstore_steps, retention_refusals, retention_steps
-from .state import StandingTable
-from .steps import MakeHypertable, SetChunkInterval, Step
+from .steps import Plan, Step, create_hypertable, set_chunk_interval
 
 __all__ = ["plan_hypertable"]
 
 TIME_TYPES = ("timestamp with time zone", "timestamp without time zone", "date")
 
 
-def plan_hypertable(spec: HypertableSpec, standing: StandingTable, capability: Capability) -> Plan:
-    """Return the steps from `standing` to `spec`, none where it is so already.
+def plan_hypertable(spec: HypertableSpec, observed: ObservedTable, capability: Capability) -> Plan:
+    """Return the steps from `observed` to `spec`, none where it is so already.
 
     Args:
-        spec: what is wanted.
-        standing: the table of that name.
+        spec: what is desired.
+        observed: the table of that name.
         capability: of the database; what it cannot do becomes `unsupported`.
     """
-    refusals = tuple(_refusals(spec, standing))
+    refusals = tuple(_refusals(spec, observed))
     if refusals:
         return Plan(refusals=refusals)
     if capability.edition == "none":
         return Plan(unsupported=("not supported here: hypertables need TimescaleDB; the table stays an ordinary one",))
-    steps = tuple(_chunk_steps(spec, standing))
+    steps = tuple(_chunk_steps(spec, observed))
     if capability.edition == "full":
-        return Plan((*steps, *_policy_steps(spec, standing)))
-    wanted = [word for word, part in (("columnstore", spec.columnstore), ("retention", spec.retention)) if part]
+        return Plan((*steps, *_policy_steps(spec, observed)))
+    desired = [word for word, part in (("columnstore", spec.columnstore), ("retention", spec.retention)) if part]
     return Plan(
-        steps, unsupported=tuple(f"not supported here: {word} needs TimescaleDB's full edition" for word in wanted)
+        steps, unsupported=tuple(f"not supported here: {word} needs TimescaleDB's full edition" for word in desired)
     )
 
 
-def _chunk_steps(spec: HypertableSpec, standing: StandingTable) -> Iterator[Step]:
-    if standing.time_column is None:
-        yield MakeHypertable(spec.table, spec.time_column, spec.chunk_interval)
-    elif standing.chunk_interval is None or standing.chunk_interval.total != spec.chunk_interval.total:
-        yield SetChunkInterval(spec.table, spec.chunk_interval)
+def _chunk_steps(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Step]:
+    """Yield what makes it a hypertable, or sets its chunk interval, which TimescaleDB keeps as microseconds alone."""
+    if observed.time_column is None:
+        yield create_hypertable(spec.table, spec.time_column, spec.chunk_interval)
+    elif observed.chunk_interval is None or observed.chunk_interval.total != spec.chunk_interval.total:
+        yield set_chunk_interval(spec.table, spec.chunk_interval)
 
 
-def _policy_steps(spec: HypertableSpec, standing: StandingTable) -> Iterator[Step]:
-    wanted = spec.columnstore
-    order_by = tuple((part.column, part.descending) for part in wanted.order_by) if wanted else ()
-    settings = (wanted.segment_by if wanted else (), order_by or ((spec.time_column, False),))
-    yield from columnstore_steps(spec.table, wanted, standing.columnstore, settings)
-    yield from retention_steps(spec.table, spec.retention, standing.retention)
+def _policy_steps(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Step]:
+    """Yield what brings the policies to the spec; where that orders by nothing, the time column orders."""
+    desired = spec.columnstore
+    order_by = tuple((part.column, part.descending) for part in desired.order_by) if desired else ()
+    settings = (desired.segment_by if desired else (), order_by or ((spec.time_column, False),))
+    yield from columnstore_steps(spec.table, desired, observed.columnstore, settings)
+    yield from retention_steps(spec.table, spec.retention, observed.retention)
 
 
-def _refusals(spec: HypertableSpec, standing: StandingTable) -> Iterator[Refusal]:
-    columns = standing.columns
+def _refusals(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Refusal]:
+    """Yield why nothing is applied, all reasons at once; without the table there is but one."""
+    columns = observed.columns
     if columns is None:
         yield Refusal(Reason.SOURCE_UNKNOWN, f"there is no table {spec.table} in the schema public; create it first")
         return
-    if not standing.ours:
+    if not observed.ours:
         yield Refusal(Reason.NOT_OWNED, f"the table {spec.table} belongs to another role; give it to the owner's")
-    if standing.time_column not in {None, spec.time_column}:
+    if observed.time_column not in {None, spec.time_column}:
         yield Refusal(
             Reason.IMMUTABLE,
-            f"{spec.table} is split by {standing.time_column}, which cannot change; "
+            f"{spec.table} is split by {observed.time_column}, which cannot change; "
             f"set timeColumn to it, or copy the rows into a new table split by {spec.time_column}",
         )
     elif columns.get(spec.time_column) not in TIME_TYPES:
         yield Refusal(Reason.INVALID, f"timeColumn {spec.time_column} is no column of {spec.table} with a date or time")
-    if standing.time_column is None and standing.has_rows:
+    if observed.time_column is None and observed.has_rows:
         yield Refusal(
             Reason.INVALID,
             f"{spec.table} holds rows, and moving them into chunks locks it; choose the time yourself: "
             "select create_hypertable(..., migrate_data => true)",
         )
     yield from _columnstore_refusals(spec, columns)
-    yield from retention_refusals(spec.retention, standing.readers)
+    yield from retention_refusals(spec.retention, observed.readers)
 
 
 def _columnstore_refusals(spec: HypertableSpec, columns: dict[str, str]) -> Iterator[Refusal]:

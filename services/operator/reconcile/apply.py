@@ -8,24 +8,22 @@ import structlog
 
 from services.database.aggregates.refresh import Aggregate, refresh
 from services.platform.postgres.capability import Capability
-from services.platform.postgres.errors import DATABASE_AWAY
 
 from ..planning.aggregate import plan_aggregate
 from ..planning.hypertable import plan_hypertable
-from ..planning.plan import Plan
+from ..planning.observed import Definition, ObservedAggregate
 from ..planning.quoting import relation
-from ..planning.state import Definition, StandingAggregate
-from ..planning.steps import Step
+from ..planning.steps import Plan, Step
 from ..specs.resources import ContinuousAggregateSpec, HypertableSpec
-from .inspect import inspect_table
-from .inspect_aggregate import inspect_aggregate
+from .errors import refusing
+from .inspect import inspect_aggregate, inspect_table
 
 __all__ = [
     "RECONCILE_LOCK",
-    "ReconcileError",
     "fill_aggregate",
     "reconcile_aggregate",
     "reconcile_hypertable",
+    "reconciling",
     "refresh_history",
 ]
 
@@ -66,26 +64,22 @@ where v.view_schema = 'public' and v.view_name = $1
 """
 
 
-class ReconcileError(Exception):
-    """The database refuses a step, and nothing of the plan was applied; the message says which and why."""
-
-
 async def reconcile_hypertable(connection: asyncpg.Connection, spec: HypertableSpec, capability: Capability) -> Plan:
     """Bring a hypertable to `spec` and return the plan that was applied: no steps where it was so already.
 
     Args:
         connection: the owner's, outside a transaction.
-        spec: what is wanted.
+        spec: what is desired.
         capability: of the connection's database.
 
     Raises:
-        ReconcileError: the database refuses, or somebody holds the table for long.
+        Refusal: the database refuses a step, or somebody holds the table for long; nothing of the plan was applied.
         DATABASE_AWAY: the connection is lost; the plan was applied whole or not at all.
     """
     async with reconciling(connection):
         plan = plan_hypertable(spec, await inspect_table(connection, spec.table, capability), capability)
         for step in plan.steps:
-            await run(connection, step)
+            await _run(connection, step)
     return plan
 
 
@@ -98,20 +92,20 @@ async def reconcile_aggregate(
 
     Args:
         connection: the owner's, outside a transaction.
-        spec: what is wanted.
+        spec: what is desired.
         capability: of the connection's database.
         rebuild: whether somebody consents to a rebuild.
 
     Raises:
-        ReconcileError: the database refuses, or somebody holds the source for long.
+        Refusal: the database refuses a step, or somebody holds the source for long; nothing of the plan was applied.
         DATABASE_AWAY: the connection is lost; the plan was applied whole or not at all.
     """
     if capability.edition != "full":
-        return plan_aggregate(spec, StandingAggregate(), Definition(), capability)
+        return plan_aggregate(spec, ObservedAggregate(), Definition(), capability)
     async with reconciling(connection):
         plan = plan_aggregate(spec, *await inspect_aggregate(connection, spec), capability, rebuild=rebuild)
         for step in plan.steps:
-            await run(connection, step)
+            await _run(connection, step)
     return plan
 
 
@@ -127,16 +121,12 @@ async def fill_aggregate(connection: asyncpg.Connection, guard: asyncpg.Connecti
         name: of an aggregate that was created or got a column.
 
     Raises:
-        ReconcileError: the database refuses; the mark stays.
+        Refusal: the database refuses; the mark stays.
         DATABASE_AWAY: the connection is lost; the mark stays.
     """
-    try:
+    with refusing(f"fill {name}"):
         await refresh_history(connection, guard, name, force=True)
         await connection.execute(f"comment on view {relation(name)} is null")
-    except DATABASE_AWAY:
-        raise
-    except asyncpg.PostgresError as error:
-        raise ReconcileError(f"fill {name}: {error}") from error
 
 
 async def refresh_history(connection: asyncpg.Connection, guard: asyncpg.Connection, name: str, *, force: bool) -> None:
@@ -157,31 +147,17 @@ async def reconciling(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """Hold the lock of a reconciliation in a transaction.
 
     Raises:
-        ReconcileError: the database refuses something in it.
+        Refusal: the database refuses something in it.
     """
-    try:
+    with refusing("the database refuses"):
         async with connection.transaction():
             await connection.execute(PRELUDE)
             await connection.execute("select pg_advisory_xact_lock($1)", RECONCILE_LOCK)
             yield
-    except DATABASE_AWAY:
-        raise
-    except asyncpg.PostgresError as error:
-        raise ReconcileError(f"the database refuses: {error}") from error
 
 
-async def run(connection: asyncpg.Connection, step: Step) -> None:
-    """Run one step.
-
-    Raises:
-        ReconcileError: the database refuses it.
-    """
-    try:
+async def _run(connection: asyncpg.Connection, step: Step) -> None:
+    with refusing(step.sentence):
         # Not execute(), which would run a second statement behind the first.
         await connection.fetch(step.sql)
-    except DATABASE_AWAY:
-        raise
-    except asyncpg.PostgresError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        raise ReconcileError(f"{step}: {error.message}{hint}") from error
-    log.info("database changed", action="reconcile", step=str(step))
+    log.info("database changed", action="reconcile", step=step.sentence)

@@ -1,21 +1,20 @@
 """Work that may take hours, one piece at a time beside the passes: filling and rebuilding aggregates."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import structlog
 
 from services.database.aggregates.refresh import refreshing
-from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.postgres.errors import DATABASE_FAILURES, words_of
 from services.platform.runtime.tasks import end
 from services.platform.settings import DatabaseSettings
 
-from ..status.refusals import Refused
-from .apply import ReconcileError
+from ..refusals import Refusal
 
 __all__ = ["Background", "Work"]
 
@@ -24,8 +23,20 @@ log = structlog.get_logger(__name__)
 AGAIN_AFTER = 60.0
 """Seconds after a failure before the same work is taken up again."""
 
-Work = Callable[[asyncpg.Connection, asyncpg.Connection], Coroutine[Any, Any, None]]
-"""Takes two connections of the owner: one to work by, and the guard of its refreshes."""
+Work = Callable[[asyncpg.Connection, asyncpg.Connection], Coroutine[Any, Any, Refusal | None]]
+"""Takes two connections of the owner: one to work by, and the guard of its refreshes.
+
+Returns why it cannot be done as things are, where a person has to decide. What it raises may go well the next time.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How the last work of a name ended where it did not end well: when, what to say, and whether that is a refusal."""
+
+    at: float
+    problem: str
+    refusal: Refusal | None = None
 
 
 class Background:
@@ -36,7 +47,7 @@ class Background:
         self._done = done
         self._task: asyncio.Task[None] | None = None
         self._name = ""
-        self._failed: dict[str, tuple[float, Exception]] = {}
+        self._failed: dict[str, _Failure] = {}
 
     def offer(self, name: str, settings: DatabaseSettings, work: Work) -> str | None:
         """Begin `work` on connections of its own as the owner, unless something is under way or it has just failed.
@@ -50,14 +61,14 @@ class Background:
             Why the last attempt for this name failed, None where there was none.
 
         Raises:
-            Refused: the last attempt was, and nothing was applied.
+            Refusal: the last attempt returned it.
         """
-        failed_at, error = self._failed.get(name, (-math.inf, None))
-        if self._task is None and time.monotonic() - failed_at >= AGAIN_AFTER:
+        failed = self._failed.get(name)
+        if self._task is None and (failed is None or time.monotonic() - failed.at >= AGAIN_AFTER):
             self._name, self._task = name, asyncio.create_task(self._run(name, settings, work))
-        if isinstance(error, Refused):
-            raise error
-        return f"{type(error).__name__}: {error}" if error else None
+        if failed and failed.refusal:
+            raise failed.refusal
+        return failed.problem if failed else None
 
     async def withdraw(self, name: str) -> None:
         """Cut short what is under way for a name, and forget how it failed: nothing is to be done for it any more."""
@@ -71,16 +82,26 @@ class Background:
             await end((self._task,))
 
     async def _run(self, name: str, settings: DatabaseSettings, work: Work) -> None:
+        """Do a piece of work, keep how it ended, and let the next one begin."""
         began = time.monotonic()
         try:
             async with refreshing(settings) as (connection, guard):
-                await work(connection, guard)
-        except (Refused, ReconcileError, asyncpg.PostgresError, *DATABASE_AWAY) as error:
-            self._failed[name] = time.monotonic(), error
-            log.warning("work in the background failed", action="background", aggregate=name, problem=str(error))
+                refusal = await work(connection, guard)
+        except Refusal as error:
+            self._fails(name, _Failure(time.monotonic(), error.message))
+        except DATABASE_FAILURES as error:
+            self._fails(name, _Failure(time.monotonic(), words_of(error)))
         else:
-            self._failed.pop(name, None)
-            log.info("work in the background is done", aggregate=name, seconds=round(time.monotonic() - began, 1))
+            if refusal:
+                self._fails(name, _Failure(time.monotonic(), refusal.message, refusal))
+            else:
+                self._failed.pop(name, None)
+                seconds = round(time.monotonic() - began, 1)
+                log.info("work in the background is done", action="background", aggregate=name, seconds=seconds)
         finally:
             self._task = None
             self._done()
+
+    def _fails(self, name: str, failure: _Failure) -> None:
+        self._failed[name] = failure
+        log.warning("work in the background failed", action="background", aggregate=name, problem=failure.problem)

@@ -9,16 +9,15 @@ from collections.abc import Collection, Iterable
 import asyncpg
 import structlog
 
-from services.platform.postgres.errors import DATABASE_AWAY
-
 from ..planning.quoting import relation
-from .apply import ReconcileError
+from ..refusals import Refusal
+from .errors import refusing
 
 __all__ = ["Owned", "drop_gone", "remember"]
 
 log = structlog.get_logger(__name__)
 
-STANDING = """
+NOTED = """
 select kind, name, resource_uid::text as resource
 from dropped_with_resource
 where schema_uid = $1::text::uuid
@@ -27,7 +26,7 @@ where schema_uid = $1::text::uuid
 REMEMBER = """
 insert into dropped_with_resource (kind, name, schema_uid, resource_uid)
 select kind, name, $1::text::uuid, resource::uuid
-from unnest($2::text[], $3::text[], $4::text[]) wanted (kind, name, resource)
+from unnest($2::text[], $3::text[], $4::text[]) owned (kind, name, resource)
 on conflict (kind, name) do update set schema_uid = excluded.schema_uid, resource_uid = excluded.resource_uid
 where (dropped_with_resource.schema_uid, dropped_with_resource.resource_uid)
   <> (excluded.schema_uid, excluded.resource_uid)
@@ -63,7 +62,7 @@ async def remember(
     Raises:
         DATABASE_AWAY: the connection is lost.
     """
-    noted = {(row["kind"], row["name"]): row["resource"] for row in await connection.fetch(STANDING, schema)}
+    noted = {(row["kind"], row["name"]): row["resource"] for row in await connection.fetch(NOTED, schema)}
     new = [one for one in owned if noted.get(one[:2]) != one[2]]
     if new:
         await connection.execute(REMEMBER, schema, *map(list, zip(*new, strict=True)))
@@ -72,7 +71,7 @@ async def remember(
         await connection.execute(FORGET, *map(list, zip(*stale, strict=True)))
 
 
-async def drop_gone(connection: asyncpg.Connection, schema: str, living: Collection[Owned]) -> list[ReconcileError]:
+async def drop_gone(connection: asyncpg.Connection, schema: str, living: Collection[Owned]) -> list[Refusal]:
     """Drop the objects whose resource is gone, aggregates first; what another resource claims by now stays.
 
     Args:
@@ -87,19 +86,18 @@ async def drop_gone(connection: asyncpg.Connection, schema: str, living: Collect
         DATABASE_AWAY: the connection is lost.
     """
     claimed, resources = {one[:2] for one in living}, {one[2] for one in living}
-    noted = await connection.fetch(STANDING, schema)
+    noted = await connection.fetch(NOTED, schema)
     gone = {(row["kind"], row["name"]) for row in noted if row["resource"] not in resources}
     problems = []
     for kind, name in sorted(gone - claimed):
         try:
-            async with connection.transaction():
-                await connection.execute("set local lock_timeout = '5s'")
-                await connection.execute(STATEMENTS[kind].format(relation(name)))
-                await connection.execute(FORGET, [kind], [name])
-        except DATABASE_AWAY:
-            raise
-        except asyncpg.PostgresError as error:
-            problems.append(ReconcileError(f"{name} cannot be dropped with its {kind}: {error}"))
+            with refusing(f"{name} cannot be dropped with its {kind}"):
+                async with connection.transaction():
+                    await connection.execute("set local lock_timeout = '5s'")
+                    await connection.execute(STATEMENTS[kind].format(relation(name)))
+                    await connection.execute(FORGET, [kind], [name])
+        except Refusal as problem:
+            problems.append(problem)
         else:
             log.info("dropped with its resource", action="drop", kind=kind, name=name)
     return problems

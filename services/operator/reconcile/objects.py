@@ -1,4 +1,4 @@
-"""One resource against the database: what is wanted, what was done for it, what there is to report."""
+"""One resource against the database: what is desired, what was done for it, what there is to report."""
 
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
@@ -12,11 +12,11 @@ from services.platform.settings import DatabaseSettings
 
 from ..cluster.kinds import Found
 from ..planning.aggregate import REBUILD
-from ..planning.plan import Plan, Refusal
+from ..planning.steps import Plan
+from ..refusals import Reason, Refusal, invalid
 from ..specs.resources import ContinuousAggregateSpec, HypertableSpec, Resource
-from ..status.refusals import Refused, invalid
 from ..status.reports import Report, aggregate_report, hypertable_report
-from .apply import ReconcileError, fill_aggregate, reconcile_aggregate, reconcile_hypertable
+from .apply import fill_aggregate, reconcile_aggregate, reconcile_hypertable
 from .background import Background, Work
 from .rebuild import drop_leftovers, rebuild_aggregate
 
@@ -45,7 +45,7 @@ class Objects:
         """Bring a hypertable to its resource.
 
         Raises:
-            Refused: nothing was applied.
+            Refusal: nothing was applied.
             DATABASE_AWAY: the connection is lost.
         """
         spec = _parsed(HypertableSpec, found)
@@ -57,7 +57,7 @@ class Objects:
         """Bring a continuous aggregate to its resource; what takes long goes on in the background.
 
         Raises:
-            Refused: nothing was applied.
+            Refusal: nothing was applied.
             DATABASE_AWAY: the connection is lost.
         """
         spec = _parsed(ContinuousAggregateSpec, found)
@@ -73,6 +73,7 @@ class Objects:
         return aggregate_report(plan, status, problem), tuple(map(str, plan.steps))
 
     async def _aggregate(self, spec: ContinuousAggregateSpec, *, consent: bool) -> Plan:
+        """Apply a plan, and end what an earlier spec began: work under way, and what it left half built."""
         plan = await reconcile_aggregate(self._connection, spec, self._capability, rebuild=consent)
         if not _takes_long(plan):
             await self._background.withdraw(spec.name)
@@ -81,27 +82,27 @@ class Objects:
         return plan
 
     def _work(self, spec: ContinuousAggregateSpec, plan: Plan) -> Work:
-        async def rebuild(connection: asyncpg.Connection, guard: asyncpg.Connection) -> None:
-            if refusal := await rebuild_aggregate(connection, guard, spec, self._capability):
-                raise _refused(refusal)
+        async def rebuild(connection: asyncpg.Connection, guard: asyncpg.Connection) -> Refusal | None:
+            return await rebuild_aggregate(connection, guard, spec, self._capability)
 
-        async def fill(connection: asyncpg.Connection, guard: asyncpg.Connection) -> None:
+        async def fill(connection: asyncpg.Connection, guard: asyncpg.Connection) -> Refusal | None:
             await fill_aggregate(connection, guard, spec.name)
+            return None
 
         return rebuild if plan.rebuild else fill
 
 
-def conflicts(found: Sequence[Found], field: str) -> dict[str, Refused]:
+def conflicts(found: Sequence[Found], field: str) -> dict[str, Refusal]:
     """Return, by uid, why a resource cannot have the name in its spec's `field`: an older one, earlier in the list."""
     first: dict[str, Found] = {}
-    refused = {}
+    refusals = {}
     for one in found:
         name = str(one.spec.get(field))
         older = first.setdefault(name, one)
         if older is not one:
             why = f"{older.kind.__name__} {older.name} describes {name} already; delete one of the two"
-            refused[one.uid] = Refused("Conflict", why)
-    return refused
+            refusals[one.uid] = Refusal(Reason.CONFLICT, why)
+    return refusals
 
 
 def by_depth(aggregates: Sequence[Found]) -> list[Found]:
@@ -126,17 +127,12 @@ def _parsed(model: type[Spec], found: Found) -> Spec:
 
 
 async def _applied(reconciling: Awaitable[Plan]) -> Plan:
-    try:
-        plan = await reconciling
-    except ReconcileError as error:
-        raise Refused("RefusedByDatabase", str(error)) from None
+    """Return the plan that was applied; its refusals are raised as one, by the first's reason."""
+    plan = await reconciling
     if plan.refusals:
-        raise _refused(*plan.refusals)
+        message = "; ".join(refusal.message for refusal in plan.refusals)
+        raise Refusal(plan.refusals[0].reason, message)
     return plan
-
-
-def _refused(first: Refusal, *others: Refusal) -> Refused:
-    return Refused(first.reason, "; ".join(refusal.message for refusal in (first, *others)))
 
 
 def _takes_long(plan: Plan) -> bool:

@@ -23,14 +23,15 @@ from services.platform.settings import Settings
 from ..cluster.defaults import make_defaults
 from ..cluster.kinds import ContinuousAggregate, Found, Hypertable, Schema, listed, remove_annotation
 from ..planning.aggregate import REBUILD
+from ..refusals import Reason, Refusal
 from ..specs.resources import DeletionPolicy
 from ..status.conditions import condition
 from ..status.events import tell
-from ..status.publish import Reporter
-from ..status.refusals import Refused, away, refused
 from ..status.reports import REBUILDING, schema_report
+from ..status.writer import StatusWriter
 from .background import Background
 from .dropping import Owned, drop_gone, remember
+from .errors import away, refused
 from .objects import Objects, Outcome, by_depth, conflicts
 from .schema import SchemaKeeper
 
@@ -64,7 +65,7 @@ class Reconciler:
         self._woken = asyncio.Event()
         self.keeper = SchemaKeeper(client, settings.database)
         self._background = Background(self.wake)
-        self._reporter = Reporter(client)
+        self._status = StatusWriter(client)
         self._undropped: set[str] = set()
 
     def wake(self) -> None:
@@ -108,35 +109,45 @@ class Reconciler:
         return well
 
     async def _pass(self) -> bool:
-        """Return whether the database could be worked on."""
+        """List, reconcile, report; return whether the database could be worked on.
+
+        The first Schema is the namespace's; others are refused. Where it cannot be had, every other resource says why
+        too: what was said of it before may no longer be so.
+        """
         await make_defaults(self._client, self._defaults)
         self._defaults = ()
         schemas = await listed(self._client, Schema)
         tables, aggregates = await listed(self._client, Hypertable), await listed(self._client, ContinuousAggregate)
         for other in schemas[1:]:
             why = f"the Schema {schemas[0].name} is the one of this namespace; use another namespace"
-            await self._reporter.refuse(other, Refused("AnotherSchema", why))
+            await self._status.refuse(other, Refusal(Reason.ANOTHER_SCHEMA, why))
         try:
             await self._reconcile(schemas[:1], tables, aggregates)
-        except Refused as why:
+        except Refusal as why:
             self._health.lacks("database", why.message)
             for one in schemas[:1]:
-                await self._reporter.refuse(one, why)
-            behind = Refused(why.reason, why.message, unknown=True)
+                await self._status.refuse(one, why)
+            behind = Refusal(why.reason, why.message, unknown=True)
             for one in (*tables, *aggregates):
-                await self._reporter.refuse(one, behind)
+                await self._status.refuse(one, behind)
             return not schemas
         self._health.has("database")
         return True
 
     async def _reconcile(self, schemas: list[Found], tables: list[Found], aggregates: list[Found]) -> None:
+        """Bring the database to the resources: the schema, then tables, aggregates behind their sources, deletions.
+
+        Raises:
+            Refusal: the database cannot be worked on; what is wrong with one object alone is reported to it.
+        """
         if not schemas:
             self.keeper.lost()
-            raise Refused("NoSchema", "no Schema in this namespace names the database; make one", unknown=True)
+            why = "no Schema in this namespace names the database; make one"
+            raise Refusal(Reason.NO_SCHEMA, why, unknown=True)
         [schema] = schemas
         connection, status, did = await self.keeper.keep(schema)
         settings, capability = await self.keeper.database()
-        await self._reporter.report(schema, schema_report(status), did)
+        await self._status.write(schema, schema_report(status), did)
         objects = Objects(connection, capability, settings, self._background)
         twice = conflicts(tables, "table") | conflicts(aggregates, "name")
         try:
@@ -154,6 +165,11 @@ class Reconciler:
     async def _deletions(
         self, connection: asyncpg.Connection, schema: Found, objects: list[Found], twice: Container[str]
     ) -> None:
+        """Note what is to go with its resource, and drop what is left of resources that are gone.
+
+        Of two resources that describe one object only the first has a say. An object that cannot be dropped is told
+        once, not at each pass.
+        """
         living = [_owned(one) for one in objects]
         first = [one for one in objects if one.uid not in twice]
         goes = [_owned(one) for one in first if one.spec.get("deletionPolicy") == DeletionPolicy.DELETE]
@@ -163,23 +179,24 @@ class Reconciler:
             await tell(self._client, schema, "DropRefused", problem, warning=True)
         self._undropped = problems
 
-    async def _one(self, found: Found, conflict: Refused | None, reconcile: Reconcile) -> None:
+    async def _one(self, found: Found, conflict: Refusal | None, reconcile: Reconcile) -> None:
+        """Bring one object to its resource; what the database refuses of it does not keep the others from theirs."""
         try:
             if conflict:
                 raise conflict
             report, did = await reconcile(found)
-        except Refused as why:
-            await self._reporter.refuse(found, why)
+        except Refusal as why:
+            await self._status.refuse(found, why)
         except DATABASE_AWAY:
             raise
         except asyncpg.PostgresError as error:
-            await self._reporter.refuse(found, refused(error))
+            await self._status.refuse(found, refused(error))
         else:
             if _rebuilding(found) and report.conditions["Progressing"].reason != REBUILDING:
                 # Consent is to one rebuild; before the status, for only that tells that there was one.
                 await remove_annotation(self._client, found, REBUILD)
                 await tell(self._client, found, "Rebuilt", "the new aggregate has taken the old one's place")
-            await self._reporter.report(found, report, did)
+            await self._status.write(found, report, did)
 
 
 def _rebuilding(found: Found) -> bool:

@@ -9,13 +9,14 @@ import hashlib
 import asyncpg
 
 from services.platform.postgres.capability import Capability
-from services.platform.postgres.errors import DATABASE_AWAY
 
-from ..planning.plan import Plan, Reason, Refusal
-from ..planning.query import aggregate_query, wanted_columns
+from ..planning.aggregate import aggregate_query, desired_columns
 from ..planning.quoting import identifier, relation
+from ..planning.steps import Plan
+from ..refusals import Reason, Refusal
 from ..specs.resources import ContinuousAggregateSpec
-from .apply import ReconcileError, fill_aggregate, reconcile_aggregate, reconciling, refresh_history
+from .apply import fill_aggregate, reconcile_aggregate, reconciling, refresh_history
+from .errors import refusing
 
 __all__ = ["drop_leftovers", "rebuild_aggregate"]
 
@@ -62,28 +63,24 @@ where view_schema = 'public' and starts_with(view_name, $1) and view_name <> $2
 async def rebuild_aggregate(
     connection: asyncpg.Connection, guard: asyncpg.Connection, spec: ContinuousAggregateSpec, capability: Capability
 ) -> Refusal | None:
-    """Build what `spec` wants beside what has its name, and swap them; return why not, where that cannot be.
+    """Build what `spec` desires beside what has its name, and swap them; return why not, where that cannot be.
 
     It takes as long as the history is; called again after a break it goes on where it was.
 
     Args:
         connection: the owner's, outside a transaction, without a statement timeout.
         guard: another of the owner's, which holds the chunks that are read.
-        spec: what is wanted; its plan says `rebuild`.
+        spec: what is desired; its plan says `rebuild`.
         capability: of the connection's database.
 
     Raises:
-        ReconcileError: the database refuses; readers see the old aggregate.
+        Refusal: the database refuses; readers see the old aggregate.
         DATABASE_AWAY: the connection is lost; readers see the old or the new aggregate.
     """
     new = spec.model_copy(update={"name": _building(spec)})
     await _drop_others(connection, spec, new.name)
-    try:
+    with refusing(f"rebuild {spec.name}"):
         refusal = await _refusal(connection, spec)
-    except DATABASE_AWAY:
-        raise
-    except asyncpg.PostgresError as error:
-        raise ReconcileError(f"rebuild {spec.name}: {error}") from error
     if refusal:
         return refusal
     plan = await reconcile_aggregate(connection, new, capability)
@@ -91,7 +88,9 @@ async def rebuild_aggregate(
         return plan.refusals[0]
     if plan.fill:
         await fill_aggregate(connection, guard, new.name)
-    await _catch_up(connection, guard, new.name)
+    # What was touched since the fill.
+    with refusing(f"refresh {new.name}"):
+        await refresh_history(connection, guard, new.name, force=False)
     return await _swap(connection, spec, new, capability)
 
 
@@ -100,10 +99,10 @@ async def drop_leftovers(connection: asyncpg.Connection, spec: ContinuousAggrega
 
     Args:
         connection: the owner's, outside a transaction, to a database with TimescaleDB's full edition.
-        spec: what is wanted and stands.
+        spec: what is desired and stands.
 
     Raises:
-        ReconcileError: the database refuses.
+        Refusal: the database refuses.
         DATABASE_AWAY: the connection is lost.
     """
     await _drop_others(connection, spec, "")
@@ -120,7 +119,7 @@ def _prefix(spec: ContinuousAggregateSpec) -> str:
 
 
 def _building(spec: ContinuousAggregateSpec) -> str:
-    return _prefix(spec) + _digest(aggregate_query(spec, wanted_columns(spec)))
+    return _prefix(spec) + _digest(aggregate_query(spec, desired_columns(spec)))
 
 
 def _digest(text: str) -> str:
@@ -128,6 +127,7 @@ def _digest(text: str) -> str:
 
 
 async def _refusal(connection: asyncpg.Connection, spec: ContinuousAggregateSpec) -> Refusal | None:
+    """Return why the old aggregate cannot go: something reads it, or its source no longer has all that it holds."""
     name = relation(spec.name)
     if dependents := [row[0] for row in await connection.fetch(DEPENDENTS, name)]:
         message = f"{spec.name} cannot be rebuilt under {', '.join(dependents)}; drop what reads it first"
@@ -141,26 +141,22 @@ async def _refusal(connection: asyncpg.Connection, spec: ContinuousAggregateSpec
     return None
 
 
-async def _catch_up(connection: asyncpg.Connection, guard: asyncpg.Connection, name: str) -> None:
-    """Compute what was touched since the fill."""
-    try:
-        await refresh_history(connection, guard, name, force=False)
-    except DATABASE_AWAY:
-        raise
-    except asyncpg.PostgresError as error:
-        raise ReconcileError(f"refresh {name}: {error}") from error
-
-
 async def _swap(
     connection: asyncpg.Connection, spec: ContinuousAggregateSpec, new: ContinuousAggregateSpec, capability: Capability
 ) -> Refusal | None:
+    """Drop the old aggregate, and give the new one its name and its readers' rights; return why not.
+
+    All in one transaction: whoever reads meanwhile waits, and finds the one or the other. What was true when the
+    build began is looked at again, for hours may have passed.
+    """
     async with reconciling(connection):
         # Nobody refreshes or drops chunks between the look and the swap.
         await connection.execute(f"lock table {relation(spec.name)} in access exclusive mode")
         if refusal := await _refusal(connection, spec):
             return refusal
         if await reconcile_aggregate(connection, new, capability) != Plan():
-            raise ReconcileError(f"rebuild {spec.name}: what was built has changed meanwhile")
+            why = f"rebuild {spec.name}: what was built has changed meanwhile"
+            raise Refusal(Reason.REFUSED_BY_DATABASE, why)
         grants = await connection.fetch(GRANTS, relation(spec.name))
         await connection.execute(f"drop materialized view {relation(spec.name)}")
         await connection.execute(f"alter materialized view {relation(new.name)} rename to {identifier(spec.name)}")

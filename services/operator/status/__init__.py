@@ -1,1 +1,1 @@
-"""What people read of the custom resources: conditions, events, reports, refusals."""
+"""What people read of the custom resources: reports as conditions and fields, events, and the writer of both."""

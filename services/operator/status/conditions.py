@@ -1,4 +1,4 @@
-"""Conditions of a resource, in the shape that Kubernetes gives them (`metav1.Condition`)."""
+"""Conditions of a resource, in the shape that Kubernetes gives them (`metav1.Condition`); `writer` writes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def instant(time: datetime) -> str:
 
 
 def merged(
-    old: Sequence[Mapping[str, Any]], generation: int, now: datetime, wanted: Mapping[str, Condition]
+    old: Sequence[Mapping[str, Any]], generation: int, now: datetime, desired: Mapping[str, Condition]
 ) -> list[dict[str, Any]]:
     """Return the conditions to write.
 
@@ -42,10 +42,10 @@ def merged(
         old: those that the resource has.
         generation: of the spec that they are about.
         now: the transition time of each whose status changes.
-        wanted: by type; others that the resource has go.
+        desired: by type; others that the resource has go.
     """
     before = {item["type"]: item for item in old}
-    return [_written(kind, new, before.get(kind, {}), generation, now) for kind, new in wanted.items()]
+    return [_written(kind, new, before.get(kind, {}), generation, now) for kind, new in desired.items()]
 
 
 def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

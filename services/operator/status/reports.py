@@ -1,4 +1,7 @@
-"""From what was planned and what stands to a resource's status, in the words of its definition."""
+"""From what was planned and observed to a resource's status, in the words of its definition.
+
+Pure: a report is a value, which `writer` writes.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,7 +10,7 @@ from typing import Any
 from services.database.aggregates.status import AggregateStatus, HypertableStatus, JobStatus
 from services.database.schema.status import SchemaStatus
 
-from ..planning.plan import Plan
+from ..planning.steps import Plan
 from .conditions import Condition, instant
 
 __all__ = [

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from services.operator.planning.plan import Plan, Reason, Refusal
+from services.operator.planning.steps import Plan
 from services.operator.reconcile.apply import reconcile_aggregate
 from services.operator.reconcile.rebuild import _building, drop_leftovers, rebuild_aggregate
+from services.operator.refusals import Reason, Refusal
 from services.operator.specs.resources import ContinuousAggregateSpec
 from services.platform.postgres.capability import capability
 from services.platform.postgres.errors import DATABASE_AWAY

@@ -1,12 +1,13 @@
-"""Continuous aggregates on a real TimescaleDB: created and filled, kept as wanted, put right after drift."""
+"""Continuous aggregates on a real TimescaleDB: created and filled, kept as desired, put right after drift."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from services.operator.planning.plan import Plan, Reason
+from services.operator.planning.steps import Plan
 from services.operator.reconcile.apply import reconcile_aggregate
+from services.operator.refusals import Reason
 from services.operator.specs.resources import ContinuousAggregateSpec
 from services.platform.postgres.capability import capability
 from tests.support import TestDatabase

@@ -1,11 +1,12 @@
-"""Hypertables on real databases: created, kept as wanted, put right when somebody changes them."""
+"""Hypertables on real databases: created, kept as desired, put right when somebody changes them."""
 
 from typing import Any
 
 import pytest
 
-from services.operator.planning.plan import Plan, Reason
-from services.operator.reconcile.apply import ReconcileError, reconcile_hypertable
+from services.operator.planning.steps import Plan
+from services.operator.reconcile.apply import reconcile_hypertable
+from services.operator.refusals import Reason, Refusal
 from services.operator.specs.resources import HypertableSpec
 from services.platform.postgres.capability import capability
 from tests.support import TestDatabase
@@ -136,6 +137,6 @@ async def test_a_step_that_the_database_refuses_undoes_the_plan(timescaledb: Tes
         await owner.execute("create table strange (t timestamptz not null, p point, v float)")
         spec = {"table": "strange", "timeColumn": "t", "chunkInterval": "7 days"}
         refused = spec | {"columnstore": {"segmentBy": ["v"], "orderBy": [{"column": "p"}], "after": "1 day"}}
-        with pytest.raises(ReconcileError, match="set the columnstore of strange: "):
+        with pytest.raises(Refusal, match="set the columnstore of strange: "):
             await reconcile(owner, refused)
         assert len((await settled(owner, spec)).steps) == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.database.schema.scripts import SQL, ScriptError, included, migrations
+from services.database.schema.scripts import SQL, SchemaError, included, migrations
 from services.platform.postgres.schema import SCHEMA_NEEDED
 
 
@@ -20,7 +20,7 @@ def test_the_released_migrations_reach_the_version_that_the_services_need() -> N
 def test_a_script_with_anything_but_inclusions_is_refused_with_its_line(tmp_path: Path) -> None:
     script = tmp_path / "init.sql"
     script.write_text("-- fine\n\n\\ir one.sql\nselect 1;\n")
-    with pytest.raises(ScriptError, match=r"init\.sql:4"):
+    with pytest.raises(SchemaError, match=r"init\.sql:4"):
         list(included(script))
 
 
@@ -39,5 +39,5 @@ def test_migrations_are_read_in_order_with_their_words_and_their_way(tmp_path: P
 def test_wrong_names_and_gaps_and_twins_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (tmp_path / name).write_text("select 1;\n")
-    with pytest.raises(ScriptError):
+    with pytest.raises(SchemaError):
         migrations(tmp_path)

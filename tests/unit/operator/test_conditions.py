@@ -16,7 +16,7 @@ def test_a_condition_keeps_the_time_of_its_last_change() -> None:
     assert changed[0]["lastTransitionTime"] == "2025-10-22T21:05:00Z"
 
 
-def test_conditions_that_are_not_wanted_go() -> None:
+def test_conditions_that_are_not_desired_go() -> None:
     first = merged([], 1, THEN, {"Ready": Condition(status=True, reason="Applied")})
     assert [item["type"] for item in merged(first, 1, LATER, {"Degraded": Condition(status=False, reason="Well")})] == [
         "Degraded"

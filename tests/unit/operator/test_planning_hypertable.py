@@ -1,5 +1,6 @@
-"""Planning a Hypertable against a model of a database: one round reaches what is wanted, the next does nothing."""
+"""Planning a Hypertable against a model of a database: one round reaches what is desired, the next does nothing."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.operator.planning import steps as s
 from services.operator.planning.hypertable import plan_hypertable
-from services.operator.planning.plan import Reason
-from services.operator.planning.state import Job, Reader, StandingColumnstore, StandingTable
+from services.operator.planning.observed import Job, ObservedColumnstore, ObservedTable, Reader
+from services.operator.planning.steps import Step
+from services.operator.refusals import Reason
 from services.operator.specs.intervals import Interval
 from services.operator.specs.resources import HypertableSpec, Retention, TableColumnstore
 from services.platform.postgres.capability import Capability
@@ -33,16 +34,16 @@ def numbered(found: list[tuple[Interval | None, bool]], first: int) -> tuple[Job
 
 orders = st.sampled_from([(("t", False),), (("t", True),), (("v", False), ("t", True))])
 hypertables = st.builds(
-    lambda width, enabled, segment_by, order_by, policies, retention: StandingTable(
+    lambda width, enabled, segment_by, order_by, policies, retention: ObservedTable(
         COLUMNS, time_column="t", chunk_interval=width, retention=numbered(retention, 100),
-        columnstore=StandingColumnstore(enabled, segment_by, order_by, numbered(policies, 200)),
+        columnstore=ObservedColumnstore(enabled, segment_by, order_by, numbered(policies, 200)),
     ),
     intervals, st.booleans(), others, orders, jobs, jobs,
 )  # fmt: skip
-tables = hypertables | st.just(StandingTable(COLUMNS))
+tables = hypertables | st.just(ObservedTable(COLUMNS))
 
 
-def wanted_spec(**parts: Any) -> HypertableSpec:
+def desired_spec(**parts: Any) -> HypertableSpec:
     return HypertableSpec.model_validate({"table": "x", "timeColumn": "t", "chunkInterval": "7 days"} | parts)
 
 
@@ -54,7 +55,7 @@ columnstores = st.builds(
     others, orders | st.just(()), intervals,
 )  # fmt: skip
 specs = st.builds(
-    lambda width, columnstore, after: wanted_spec(
+    lambda width, columnstore, after: desired_spec(
         chunkInterval=width, columnstore=columnstore, retention=after and Retention(after=after)
     ),
     intervals,
@@ -63,37 +64,44 @@ specs = st.builds(
 )
 
 
-def applied(step: s.Step, table: StandingTable) -> StandingTable:
-    """What TimescaleDB makes of a step."""
-    store = table.columnstore
-    match step:
-        case s.MakeHypertable(_, column, width):
-            return replace(table, time_column=column, chunk_interval=width)
-        case s.SetChunkInterval(_, width):
-            return replace(table, chunk_interval=width)
-        case s.SetColumnstore(_, settings):
-            assert settings
-            return replace(table, columnstore=StandingColumnstore(True, *settings, store.policies))
-        case s.AddColumnstorePolicy(_, after):
-            assert store.enabled
-            assert not store.policies, "TimescaleDB allows one"
-            return replace(table, columnstore=replace(store, policies=(Job(300, after),)))
-        case s.AddRetentionPolicy(_, after):
-            assert not table.retention, "TimescaleDB allows one"
-            return replace(table, retention=(Job(400, after),))
-        case s.DeleteJob(number):
-            left = tuple(job for job in store.policies if job.id != number)
-            kept_jobs = tuple(job for job in table.retention if job.id != number)
-            return replace(table, retention=kept_jobs, columnstore=replace(store, policies=left))
-        case s.ResumeJob(number):
-            resumed = tuple(replace(job, scheduled=job.scheduled or job.id == number) for job in store.policies)
-            ours = tuple(replace(job, scheduled=job.scheduled or job.id == number) for job in table.retention)
-            return replace(table, retention=ours, columnstore=replace(store, policies=resumed))
-    raise AssertionError(step)
+def names(text: str) -> list[str]:
+    """Return the quoted names in a quoted text."""
+    return [name.replace('""', '"') for name in re.findall(r'"((?:[^"]|"")+)"', text.replace("''", "'"))]
+
+
+def applied(step: Step, table: ObservedTable) -> ObservedTable:
+    """What TimescaleDB makes of a statement."""
+    store, name = table.columnstore, re.escape('"public"."x"')
+    if said := re.fullmatch(rf"select create_hypertable\('{name}', by_range\('(.*)', interval '(.*)'\)\)", step.sql):
+        return replace(table, time_column=said[1], chunk_interval=Interval.parse(said[2]))
+    if said := re.fullmatch(rf"select set_chunk_time_interval\('{name}', interval '(.*)'\)", step.sql):
+        return replace(table, chunk_interval=Interval.parse(said[1]))
+    options = r"timescaledb.enable_columnstore, timescaledb.segmentby = '(.*)', timescaledb.orderby = '(.*)'"
+    if said := re.fullmatch(rf"alter table {name} set \({options}\)", step.sql):
+        orders = tuple(zip(names(said[2]), [part.endswith("desc") for part in said[2].split(", ")], strict=True))
+        return replace(table, columnstore=ObservedColumnstore(True, tuple(names(said[1])), orders, store.policies))
+    if said := re.fullmatch(rf"call add_columnstore_policy\('{name}', after => interval '(.*)'\)", step.sql):
+        assert store.enabled
+        assert not store.policies, "TimescaleDB allows one"
+        return replace(table, columnstore=replace(store, policies=(Job(300, Interval.parse(said[1])),)))
+    if said := re.fullmatch(rf"select add_retention_policy\('{name}', drop_after => interval '(.*)'\)", step.sql):
+        assert not table.retention, "TimescaleDB allows one"
+        return replace(table, retention=(Job(400, Interval.parse(said[1])),))
+    if said := re.fullmatch(r"select delete_job\((\d+)\)", step.sql):
+        left = tuple(job for job in store.policies if job.id != int(said[1]))
+        kept_jobs = tuple(job for job in table.retention if job.id != int(said[1]))
+        return replace(table, retention=kept_jobs, columnstore=replace(store, policies=left))
+    said = re.fullmatch(r"select alter_job\((\d+), scheduled => true\)", step.sql)
+    assert said, step.sql
+    resumed = tuple(replace(job, scheduled=job.scheduled or job.id == int(said[1])) for job in store.policies)
+    ours = tuple(replace(job, scheduled=job.scheduled or job.id == int(said[1])) for job in table.retention)
+    return replace(table, retention=ours, columnstore=replace(store, policies=resumed))
 
 
 @given(specs, tables)
-def test_one_round_reaches_what_is_wanted_and_the_next_does_nothing(spec: HypertableSpec, table: StandingTable) -> None:
+def test_one_round_reaches_what_is_desired_and_the_next_does_nothing(
+    spec: HypertableSpec, table: ObservedTable
+) -> None:
     plan = plan_hypertable(spec, table, FULL)
     assert not plan.refusals
     for step in plan.steps:
@@ -112,18 +120,19 @@ def test_one_round_reaches_what_is_wanted_and_the_next_does_nothing(spec: Hypert
     if spec.columnstore:
         assert table.columnstore.enabled
         assert table.columnstore.segment_by == spec.columnstore.segment_by
-        wanted = tuple((part.column, part.descending) for part in spec.columnstore.order_by)
-        assert table.columnstore.order_by == (wanted or (("t", False),))
+        desired = tuple((part.column, part.descending) for part in spec.columnstore.order_by)
+        assert table.columnstore.order_by == (desired or (("t", False),))
 
 
 @given(specs, tables)
 def test_less_of_a_database_gets_what_it_can_and_says_what_is_missing(
-    spec: HypertableSpec, table: StandingTable
+    spec: HypertableSpec, table: ObservedTable
 ) -> None:
     apache = plan_hypertable(spec, table, APACHE)
-    assert all(isinstance(step, s.MakeHypertable | s.SetChunkInterval) for step in apache.steps)
+    chunks = ("select create_hypertable(", "select set_chunk_time_interval(")
+    assert all(step.sql.startswith(chunks) for step in apache.steps)
     assert len(apache.unsupported) == (spec.columnstore is not None) + (spec.retention is not None)
-    plain = plan_hypertable(spec, StandingTable(COLUMNS), PLAIN)
+    plain = plan_hypertable(spec, ObservedTable(COLUMNS), PLAIN)
     assert plain.steps == ()
     assert all(message.startswith("not supported here: ") for message in (*apache.unsupported, *plain.unsupported))
 
@@ -131,11 +140,11 @@ def test_less_of_a_database_gets_what_it_can_and_says_what_is_missing(
 def test_hostile_names_stay_names() -> None:
     hostile = "x\"; drop table y; --'"
     columns = {hostile: "timestamp with time zone", "a'\"": "text"}
-    spec = wanted_spec(
+    spec = desired_spec(
         table=hostile, timeColumn=hostile,
         columnstore={"segmentBy": ["a'\""], "orderBy": [{"column": hostile}], "after": "1 day"},
     )  # fmt: skip
-    make, columnstore, policy = (step.sql for step in plan_hypertable(spec, StandingTable(columns), FULL).steps)
+    make, columnstore, policy = (step.sql for step in plan_hypertable(spec, ObservedTable(columns), FULL).steps)
     name = '"public"."x""; drop table y; --\''
     quoted = name.replace("'", "''")
     assert make == (f"select create_hypertable('{quoted}\"', by_range('x\"; drop table y; --''', interval '7 days'))")
@@ -147,33 +156,33 @@ def test_hostile_names_stay_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("standing", "parts", "reason", "words"),
+    ("observed", "parts", "reason", "words"),
     [
-        (StandingTable(), {}, Reason.SOURCE_UNKNOWN, "create it first"),
-        (StandingTable(COLUMNS, ours=False), {}, Reason.NOT_OWNED, "another role"),
-        (StandingTable(COLUMNS, time_column="u"), {}, Reason.IMMUTABLE, "cannot change"),
-        (StandingTable(COLUMNS), {"timeColumn": "a"}, Reason.INVALID, "no column of x with a date"),
-        (StandingTable(COLUMNS, has_rows=True), {}, Reason.INVALID, "migrate_data"),
+        (ObservedTable(), {}, Reason.SOURCE_UNKNOWN, "create it first"),
+        (ObservedTable(COLUMNS, ours=False), {}, Reason.NOT_OWNED, "another role"),
+        (ObservedTable(COLUMNS, time_column="u"), {}, Reason.IMMUTABLE, "cannot change"),
+        (ObservedTable(COLUMNS), {"timeColumn": "a"}, Reason.INVALID, "no column of x with a date"),
+        (ObservedTable(COLUMNS, has_rows=True), {}, Reason.INVALID, "migrate_data"),
         (
-            StandingTable(COLUMNS),
+            ObservedTable(COLUMNS),
             {"columnstore": {"segmentBy": ["z"], "after": "1 day"}},
             Reason.INVALID,
             "no column z",
         ),
         (
-            StandingTable(COLUMNS),
+            ObservedTable(COLUMNS),
             {"columnstore": {"segmentBy": ["t"], "after": "1 day"}},
             Reason.INVALID,
             "into orderBy",
         ),
         (
-            StandingTable(COLUMNS, time_column="t", readers=(Reader("hourly", Interval(days=7)),)),
+            ObservedTable(COLUMNS, time_column="t", readers=(Reader("hourly", Interval(days=7)),)),
             {"retention": {"after": "7 days"}},
             Reason.RETENTION_INSIDE_REFRESH_WINDOW,
             "refreshes the last 7 days",
         ),
         (
-            StandingTable(COLUMNS, time_column="t", readers=(Reader("hourly", None),)),
+            ObservedTable(COLUMNS, time_column="t", readers=(Reader("hourly", None),)),
             {"retention": {"after": "10 years"}},
             Reason.RETENTION_INSIDE_REFRESH_WINDOW,
             "its whole history",
@@ -181,9 +190,9 @@ def test_hostile_names_stay_names() -> None:
     ],
 )
 def test_what_would_go_wrong_is_refused_with_a_reason(
-    standing: StandingTable, parts: dict[str, Any], reason: Reason, words: str
+    observed: ObservedTable, parts: dict[str, Any], reason: Reason, words: str
 ) -> None:
-    plan = plan_hypertable(wanted_spec(**parts), standing, FULL)
+    plan = plan_hypertable(desired_spec(**parts), observed, FULL)
     assert plan.steps == ()
     assert [refusal.reason for refusal in plan.refusals] == [reason]
     assert words in plan.refusals[0].message
@@ -207,4 +216,4 @@ def test_what_would_go_wrong_is_refused_with_a_reason(
 )
 def test_what_one_object_gets_wrong_is_refused_at_the_door(parts: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        wanted_spec(**parts)
+        desired_spec(**parts)

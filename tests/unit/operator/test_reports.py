@@ -8,11 +8,11 @@ import pytest
 
 from services.database.aggregates.status import AggregateStatus, JobStatus
 from services.operator.autoscaling.decision import Decision
+from services.operator.autoscaling.loop import Change, autoscaler_report
 from services.operator.autoscaling.rates import Counts
-from services.operator.autoscaling.report import Change, autoscaler_report
-from services.operator.autoscaling.rivals import doubled
+from services.operator.autoscaling.targets import doubled
 from services.operator.cluster.kinds import BacklogAutoscaler, ContinuousAggregate, Found
-from services.operator.planning.plan import Plan
+from services.operator.planning.steps import Plan
 from services.operator.reconcile.objects import by_depth, conflicts
 from services.operator.status.reports import aggregate_report, hypertable_report
 
@@ -73,7 +73,7 @@ def test_what_a_database_cannot_do_is_not_ready() -> None:
 
 
 def test_a_change_of_workers_is_told_with_its_numbers() -> None:
-    decision = Decision(3, "BacklogGrows", "rows wait", held="ScaleUpLimit", arrivals=10.4, drain=4.6)
+    decision = Decision(3, "BacklogGrows", "rows wait", limited="ScaleUpLimit", arrivals=10.4, drain=4.6)
     report = autoscaler_report(decision, 1, Counts(0, 9, 4, 5, 2.4), Change(NOW, "BacklogGrows", "from 1 to 3"))
     assert report.fields == {
         "currentReplicas": 1,
@@ -89,8 +89,8 @@ def test_a_change_of_workers_is_told_with_its_numbers() -> None:
     assert report.conditions["ScalingLimited"].reason == "ScaleUpLimit"
 
 
-def test_missing_numbers_are_unknown_and_leave_the_last_ones_standing() -> None:
-    report = autoscaler_report(Decision(2, "NumbersMissing", "away", frozen=True), 2, None, None)
+def test_a_backlog_that_is_not_known_leaves_what_was_told_before() -> None:
+    report = autoscaler_report(Decision(2, "BacklogUnknown", "away", frozen=True), 2, None, None)
     assert report.conditions["Ready"].status is None
     assert report.conditions["Degraded"].status is True
     assert "backlogRows" not in report.fields

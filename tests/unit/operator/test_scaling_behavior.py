@@ -36,15 +36,15 @@ _walk = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60)), min_size=1, 
 
 @dataclass
 class Timeline:
-    """The model: what was wished and how many workers there were, second by second."""
+    """The model: what was recommended and how many workers there were, second by second."""
 
     workers: dict[int, int] = field(default_factory=dict)
-    wishes: dict[int, int] = field(default_factory=dict)
+    recommended: dict[int, int] = field(default_factory=dict)
 
-    def allowed(self, now: int, wish: int, behavior: Behavior) -> int:
+    def allowed(self, now: int, desired: int, behavior: Behavior) -> int:
         current = self.workers[now - 1]
-        up = min([wish, *self.wished(now, behavior.scale_up.stabilization_window_seconds)])
-        down = max([wish, *self.wished(now, behavior.scale_down.stabilization_window_seconds)])
+        up = min([desired, *self.within(now, behavior.scale_up.stabilization_window_seconds)])
+        down = max([desired, *self.within(now, behavior.scale_down.stabilization_window_seconds)])
         calm = up if up > current else min(current, down)
         rules = behavior.scale_up if calm > current else behavior.scale_down
         if calm == current or rules.select_policy is SelectPolicy.DISABLED:
@@ -54,8 +54,8 @@ class Timeline:
         widest = (max if sign > 0 else min) if rules.select_policy is SelectPolicy.MAX else (min if sign > 0 else max)
         return sorted((current, calm, widest(reach)))[1]
 
-    def wished(self, now: int, window: int) -> list[int]:
-        return [wish for second, wish in self.wishes.items() if now - window < second < now]
+    def within(self, now: int, window: int) -> list[int]:
+        return [desired for second, desired in self.recommended.items() if now - window < second < now]
 
     def reach(self, policy: Policy, now: int, sign: int) -> int:
         start = self.workers.get(now - policy.period_seconds, self.workers[0])
@@ -67,16 +67,16 @@ def test_windows_and_policies_hold_against_a_timeline(
     behavior: Behavior, start: int, walk: list[tuple[int, int]]
 ) -> None:
     model, history, current, now = Timeline({0: start}), History(), start, 0
-    for pause, wish in walk:
+    for pause, desired in walk:
         for second in range(now + 1, now + pause):
             model.workers[second] = current
         now += pause
         model.workers.setdefault(now - 1, current)
-        calm = stabilised(history, now, current, wish, behavior)
+        calm = stabilised(history, now, current, desired, behavior)
         found = limited(history, now, current, calm, behavior)
-        assert found == model.allowed(now, wish, behavior)
-        history = history.noted(now, wish, behavior).changed(now, current, found)
-        model.wishes[now], model.workers[now], current = wish, found, found
+        assert found == model.allowed(now, desired, behavior)
+        history = history.noted(now, desired, behavior).changed(now, current, found)
+        model.recommended[now], model.workers[now], current = desired, found, found
 
 
 @given(st.integers(1, 100))

@@ -1,4 +1,4 @@
-"""Laws of single decisions, whatever the numbers say."""
+"""Laws of single decisions, whatever the counts say."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from tests.unit.operator.test_scaling_behavior import behaviors
 
 TARGET = ScaleTarget(api_version="apps/v1", kind="Deployment", name="worker")
 SPEC = BacklogAutoscalerSpec(scale_target_ref=TARGET, max_replicas=10)
-FREEZING = {"NumbersMissing", "NumbersStale", "MeasuringRates", "NoReadyWorker", "NothingDrains"}
+FREEZING = {"BacklogUnknown", "BacklogStale", "MeasuringRates", "NoReadyWorker", "NothingDrains"}
 
 _counts = st.builds(
     Counts,
@@ -87,14 +87,14 @@ def test_what_drains_arrivals_and_backlog_in_the_catch_up_time_is_asked_for() ->
     assert last.replicas == -(-(250 + 150 * 60 / 60) // 100)
 
 
-def test_lost_and_stale_numbers_freeze() -> None:
+def test_a_lost_and_a_stale_backlog_freeze() -> None:
     feed = steady(60, arriving=1, draining=100, workers=8)
     lost = Measurement(65.0, 8, 8, None, "the stream's server cannot be reached")
     stale = Measurement(95.0, 8, 8, feed[-1].counts)
     decisions = run([*feed, lost, stale])[-2:]
     assert [(d.reason, d.replicas, d.frozen) for d in decisions] == [
-        ("NumbersMissing", 8, True),
-        ("NumbersStale", 8, True),
+        ("BacklogUnknown", 8, True),
+        ("BacklogStale", 8, True),
     ]
     assert "cannot be reached" in decisions[0].message
 
@@ -152,7 +152,7 @@ def test_one_entry_that_nobody_settles_does_not_make_the_number_swing() -> None:
 def test_a_refused_change_does_not_count_for_the_policies() -> None:
     feed = steady(60, arriving=5000, draining=100)
     assert [d.replicas for d in run(feed)][-3:] == [5, 5, 5]
-    assert run(feed)[-1].held == "ScaleUpLimit"
+    assert run(feed)[-1].limited == "ScaleUpLimit"
 
 
 def test_many_workers_that_have_nothing_to_do_after_a_restart_go_once_that_is_sure() -> None:

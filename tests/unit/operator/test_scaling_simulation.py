@@ -33,7 +33,7 @@ def linear(second: int, workers: int) -> float:
 class Simulation:
     arriving: Callable[[int], float]
     draining: Callable[[int, int], float] = linear
-    lost: Callable[[int], bool] = lambda second: False  # noqa: ARG005 -- numbers come always
+    lost: Callable[[int], bool] = lambda second: False  # noqa: ARG005 -- the backlog is always known
     restarts: Callable[[int], bool] = lambda second: False  # noqa: ARG005 -- the operator stays
     seed: int = 0
     most: int = SPEC.max_replicas
@@ -143,7 +143,7 @@ def test_a_ramp_is_followed_up_and_down(seed: int) -> None:
 def test_more_than_the_most_workers_can_drain_stops_at_max(seed: int) -> None:
     run = Simulation(lambda s: 2_000 if s < 300 else 20, seed=seed).run(2400)
     assert max(run.workers) == SPEC.max_replicas
-    assert "TooManyReplicas" in {decision.held for decision in run.decisions}
+    assert "TooManyReplicas" in {decision.limited for decision in run.decisions}
     assert run.turns == 1
     assert run.workers[-1] == 1
 
@@ -197,7 +197,7 @@ def test_a_database_away_from_the_first_moment_gets_two_workers_more_at_most(see
 
 
 @seeds
-def test_lost_numbers_change_nothing_until_they_are_back(seed: int) -> None:
+def test_a_backlog_that_is_not_known_changes_nothing_until_it_is(seed: int) -> None:
     run = Simulation(lambda s: 450 if s < 600 else 20, lost=lambda s: 600 <= s < 1500 or s % 35 == 0, seed=seed).run(
         3300
     )

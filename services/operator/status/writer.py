@@ -1,4 +1,4 @@
-"""What a pass did and found, told by the resource's status and by events."""
+"""Writes reports and refusals into the status of resources, and tells by events what was done and what is wrong."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,33 +11,37 @@ from services.platform.runtime.metrics import corrected_drifts
 from services.platform.runtime.outages import START
 
 from ..cluster.kinds import Found, write_status
+from ..refusals import Refusal
 from .conditions import Condition, condition, merged
 from .events import tell
-from .refusals import Refused
 from .reports import Report
 
-__all__ = ["Reporter"]
+__all__ = ["StatusWriter"]
 
 
-class Reporter:
-    """Writes to the API server only what changed."""
+class StatusWriter:
+    """Writes to the API server only what changed.
+
+    It remembers of each resource which generation it has seen the database agree with: only from then on what it
+    corrects is a drift.
+    """
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self._as_described: dict[str, int] = {}
 
-    async def refuse(self, found: Found, refused: Refused) -> None:
-        """Report that nothing was applied.
+    async def refuse(self, found: Found, refusal: Refusal) -> None:
+        """Write that nothing was applied; what was observed before stays, for it may still be so.
 
         Raises:
             API_ERRORS: the API server is away.
         """
         self._as_described.pop(found.uid, None)
-        ready = Condition(None if refused.unknown else False, refused.reason, refused.message)
-        await self._write(found, {}, {**_standing(found), "Ready": ready})
+        ready = Condition(None if refusal.unknown else False, refusal.reason, refusal.message)
+        await self._write(found, {}, {**_conditions(found), "Ready": ready})
 
-    async def report(self, found: Found, report: Report, did: Sequence[str]) -> None:
-        """Report how things stand, and what was `did` for that.
+    async def write(self, found: Found, report: Report, did: Sequence[str]) -> None:
+        """Write a report, and tell what was `did` for it.
 
         It corrects a drift only where this operator has seen the database as the resource says. Else it is the work
         of a first pass: on a database that is new or restored, or by a release that wants it otherwise.
@@ -58,6 +62,10 @@ class Reporter:
         await self._write(found, report.fields, report.conditions)
 
     async def _write(self, found: Found, fields: Mapping[str, Any], conditions: Mapping[str, Condition]) -> None:
+        """Write a status; where the resource is not ready for another reason than before, post that as an event.
+
+        The event warns, unless work is under way, or what is not known yet may be starting beside the resource.
+        """
         old = condition(found.status, "Ready")
         new = merged(found.status.get("conditions", ()), found.generation, datetime.now(UTC), conditions)
         try:
@@ -83,7 +91,7 @@ def _starts(found: Found) -> bool:
     return datetime.now(UTC) - datetime.fromisoformat(found.created) < timedelta(seconds=START)
 
 
-def _standing(found: Found) -> dict[str, Condition]:
+def _conditions(found: Found) -> dict[str, Condition]:
     """Return the conditions that a resource has, but for Ready."""
     words = {"True": True, "False": False}
     return {

@@ -1,10 +1,10 @@
-"""What stands in a database now, as far as planning looks at it."""
+"""What is observed in a database, as far as planning looks at it."""
 
 from dataclasses import dataclass, field
 
 from ..specs.intervals import Interval
 
-__all__ = ["Definition", "Job", "Reader", "RefreshJob", "StandingAggregate", "StandingColumnstore", "StandingTable"]
+__all__ = ["Definition", "Job", "ObservedAggregate", "ObservedColumnstore", "ObservedTable", "Reader", "RefreshJob"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class StandingColumnstore:
+class ObservedColumnstore:
     """The columnstore's settings; `order_by` holds names with whether they descend."""
 
     enabled: bool = False
@@ -41,7 +41,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class StandingTable:
+class ObservedTable:
     """A table, or none.
 
     Attributes:
@@ -60,7 +60,7 @@ class StandingTable:
     has_rows: bool = False
     time_column: str | None = None
     chunk_interval: Interval | None = None
-    columnstore: StandingColumnstore = StandingColumnstore()
+    columnstore: ObservedColumnstore = ObservedColumnstore()
     retention: tuple[Job, ...] = ()
     readers: tuple[Reader, ...] = ()
 
@@ -94,14 +94,14 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class StandingAggregate:
+class ObservedAggregate:
     """A continuous aggregate, or none.
 
     Attributes:
         columns: their names; None where nothing has this name.
         is_aggregate: whether it is a continuous aggregate and no table or ordinary view.
         ours: whether this role may change it.
-        same_query: whether its query is the wanted one, as far as its columns go.
+        same_query: whether its query is the desired one, as far as its columns go.
         real_time: whether reads add what is not materialised yet.
         unfilled: whether its history still waits for a refresh.
         columnstore: its policies and whether it is on.
@@ -116,7 +116,7 @@ class StandingAggregate:
     same_query: bool = True
     real_time: bool = False
     unfilled: bool = False
-    columnstore: StandingColumnstore = StandingColumnstore()
+    columnstore: ObservedColumnstore = ObservedColumnstore()
     retention: tuple[Job, ...] = ()
     refresh: tuple[RefreshJob, ...] = ()
     readers: tuple[Reader, ...] = ()
