@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from services.contract import DamagedEntryError, EntryError, decode, decode_letter, readable_entry, readings
-from services.platform.http.application import application
+from services.platform.http.app import bare_app
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import by_name, only
 from services.platform.runtime import metrics
@@ -98,7 +98,7 @@ class Deleted(BaseModel):
 
 def admin_app(letters: DeadLetters, replay: Replay, load: Load, window: Window, settings: IngestSettings) -> FastAPI:
     """Return the app of the administrative port with what concerns dead letters."""
-    app = application(FastAPI, "Millrace administration", "Dead letters, and deletions of readings.")
+    app = bare_app(FastAPI, "Millrace administration", "Dead letters, and deletions of readings.")
 
     async def on_stream(_: Request, error: Exception) -> Response:
         return as_problem(error).response()

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from services.platform.http.application import application
+from services.platform.http.app import bare_app
 from services.platform.http.auth import Scope, guard
 from services.platform.runtime.health import Health, health_routes
-from services.platform.runtime.tasks import end, vital
+from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Durability, Listener, Stream, names_of, redis_client
 
@@ -58,11 +58,11 @@ def create_app(settings: Settings) -> FastAPI:
     async def lanes() -> None:
         """Start the writers that the server's durability calls for, as soon as it is known."""
         count = _DISK_LANES if await admission.first_proof() is Durability.WAITAOF else 1
-        tasks.extend(vital(lane()) for _ in range(count))
+        tasks.extend(fail_fast(lane()) for _ in range(count))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks.extend(vital(work()) for work in (admission.run, listener.run, window.run, lanes))
+        tasks.extend(fail_fast(work()) for work in (admission.run, listener.run, window.run, lanes))
         try:
             yield
         finally:
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
             await stream.client.aclose()
             await ear.aclose()
 
-    app = application(
+    app = bare_app(
         EntranceApp,
         "Millrace ingest",
         "Takes readings over HTTP and keeps them safe until they are in the database exactly once.",

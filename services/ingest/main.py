@@ -1,6 +1,6 @@
 """`millrace ingest`."""
 
-from services.platform.http.edge import edge
+from services.platform.http.middleware import with_cors_and_prefix
 from services.platform.http.serving import Port, serve
 from services.platform.settings import Settings
 
@@ -18,6 +18,8 @@ def run(settings: Settings) -> None:
     ingest = settings.ingest
     grace = ingest.body_timeout + ingest.stored_timeout
     app = create_app(settings)
-    public = Port(edge(app, settings.http, ingest.root_path), ingest.host, ingest.port, "MILLRACE_INGEST_PORT")
+    public = Port(
+        with_cors_and_prefix(app, settings.http, ingest.root_path), ingest.host, ingest.port, "MILLRACE_INGEST_PORT"
+    )
     admin = Port(app.state.admin, ingest.admin_host, ingest.admin_port, "MILLRACE_INGEST_ADMIN_PORT")
     serve([public, admin], grace, settings.http.header_timeout)

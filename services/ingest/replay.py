@@ -19,6 +19,7 @@ from services.contract import (
 )
 from services.platform.http.errors import Problem
 from services.platform.runtime import metrics
+from services.platform.runtime.foreign_content import pass_over
 from services.platform.stream import DeadLetters, LetterGoneError, Search, Stream
 
 from .limits.admission import Admission
@@ -131,6 +132,7 @@ def _entry(fields: dict[bytes, bytes], mended: Columns | None) -> Entry:
     try:
         entry = decode(decode_letter(fields).fields)
     except EntryError as error:
+        pass_over("dead_letter", "the stream of dead letters", str(error))
         if mended is None or isinstance(error, NewerVersionError):
             raise Problem("letter_damaged", f"it cannot be read ({error}); mend it, or delete it") from None
         now = time.time_ns() // 1000

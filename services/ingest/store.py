@@ -19,9 +19,9 @@ from services.contract import Outcome, Verdict, group_of, position_of
 from services.contract.instants import MICROSECOND
 from services.platform.http.errors import Problem
 from services.platform.postgres.connections import Connection, Connector
-from services.platform.postgres.errors import DATABASE_AWAY, with_deadline
+from services.platform.postgres.errors import DATABASE_FAILURES, with_deadline, words_of
 from services.platform.postgres.pool import Pool
-from services.platform.runtime.foreign import refusals
+from services.platform.runtime.foreign_content import refusals
 from services.platform.settings import DatabaseSettings
 
 __all__ = ["Deletions", "Meant", "Receipt", "Receipts", "ReceiptsUnavailableError", "retention_age"]
@@ -101,9 +101,9 @@ class Receipts:
             wanted, self._wanted, self._answer = self._wanted, set(), None
             try:
                 return await with_deadline(self._look(list(wanted)), _TIMEOUT, self.close)
-            except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+            except DATABASE_FAILURES as error:
                 self._down_until = time.monotonic() + _PAUSE
-                return f"{type(error).__name__}: {error}"
+                return words_of(error)
 
     async def _look(self, batch_ids: list[uuid.UUID]) -> Rows:
         async with self._pool.lent() as connection, connection.asking():
@@ -126,8 +126,8 @@ async def retention_age(connector: Connector) -> int | None:
                     age = await connection.fetchval(_RETENTION_AGE)
             finally:
                 connection.terminate()
-    except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
-        raise ReceiptsUnavailableError(f"{type(error).__name__}: {error}") from error
+    except DATABASE_FAILURES as error:
+        raise ReceiptsUnavailableError(words_of(error)) from error
     return None if age is None else age // MICROSECOND
 
 
@@ -268,8 +268,8 @@ class Deletions:
         except asyncpg.QueryCanceledError:
             detail = f"the database did not answer within {limit:g} s; narrow the range, or name fewer sensors"
             raise Problem("query_timeout", detail, {"Retry-After": "5"}) from None
-        except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
-            log.warning("a deletion cannot be seen to", action="delete", error=f"{type(error).__name__}: {error}")
+        except DATABASE_FAILURES as error:
+            log.warning("a deletion cannot be seen to", action="delete", error=words_of(error))
             detail = (
                 "the database is away, busy or of an older schema; send the request again, with its Idempotency-Key"
             )

@@ -9,6 +9,7 @@ import contextlib
 
 from services.contract import Outcome
 from services.contract.instants import instant_of
+from services.platform.runtime.retry import pauses
 
 from .commit.pending import Accepted
 from .store import Receipt, Receipts, ReceiptsUnavailableError
@@ -31,8 +32,8 @@ async def stored_receipt(
         timeout: after it comes one last look.
     """
     now = asyncio.get_running_loop().time
-    deadline, pause = now() + timeout, _FIRST_PAUSE
-    while True:
+    deadline = now() + timeout
+    for pause in pauses(_FIRST_PAUSE, _LONGEST_PAUSE):
         # Pauses end at the same instants for all, so that all who wait share a query.
         wait = min(2 * pause - now() % pause, deadline - now())
         with contextlib.suppress(TimeoutError):
@@ -44,8 +45,8 @@ async def stored_receipt(
             if receipt is not None and not _is_older(receipt, accepted):
                 return receipt
         if now() >= deadline:
-            return None
-        pause = min(2 * pause, _LONGEST_PAUSE)
+            break
+    return None
 
 
 def _is_older(receipt: Receipt, accepted: Accepted) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from services.platform.http.serving import StartError
+from services.platform.runtime.retry import pauses
 
 __all__ = ["Part", "supervise"]
 
@@ -40,16 +41,17 @@ class Part(Protocol):
 
 async def supervise(part: Part) -> None:
     """Start `part` again whenever it ends; who wants it to end cancels this first."""
-    pause = FIRST_PAUSE
+    waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
     began = time.monotonic()
     while True:
         code = await part.ended()
         if time.monotonic() - began > STEADY_AFTER:
-            pause = FIRST_PAUSE
+            waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        pause = next(waits)
         how = f"exit code {code}" if code >= 0 else f"signal {-code}"
         log.error("ended unasked, starts again", action="restart", part=part.name, by=how, pause=pause)
         await asyncio.sleep(pause)
-        pause, began = min(pause * 2, LONGEST_PAUSE), time.monotonic()
+        began = time.monotonic()
         try:
             await part.start()
         except (StartError, OSError) as error:

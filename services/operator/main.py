@@ -19,8 +19,9 @@ from services.database.repair.deletions import DeletionLoop
 from services.database.repair.loop import RepairLoop, repair_health
 from services.platform.http.serving import StartError, health_app, serving
 from services.platform.kubernetes import API_ERRORS, connect
+from services.platform.postgres.errors import words_of
 from services.platform.runtime.health import Health
-from services.platform.runtime.tasks import end, vital
+from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
 
 from .autoscaling.loop import Autoscaling
@@ -105,7 +106,7 @@ class _Operator:
         return client
 
     async def _start(self) -> None:
-        self._leading = vital(lead(self._client, LEASE, self._identity, self._act, self._standby))
+        self._leading = fail_fast(lead(self._client, LEASE, self._identity, self._act, self._standby))
 
     async def _stop(self) -> None:
         if self._leading:
@@ -129,5 +130,5 @@ async def _undefined(client: AsyncClient) -> str | None:
         try:
             await listed(client, kind)
         except API_ERRORS as error:
-            return f"{name} of {GROUP}/{VERSION} cannot be listed: {type(error).__name__}: {error}"
+            return f"{name} of {GROUP}/{VERSION} cannot be listed: {words_of(error)}"
     return None

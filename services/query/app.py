@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from services.platform.http.application import application
+from services.platform.http.app import bare_app
 from services.platform.http.auth import Scope, guard
 from services.platform.http.errors import Problem
 from services.platform.postgres.connections import Connector
 from services.platform.postgres.schema import look_at_schema, wait_for_schema
 from services.platform.runtime.health import Health, health_routes
-from services.platform.runtime.tasks import end, vital
+from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
 
 from .asked import Asked
@@ -63,14 +63,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [vital(look()), vital(store.replicas.run())]
+        tasks = [fail_fast(look()), fail_fast(store.replicas.run())]
         try:
             yield
         finally:
             await end(tasks)
             store.close()
 
-    app = application(
+    app = bare_app(
         FastAPI,
         "Millrace query",
         "Answers questions about readings: ranges, the least value, hour buckets. "

@@ -1,6 +1,6 @@
 """`millrace query`."""
 
-from services.platform.http.edge import edge
+from services.platform.http.middleware import with_cors_and_prefix
 from services.platform.http.serving import Port, serve
 from services.platform.settings import Settings
 
@@ -17,6 +17,9 @@ def run(settings: Settings) -> None:
     """
     query = settings.query
     port = Port(
-        edge(create_app(settings), settings.http, query.root_path), query.host, query.port, "MILLRACE_QUERY_PORT"
+        with_cors_and_prefix(create_app(settings), settings.http, query.root_path),
+        query.host,
+        query.port,
+        "MILLRACE_QUERY_PORT",
     )
     serve([port], query.statement_timeout, settings.http.header_timeout)

@@ -23,7 +23,7 @@ import structlog
 from services.contract.instants import instant_of
 from services.platform.http.errors import Problem
 from services.platform.postgres.connections import Connection, Connector
-from services.platform.postgres.errors import DATABASE_AWAY, refused
+from services.platform.postgres.errors import DATABASE_FAILURES, refused, words_of
 from services.platform.postgres.pool import Pool
 from services.platform.settings import Settings
 
@@ -44,7 +44,6 @@ T = TypeVar("T")
 _SQL = statements(__package__, "queries.sql")
 _BELOW_ALL_IDS = -(1 << 63)
 _HOUR = timedelta(hours=1)
-_FAILURES = (asyncpg.PostgresError, *DATABASE_AWAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +202,7 @@ class Store:
 
     async def _end(self, backend: int) -> None:
         """End the statement of one of our own backends."""
-        with contextlib.suppress(*_FAILURES):
+        with contextlib.suppress(*DATABASE_FAILURES):
             async with asyncio.timeout(self._settings.connect_timeout):
                 connection = await self._pool.connector.connect()
                 try:
@@ -222,7 +221,7 @@ class Store:
                 async with asyncio.timeout(self._settings.connect_timeout):
                     pool = replica.pool if replica else self._pool
                     connection = await stack.enter_async_context(pool.answering())
-            except _FAILURES as error:
+            except DATABASE_FAILURES as error:
                 if replica:
                     self.replicas.away(replica)
                 raise _unavailable("no connection to the database could be had", error) from error
@@ -234,7 +233,7 @@ class Store:
                     "query_timeout",
                     f"the answer was not complete within {self._timeout:g} s; narrow the range, or page by limit",
                 ) from error
-            except _FAILURES as error:
+            except DATABASE_FAILURES as error:
                 raise _unavailable("the database failed during the question", error) from error
 
 
@@ -244,7 +243,7 @@ def _limited(name: str, limit: int | Literal["all"]) -> str:
 
 
 def _unavailable(what: str, error: Exception) -> Problem:
-    log.warning(what, action="ask", error=f"{type(error).__name__}: {error}")
+    log.warning(what, action="ask", error=words_of(error))
     lacking = isinstance(error, asyncpg.SyntaxOrAccessError)
     detail = f"{what}: {refused(error)}" if lacking else f"{what}; try again"
     return Problem("database_unavailable", detail, {"Retry-After": "5"})

@@ -1,14 +1,22 @@
-"""Deletions as a worker knows them, and which readings on their way into the table they cover. Pure."""
+"""Deletions as a worker knows them, and which readings on their way into the table they cover."""
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Columns
+from services.contract.instants import instant_of, micros_of
 
-__all__ = ["NONE_KNOWN", "Deletion", "Deletions"]
+__all__ = ["NONE_KNOWN", "Deletion", "Deletions", "deletions_since"]
+
+_DELETIONS = """
+select newest, sensor_ids, range_start, range_end, requested_at
+from (select coalesce(max(number), 0) as newest from deletions) as all_of_them
+left join deletions on requested_at >= $1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +59,17 @@ class Deletions:
 
 NONE_KNOWN = Deletions(-1, sys.maxsize)
 """Before the first look."""
+
+
+async def deletions_since(connection: Any, since: int) -> Deletions:
+    """Ask for the deletions that were requested at `since` or later, an instant in microseconds since 1970.
+
+    Those of before cover nothing that was accepted since, so a worker need not know them.
+    """
+    rows = await connection.fetch(_DELETIONS, instant_of(since))
+    found = [
+        Deletion(frozenset(ids), micros_of(start), micros_of(end), micros_of(requested_at))
+        for _, ids, start, end, requested_at in rows
+        if ids is not None
+    ]
+    return Deletions(rows[0]["newest"], since, tuple(found))

@@ -4,14 +4,14 @@ import asyncio
 
 import structlog
 
+from services.platform.postgres.errors import DATABASE_FAILURES
 from services.platform.runtime import metrics
 from services.platform.settings import WorkerSettings
 from services.platform.stream import STREAM_ERRORS, DeadLetters, GroupMissingError, Stream
 
-from .losses import tell_losses
-from .transaction import RETRIED, Store
+from .transaction import Store
 
-__all__ = ["keep_house"]
+__all__ = ["keep_house", "tell_losses"]
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +38,26 @@ async def keep_house(stream: Stream, store: Store, letters: DeadLetters, setting
                 await _expire(letters, settings.dead_letter_retention)
             while pruned := await store.prune(_REMEMBERED * settings.ledger_horizon):
                 log.info("pruned the ledger", action="prune", rows=pruned)
-        except (*STREAM_ERRORS, *RETRIED, GroupMissingError) as error:
+        except (*STREAM_ERRORS, *DATABASE_FAILURES, GroupMissingError) as error:
             log.warning("housekeeping failed", action="keep_house", error=str(error))
+
+
+async def tell_losses(stream: Stream) -> None:
+    """Count and log what vanished since any worker looked last.
+
+    Raises:
+        redis.exceptions.RedisError: the stream's server is away.
+    """
+    lost = await stream.losses()
+    if lost.entries:
+        metrics.stream_losses.add(lost.entries, {"what": "entry"})
+    if lost.entries or lost.rows:
+        log.error(
+            "entries were taken out of the stream by somebody (XTRIM, XDEL, DEL); what no worker had stored is lost",
+            action="lose",
+            entries=lost.entries,
+            rows=lost.rows,
+        )
 
 
 async def _expire(letters: DeadLetters, days: float) -> None:

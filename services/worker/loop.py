@@ -3,73 +3,102 @@
 Nothing that was read is forgotten: an entry stays pending until its transaction has committed, and only then is
 it acknowledged and deleted. After any trouble with the stream the loop reads its own pending entries first; what
 had been committed meanwhile the ledger tells.
+
+A bad deployment must turn some batches into dead letters, not all of them. So dead letters have a limit, and it is
+looked at *before* a transaction commits that makes any: what the ledger has as dead can only be settled as dead, while
+what was rolled back is stored once the fault is mended. The stream's server, which has the dead letters, is not asked
+inside of a transaction, for that would hold its locks all the while. So a transaction may make none at first. One that
+would is rolled back and says how many; the loop counts what is there and lets it have those, or ends the session: the
+entries stay pending, and the worker, which is not ready then, comes back to them until there is room. What one
+transaction made is settled before the next begins, so a worker passes the limit by one transaction's dead letters at
+most.
 """
 
 import asyncio
+import contextlib
 import time
 
 import structlog
 
 from services.contract import DamagedEntryError, DeadLetter, Entry, NewerVersionError, Outcome, decode
+from services.platform.postgres.errors import DATABASE_FAILURES, words_of
 from services.platform.runtime import failpoints, metrics
 from services.platform.runtime.health import Health
+from services.platform.runtime.retry import retried
 from services.platform.runtime.tasks import end
 from services.platform.runtime.telemetry import carried, tracer
 from services.platform.settings import WorkerSettings
-from services.platform.stream import STREAM_ERRORS, Delivery, GroupMissingError, Settlement, Stream
+from services.platform.stream import STREAM_ERRORS, DeadLetters, Delivery, GroupMissingError, Settlement, Stream
 
-from .dead_letter_limit import GraveyardFullError
-from .losses import tell_losses
-from .transaction import RETRIED, Store
-from .work import Work
+from .janitor import tell_losses
+from .transaction import DeadLettersError, Store
+from .work import Work, Written
 
 __all__ = ["Loop"]
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_PAUSE = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between attempts while a server fails. A session that held for longer than the longest was sound."""
 
 
 class Stopped(Exception):  # noqa: N818 -- no error: the loop ends
-    """The worker is told to stop and its time for draining is over."""
+    """The worker is told to stop while it waits for a server that fails."""
+
+
+class DeadLetterLimitError(Exception):
+    """No more dead letters may be written: what would become one stays pending, and the worker stops."""
 
 
 class Loop:
     """Carries entries from the stream to the store until it is told to stop."""
 
     def __init__(
-        self, stream: Stream, store: Store, settings: WorkerSettings, health: Health, stop: asyncio.Event
+        self,
+        stream: Stream,
+        letters: DeadLetters,
+        store: Store,
+        *,
+        settings: WorkerSettings,
+        health: Health,
+        stop: asyncio.Event,
     ) -> None:
         self._stream = stream
+        self._letters = letters
         self._store = store
         self._settings = settings
         self._health = health
         self._stop = stop
-        self._held: set[bytes] = set()
+        self._newer: set[bytes] = set()
         self._had_group = False
         self._count = 1
         self._next_look = 0.0
         self._written_at = 0.0
 
     async def run(self) -> None:
-        """Work until `stop` is set and what was read by then is written, or the drain time is over."""
-        pause = 0.1
-        while not self._stop.is_set():
-            began = time.monotonic()
-            try:
-                await self._session()
-            except Stopped:
-                log.warning("stopped with entries unwritten; others will take them over", action="drain")
-                return
-            except GraveyardFullError as error:
-                log.critical(str(error), action="bury")
-            except GroupMissingError as error:
-                log.error("the stream or its group was lost", action="read", error=str(error))
-            except STREAM_ERRORS as error:
-                self._health.lacks("stream", f"the stream's server fails: {error}")
-                metrics.worker_retries.add(1, {"what": "stream"})
-            pause = 0.1 if time.monotonic() - began > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
-            await self._rest(pause)
+        """Work until `stop` is set and what was read by then is written, or the database fails at that moment."""
+        if self._stop.is_set():
+            return
+        lost = (DeadLetterLimitError, GroupMissingError, *STREAM_ERRORS)
+        with contextlib.suppress(Stopped):
+            await retried(
+                self._session,
+                lost,
+                self._session_ended,
+                first=_FIRST_PAUSE,
+                longest=_LONGEST_PAUSE,
+                steady=_LONGEST_PAUSE,
+                sleep=self._rest,
+            )
+
+    def _session_ended(self, error: BaseException) -> None:
+        if isinstance(error, DeadLetterLimitError):
+            log.critical(str(error), action="dead_letter_limit")
+        elif isinstance(error, GroupMissingError):
+            log.error("the stream or its group was lost", action="read", error=str(error))
+        else:
+            self._health.lacks("stream", f"the stream's server fails: {error}")
+            metrics.worker_retries.add(1, {"what": "stream"})
 
     async def _session(self) -> None:
         """Work on one sound connection: own pending entries first, then what is new, reading while writing."""
@@ -84,7 +113,8 @@ class Loop:
         self._health.has("stream")
         await tell_losses(self._stream)
         await self._own_pending()
-        self._store.graveyard.passed()
+        # All that was pending is written, so the limit stops nothing.
+        self._health.has("dead_letters")
         reading = asyncio.create_task(self._read())
         try:
             while not self._stop.is_set():
@@ -98,12 +128,12 @@ class Loop:
 
     async def _own_pending(self) -> None:
         """Write what this consumer was given before, by a name kept over a restart or before a lost connection."""
-        self._held.clear()
+        self._newer.clear()
         after = b"0"
         while deliveries := await self._stream.read_pending(self._settings.name, after, 64):
             after = deliveries[-1].entry_id
             await self._process(deliveries)
-        self._tell_held()
+        self._tell_newer()
 
     async def _read(self) -> list[Delivery]:
         """Read about a transaction's worth: the more rows entries have, the fewer of them."""
@@ -122,19 +152,19 @@ class Loop:
             return
         self._next_look = time.monotonic() + self._settings.reclaim_interval
         await self._stream.backlog()
-        await self._look_at_held()
+        await self._look_at_newer()
         await self._look_at_database()
         await self._take_over()
 
-    async def _look_at_held(self) -> None:
+    async def _look_at_newer(self) -> None:
         """Forget newer entries that are gone, or that another worker has by now."""
-        self._held, gone = await self._stream.still_held(self._settings.name, sorted(self._held))
+        self._newer, gone = await self._stream.still_pending(self._settings.name, sorted(self._newer))
         await self._let_go(gone)
-        self._tell_held()
+        self._tell_newer()
 
-    def _tell_held(self) -> None:
-        if self._held:
-            self._health.lacks("contract", f"{len(self._held)} entries of a newer contract version stay pending")
+    def _tell_newer(self) -> None:
+        if self._newer:
+            self._health.lacks("contract", f"{len(self._newer)} entries of a newer contract version stay pending")
         else:
             self._health.has("contract")
 
@@ -144,18 +174,18 @@ class Loop:
             return
         try:
             await self._store.check()
-        except RETRIED as error:
+        except DATABASE_FAILURES as error:
             self._database_fails(error)
         else:
             self._health.has("database")
 
     def _database_fails(self, error: BaseException) -> None:
-        self._health.lacks("database", f"the database fails: {type(error).__name__}: {error}")
+        self._health.lacks("database", f"the database fails: {words_of(error)}")
 
     async def _take_over(self) -> None:
         """Take over entries whose consumer has been silent for too long."""
         deliveries = await self._stream.reclaim(self._settings.name, self._settings.reclaim_idle, 64)
-        fresh = [delivery for delivery in deliveries if delivery.entry_id not in self._held]
+        fresh = [delivery for delivery in deliveries if delivery.entry_id not in self._newer]
         if fresh:
             log.info("took over entries", action="reclaim", entries=len(fresh))
             await self._process(fresh)
@@ -193,70 +223,108 @@ class Loop:
         try:
             return decode(fields)
         except NewerVersionError as error:
-            self._held.add(delivery.entry_id)
-            self._tell_held()
+            self._newer.add(delivery.entry_id)
+            self._tell_newer()
+            metrics.foreign_content.add(1, {"what": "newer_entry"})
             log.error("a newer entry", action="decode", entry_id=delivery.entry_id.decode(), error=str(error))
         except DamagedEntryError as error:
-            await self._store.graveyard.admit(1)
+            await self._check_limit(1)
             letter = DeadLetter("damaged", str(error), delivery.entry_id.decode(), fields)
             await self._stream.settle(Settlement(entries=[(delivery, [letter])]))
             metrics.dead_batches.add(1, {"reason": "damaged"})
-            log.error("a damaged entry", action="bury", entry_id=delivery.entry_id.decode(), error=str(error))
+            log.error("a damaged entry", action="dead_letter", entry_id=delivery.entry_id.decode(), error=str(error))
         return None
+
+    async def _check_limit(self, more: int) -> None:
+        """Let `more` dead letters be written where fewer than the limit are there.
+
+        Raises:
+            DeadLetterLimitError: the limit is reached; the worker is not ready until there is room.
+            redis.exceptions.RedisError: the stream's server is away.
+        """
+        there, limit = await self._letters.count(), self._settings.dead_letter_limit
+        if there >= limit:
+            problem = (
+                f"{there} dead letters, the limit is {limit}, and {more} more would follow: the worker stops. "
+                "Find out why (millrace dead-letters list), mend it, replay or delete them"
+            )
+            self._health.lacks("dead_letters", problem)
+            raise DeadLetterLimitError(problem)
 
     async def _write(self, work: Work) -> None:
         """Write until it is committed, then settle. An error on the way leaves the entries pending."""
-        pause = 0.1
         began = time.time_ns()
-        while True:
-            try:
-                await self._store.write(work)
-                break
-            except RETRIED as error:
-                self._database_fails(error)
-                metrics.worker_retries.add(1, {"what": "database"})
+
+        def failed(error: BaseException) -> None:
+            self._database_fails(error)
+            metrics.worker_retries.add(1, {"what": "database"})
             self._health.beat()
-            await self._rest(pause)
-            if self._stop.is_set():
-                raise Stopped
-            pause = min(pause * 2, _LONGEST_PAUSE)
+
+        try:
+            written = await retried(
+                lambda: self._committed(work),
+                DATABASE_FAILURES,
+                failed,
+                first=_FIRST_PAUSE,
+                longest=_LONGEST_PAUSE,
+                sleep=self._rest,
+            )
+        except Stopped:
+            log.warning("stopped with entries unwritten; others will take them over", action="drain")
+            raise
         self._health.has("database")
         self._written_at = time.monotonic()
         failpoints.reach("worker.after_commit")
-        await self._stream.settle(work.settlement())
+        await self._stream.settle(work.settlement(written.verdicts))
         failpoints.reach("worker.after_settle")
-        self._report(work, began)
+        self._report(work, written, began)
 
-    def _report(self, work: Work, began: int) -> None:
+    async def _committed(self, work: Work) -> Written:
+        """Write `work`, as soon as the dead letters that it comes to are within the limit."""
+        dead = 0
+        while True:
+            try:
+                return await self._store.write(work, dead)
+            except DeadLettersError as error:
+                dead = error.count
+            await self._check_limit(dead)
+
+    def _report(self, work: Work, written: Written, began: int) -> None:
+        """Count what a transaction did, and end the spans of its batches."""
         now = time.time_ns()
         metrics.commit_seconds.record((now - began) / 1e9)
-        metrics.entry_age_seconds.record(now / 1e9 - min(part.batch.accepted_at for part in work.parts) / 1e6)
-        written = taken_back = 0
+        metrics.entry_age_seconds.record(now / 1e9 - work.oldest / 1e6)
+        rows = taken_back = 0
         for part in work.parts:
-            verdict = part.verdict
-            if verdict is None or verdict.outcome is Outcome.DUPLICATE:
+            verdict = written.verdicts[part]
+            if verdict.outcome is Outcome.DUPLICATE:
                 metrics.duplicate_batches.add(1)
             elif verdict.outcome is Outcome.DEAD:
                 metrics.dead_batches.add(1, {"reason": verdict.code})
-                log.error("a dead letter", action="bury", batch_id=str(part.batch.batch_id), reason=verdict.detail)
+                batch_id = str(part.batch.batch_id)
+                log.error("a dead letter", action="dead_letter", batch_id=batch_id, reason=verdict.detail)
             else:
-                written += part.batch.rows - part.taken_back
-                taken_back += part.taken_back
+                left_out = written.selection.taken_back(part)
+                rows += part.batch.rows - left_out
+                taken_back += left_out
             if part.batch.traceparent:
                 span = tracer.start_span("store", carried(part.batch.traceparent), start_time=began)
                 span.set_attribute("millrace.batch_id", str(part.batch.batch_id))
-                span.set_attribute("millrace.outcome", verdict.outcome if verdict else "")
+                span.set_attribute("millrace.outcome", verdict.outcome)
                 span.end(now)
-        metrics.rows_written.add(written)
+        metrics.rows_written.add(rows)
         if taken_back:
             metrics.rows_deleted.add(taken_back, {"where": "stream"})
             log.info("left out what deletions cover", action="delete", rows=taken_back)
-        log.debug("written", action="write", entries=len(work.deliveries), rows=written)
+        log.debug("written", action="write", entries=len(work.deliveries), rows=rows)
 
     async def _rest(self, seconds: float) -> None:
-        """Pause, but not longer than until the stop."""
-        try:
+        """Pause.
+
+        Raises:
+            Stopped: the worker is told to stop, or was before.
+        """
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
-        except TimeoutError:
-            return
+                raise Stopped

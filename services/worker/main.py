@@ -1,25 +1,27 @@
-"""`millrace worker`."""
+"""`millrace worker`: the process, its parts and its port, and `GET /backlog` for autoscalers that ask by HTTP."""
 
 import asyncio
+from dataclasses import asdict
 
 import structlog
 import uvloop
+from fastapi import APIRouter
+from pydantic import BaseModel
 
-from services.platform.http.serving import calm_collector, health_app, serving, stop_signal
+from services.platform.http.errors import Problem
+from services.platform.http.serving import health_app, serving, stop_signal, tune_gc
 from services.platform.postgres.connections import Connector
 from services.platform.postgres.schema import wait_for_schema
 from services.platform.runtime.health import Health
-from services.platform.runtime.tasks import end, vital
+from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
-from services.platform.stream import DeadLetters, Stream, names_of, redis_client
+from services.platform.stream import STREAM_ERRORS, DeadLetters, Stream, names_of, redis_client
 
-from .backlog import backlog_routes
-from .dead_letter_limit import Graveyard
 from .janitor import keep_house
 from .loop import Loop
 from .transaction import Store
 
-__all__ = ["run"]
+__all__ = ["backlog_routes", "run"]
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +32,7 @@ def run(settings: Settings) -> None:
     Raises:
         StartError: the health port is taken.
     """
-    calm_collector()
+    tune_gc()
     uvloop.run(_run(settings))
 
 
@@ -68,12 +70,35 @@ async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None
     names = names_of(settings.redis)
     stream = Stream(redis_client(settings.redis, patience=settings.worker.block), names)
     letters = DeadLetters(stream.client, names)
-    graveyard = Graveyard(letters, settings.worker.dead_letter_limit, health)
-    store = Store(settings.database, settings.worker, capability, graveyard)
-    house = vital(keep_house(stream, store, letters, settings.worker))
+    store = Store(settings.database, settings.worker, capability)
+    house = fail_fast(keep_house(stream, store, letters, settings.worker))
     try:
-        await Loop(stream, store, settings.worker, health, stop).run()
+        await Loop(stream, letters, store, settings=settings.worker, health=health, stop=stop).run()
     finally:
         await end([house])
         store.close()
         await stream.client.aclose()
+
+
+class Waiting(BaseModel):
+    """What stands in the stream, delivered or not; `age` is the oldest entry's, in seconds."""
+
+    entries: int
+    rows: int
+    bytes: int
+    age: float
+
+
+def backlog_routes(stream: Stream) -> APIRouter:
+    """Return `/backlog`."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/backlog", responses={503: {"description": "The stream's server is away"}})
+    async def backlog() -> Waiting:
+        """Count what waits in the stream, whoever was given it."""
+        try:
+            return Waiting.model_validate(asdict(await stream.backlog()))
+        except STREAM_ERRORS as error:
+            raise Problem("stream_unavailable", f"the stream's server cannot be reached: {error}") from error
+
+    return router

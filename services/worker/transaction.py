@@ -1,4 +1,8 @@
-"""The write: ledger, COPY and notes of late ranges in one transaction."""
+"""The write: ledger, COPY and notes of late ranges in one transaction, and the verdicts that it comes to.
+
+Only PostgreSQL is spoken to here. What a transaction came to leaves it as a value, once it has committed; one that does
+not commit ends by an error, and nothing of it is kept.
+"""
 
 import datetime as dt
 import uuid
@@ -14,23 +18,19 @@ from services.contract import Columns, Outcome, Verdict, encode_refusals
 from services.contract.instants import instant_of, micros_of
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connector
-from services.platform.postgres.errors import DATABASE_AWAY, PoolerError, with_deadline
+from services.platform.postgres.errors import PoolerError, message_of, with_deadline
 from services.platform.postgres.pool import Pool
 from services.platform.runtime import failpoints, metrics
-from services.platform.runtime.foreign import refusals
+from services.platform.runtime.foreign_content import refusals
 from services.platform.settings import DatabaseSettings, WorkerSettings
 
 from .copy import binary_copy, hour_ranges, ordered, within
-from .dead_letter_limit import Graveyard
-from .deletions import NONE_KNOWN, Deletion, Deletions
-from .work import Part, Unit, Work
+from .deletions import NONE_KNOWN, deletions_since
+from .work import Part, Selection, Unit, Verdicts, Work, Written
 
-__all__ = ["RETRIED", "Store"]
+__all__ = ["DeadLettersError", "Store"]
 
 log = structlog.get_logger(__name__)
-
-RETRIED = (*DATABASE_AWAY, asyncpg.PostgresError)
-"""Errors of `Store.write` that pass, or that an operator must mend: the batch is kept and tried again."""
 
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
 """Errors that the data bring about: SQLSTATE classes 22 and 23, and what a trigger raises."""
@@ -82,11 +82,6 @@ select
   (select coalesce(max(number), 0) from deletions) as newest
 from late
 """
-_DELETIONS = """
-select newest, sensor_ids, range_start, range_end, requested_at
-from (select coalesce(max(number), 0) as newest from deletions) as all_of_them
-left join deletions on requested_at >= $1
-"""
 _PRUNE = """
 with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
 delete from ingest_ledger where batch_id in (
@@ -111,12 +106,18 @@ class NewDeletionError(Exception):
     """There are deletions that the transaction did not know. Nothing is committed; it begins anew with them."""
 
 
+class DeadLettersError(Exception):
+    """The transaction would have made `count` dead letters, more than it may. Nothing is committed."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} batches would become dead letters")
+        self.count = count
+
+
 class Store:
     """Writes work with the writer's role. One a worker; it connects when it is first used."""
 
-    def __init__(
-        self, database: DatabaseSettings, settings: WorkerSettings, capability: Capability, graveyard: Graveyard
-    ) -> None:
+    def __init__(self, database: DatabaseSettings, settings: WorkerSettings, capability: Capability) -> None:
         limit = int(settings.transaction_timeout * 1000)
         self._pool = Pool(
             Connector(
@@ -131,20 +132,24 @@ class Store:
             size=2,
         )
         self._settings = settings
-        self.graveyard = graveyard
         self._compresses = capability.compresses_on_copy
         self._deletions = NONE_KNOWN
 
-    async def write(self, work: Work) -> None:
-        """Write what is new in `work` and give every part its verdict. Repeating it is harmless.
+    async def write(self, work: Work, most_dead: int = 0) -> Written:
+        """Write what is new in `work` and return what became of every part. Repeating it is harmless.
+
+        Args:
+            work: what to write.
+            most_dead: dead letters that it may come to. Whoever calls finds out whether there is room for more, and
+                writes again.
 
         Raises:
-            GraveyardFullError: it would make dead letters beyond the limit; nothing is written.
-            asyncpg.PostgresError, OSError, TimeoutError: nothing is known to be written; see `RETRIED`.
+            DeadLettersError: it comes to more; nothing is written.
+            DATABASE_FAILURES: nothing is known to be written; it may pass, or somebody will mend it.
         """
         patience = 2 * self._settings.transaction_timeout
         try:
-            await self._written(work, patience)
+            return await self._written(work, most_dead, patience)
         except asyncpg.ReadOnlySQLTransactionError:
             # After a failover these connections may lead to what is a standby now.
             self.close()
@@ -154,16 +159,22 @@ class Store:
         """See that the database can be asked.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: it cannot; see `RETRIED`.
+            DATABASE_FAILURES: it cannot.
         """
-        await with_deadline(self._asked(), self._pool.connector.settings.connect_timeout, self.close)
+        await with_deadline(self._answered(), self._pool.connector.settings.connect_timeout, self.close)
 
-    async def _written(self, work: Work, patience: float) -> None:
-        """Write `work`, and again with care where the database refuses rows, or has dropped those of their time."""
+    async def _written(self, work: Work, most_dead: int, patience: float) -> Written:
+        """Write `work`, and again with care where the database refuses rows, or has dropped those of their time.
+
+        Each round is a transaction of `patience` seconds at most. The last one that was rolled back says what the next
+        one has to know, so there are few: a refusal is looked into once, a span of dropped rows is met once, and
+        deletions are people's.
+        """
         careful, dropped = False, list[Span]()
         while True:
+            transaction = self._transaction(work, dropped, most_dead, careful=careful)
             try:
-                return await with_deadline(self._transaction(work, dropped, careful=careful), patience, self.close)
+                return await with_deadline(transaction, patience, self.close)
             except BehindRetentionError as error:
                 dropped += error.spans
             except NewDeletionError:
@@ -171,7 +182,7 @@ class Store:
             except _REFUSED as error:
                 if careful:
                     raise
-                log.warning("the database refuses some rows; looking which", action="bisect", error=_words(error))
+                log.warning("the database refuses some rows; looking which", action="bisect", error=message_of(error))
                 careful = True
 
     async def prune(self, horizon: float) -> int:
@@ -185,47 +196,68 @@ class Store:
         self._pool.drop()
         self._deletions = NONE_KNOWN
 
-    async def _asked(self) -> None:
+    async def _answered(self) -> None:
         async with self._pool.answering():
             pass
 
-    async def _transaction(self, work: Work, dropped: Sequence[Span], *, careful: bool) -> None:
+    async def _transaction(self, work: Work, dropped: Sequence[Span], most_dead: int, *, careful: bool) -> Written:
+        """Write `work` in one transaction and return what it came to once that has committed.
+
+        The order is what keeps the promise. First the ledger, which shuts out whoever has the same batches and says
+        which are new; then the rows of these; then the notes, which must see the newest watermarks; at last what became
+        of the refused, so that a ledger row and its verdict are there together or not at all.
+
+        Args:
+            work: what to write.
+            dropped: spans whose rows retention has dropped; a batch that touches one is refused.
+            most_dead: dead letters that it may come to.
+            careful: look for the batches that the database refuses, rather than end by the refusal.
+
+        Raises:
+            DeadLettersError: it would make more dead letters.
+            BehindRetentionError: rows lie in a span that `dropped` lacks.
+            NewDeletionError: there is a deletion that was not known.
+            DATABASE_FAILURES: nothing is known to be written.
+        """
         async with self._pool.lent() as connection:
             if work.oldest < self._deletions.since:
                 async with connection.asking():
-                    self._deletions = await _look(connection, work.oldest)
-            work.take_back(self._deletions)
-            for part in work.parts:
-                part.verdict = None
+                    self._deletions = await deletions_since(connection, work.oldest)
+            selection = work.without(self._deletions)
             async with connection.writing():
-                fresh = await self._claim(connection, work)
+                fresh, known = await self._claim(connection, work, selection)
                 failpoints.reach("worker.after_ledger")
                 refused = self._expired(fresh)
                 refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
                 if careful:
-                    await self._bisect(connection, work, parts, refused)
+                    refused |= await self._bisect(connection, selection, parts)
                 elif parts:
-                    await self._copy(connection, work.pick(parts))
+                    await self._copy(connection, selection.pick(parts))
                 stored = [part for part in parts if part not in refused]
-                if stored:
-                    await self._note(connection, work.pick(stored).timestamps)
-                await self._bury(connection, refused)
-                await self.graveyard.admit(len(refused) + sum(part.dead for part in work.parts))
+                late = await self._note(connection, selection.pick(stored).timestamps) if stored else 0
+                await self._record_dead(connection, refused)
+                verdicts = {**known, **refused, **dict.fromkeys(stored, _STORED)}
+                dead = len(refused) + sum(verdict.outcome is Outcome.DEAD for verdict in known.values())
+                if dead > most_dead:
+                    raise DeadLettersError(dead)
                 failpoints.reach("worker.before_commit")
-        for part, verdict in refused.items():
-            part.verdict = verdict
-        for part in stored:
-            part.verdict = _STORED
+        if late:
+            metrics.late_ranges_noted.add(late)
+        return Written(verdicts, selection)
 
-    async def _claim(self, connection: Any, work: Work) -> list[Unit]:
-        """Put the units into the ledger, sorted so that two workers cannot deadlock; return the new ones."""
+    async def _claim(self, connection: Any, work: Work, selection: Selection) -> tuple[list[Unit], Verdicts]:
+        """Put the units into the ledger, sorted so that two workers cannot deadlock.
+
+        Returns:
+            The new ones, and the verdicts on the parts of all others.
+        """
         units = sorted(work.units.values(), key=lambda unit: unit.ledger_id.int)
         rows = await connection.fetch(
             _CLAIM,
             [unit.ledger_id for unit in units],
             [len(unit.parts) for unit in units],
-            [unit.rows for unit in units],
+            [selection.rows(unit) for unit in units],
             [unit.parts[0].batch.digest for unit in units],
             [instant_of(unit.accepted_at) for unit in units],
         )
@@ -237,24 +269,29 @@ class Store:
                 # Ids that this session has in store were given out before; the rows behind a deletion need later ones.
                 await connection.execute("discard sequences")
         new = {row["batch_id"] for row in rows}
-        if len(new) < len(units) or work.repeats:
-            await self._judge_known(connection, work, new)
-        return [unit for unit in units if unit.ledger_id in new]
+        known = [part for unit in units if unit.ledger_id not in new for part in unit.parts] + work.repeats
+        return [unit for unit in units if unit.ledger_id in new], await self._judge_known(connection, known)
 
-    async def _judge_known(self, connection: Any, work: Work, new: set[uuid.UUID]) -> None:
-        """Give verdicts to what the ledger knew already: duplicates, keys with another body, dead ones."""
-        known_parts = [part for unit in work.units.values() if unit.ledger_id not in new for part in unit.parts]
-        known_parts += work.repeats
-        rows = await connection.fetch(_KNOWN, [part.ledger_id for part in known_parts])
+    @staticmethod
+    async def _judge_known(connection: Any, parts: Sequence[Part]) -> Verdicts:
+        """Return verdicts on what the ledger knew already: duplicates, keys with another body, dead ones.
+
+        A duplicate that was accepted at another moment is a client's repeat, and counted as one in its ledger row; one
+        of the same moment is the same entry, read again.
+        """
+        if not parts:
+            return {}
+        rows = await connection.fetch(_KNOWN, [part.ledger_id for part in parts])
         ledger = {row["batch_id"]: row for row in rows}
-        repeated = set()
-        for part in known_parts:
-            row = ledger[part.ledger_id]
-            part.verdict = _known_verdict(part, row)
-            if part.verdict is _DUPLICATE and row["accepted_at"] != instant_of(part.batch.accepted_at):
-                repeated.add(part.ledger_id)
+        verdicts = {part: _known_verdict(part, ledger[part.ledger_id]) for part in parts}
+        repeated = {
+            part.ledger_id
+            for part, verdict in verdicts.items()
+            if verdict is _DUPLICATE and ledger[part.ledger_id]["accepted_at"] != instant_of(part.batch.accepted_at)
+        }
         if repeated:
             await connection.execute(_REPEATED, sorted(repeated))
+        return verdicts
 
     def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
         """Find batches so old that the ledger may have forgotten that it had them."""
@@ -263,20 +300,20 @@ class Store:
         verdict = Verdict(Outcome.DEAD, "expired", f"accepted longer than the ledger's horizon ({horizon}) ago")
         return {part: verdict for unit in units for part in unit.parts if instant_of(part.batch.accepted_at) < oldest}
 
-    async def _bisect(self, connection: Any, work: Work, parts: Sequence[Part], refused: dict[Part, Verdict]) -> None:
-        """Copy `parts`, halving whatever the database refuses down to single batches."""
+    async def _bisect(self, connection: Any, selection: Selection, parts: Sequence[Part]) -> dict[Part, Verdict]:
+        """Copy `parts`, halving whatever the database refuses down to single batches; return these."""
         if not parts:
-            return
+            return {}
         try:
             async with connection.transaction():
-                await self._copy(connection, work.pick(parts))
+                await self._copy(connection, selection.pick(parts))
         except _REFUSED as error:
             if len(parts) == 1:
-                refused[parts[0]] = Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {_words(error)}")
-                return
+                return {parts[0]: Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {message_of(error)}")}
             middle = len(parts) // 2
-            await self._bisect(connection, work, parts[:middle], refused)
-            await self._bisect(connection, work, parts[middle:], refused)
+            first = await self._bisect(connection, selection, parts[:middle])
+            return first | await self._bisect(connection, selection, parts[middle:])
+        return {}
 
     def _check(self, newest: int) -> None:
         if newest != self._deletions.newest:
@@ -312,17 +349,20 @@ class Store:
             "set local timescaledb.enable_direct_compress_copy_sort_batches = off"
         )
 
-    async def _note(self, connection: Any, timestamps: NDArray[np.int64]) -> None:
+    async def _note(self, connection: Any, timestamps: NDArray[np.int64]) -> int:
         """Note the hours that aggregates may have read already. Last, so that it sees the newest watermarks.
 
         It sees each deletion, too, that was taken before the claim had its lock.
+
+        Returns:
+            How many ranges were noted.
 
         Raises:
             BehindRetentionError: rows lie where retention has dropped theirs, while their hours are kept.
             NewDeletionError: a deletion was not known.
         """
         if not len(timestamps):
-            return
+            return 0
         ranges = hour_ranges(timestamps)
         starts, ends = ([instant_of(edge) for edge in edges] for edges in zip(*ranges, strict=True))
         found = await connection.fetchrow(_NOTE, starts, ends)
@@ -331,11 +371,11 @@ class Store:
         # A range of hours may be wider than the rows in it.
         if dropped := [span for span in dropped if within(timestamps, [span]).any()]:
             raise BehindRetentionError(dropped)
-        if found["noted"]:
-            metrics.late_ranges_noted.add(found["noted"])
+        return int(found["noted"])
 
     @staticmethod
-    async def _bury(connection: Any, refused: dict[Part, Verdict]) -> None:
+    async def _record_dead(connection: Any, refused: Verdicts) -> None:
+        """Note in the ledger which batches became dead letters and why: a repeat of one meets the same verdict."""
         by_row: dict[uuid.UUID, list[tuple[int, Verdict]]] = {}
         for part, verdict in refused.items():
             by_row.setdefault(part.ledger_id, []).append((part.position, verdict))
@@ -343,23 +383,7 @@ class Store:
             await connection.execute(_DEAD, ledger_id, encode_refusals(dead))
 
 
-async def _look(connection: Any, since: int) -> Deletions:
-    """Return the deletions that were requested at `since` or later, an instant in microseconds."""
-    rows = await connection.fetch(_DELETIONS, instant_of(since))
-    found = [
-        Deletion(frozenset(ids), micros_of(start), micros_of(end), micros_of(requested_at))
-        for _, ids, start, end, requested_at in rows
-        if ids is not None
-    ]
-    return Deletions(rows[0]["newest"], since, tuple(found))
-
-
 def _known_verdict(part: Part, row: Any) -> Verdict:
     if row["digest"] != part.batch.digest:
         return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
     return refusals(row["dead"]).get(part.position, _DUPLICATE)
-
-
-def _words(error: asyncpg.PostgresError) -> str:
-    """Return an error's message without its DETAIL, which shows the row."""
-    return str(getattr(error, "message", None) or type(error).__name__)

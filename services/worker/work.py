@@ -1,7 +1,12 @@
-"""What one transaction has to do: decoded entries, regrouped into ledger units and parts. Pure."""
+"""What one transaction has to do, and what became of it. Pure, and nothing in it changes once it is made.
+
+A `Work` is decoded entries, regrouped into what the ledger decides (units) and what gets a verdict (parts). Which of
+its rows go into the table depends on the deletions that a transaction knows, and so stands beside it, in a
+`Selection`. A transaction that commits returns what it did as `Written`, and from that the acknowledgement is made.
+"""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,29 +18,25 @@ from services.platform.stream import Delivery, Settlement
 from .copy import within
 from .deletions import Deletions
 
-__all__ = ["Part", "Unit", "Work"]
+__all__ = ["Part", "Selection", "Unit", "Verdicts", "Work", "Written"]
 
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """One batch of one delivery: its rows in the work's columns, how many of them a deletion took back, the verdict."""
+    """One batch of one delivery, and where its rows are in the work's columns."""
 
     delivery: Delivery
     batch: Batch
     ledger_id: uuid.UUID
     rows: slice
-    taken_back: int = 0
-    verdict: Verdict | None = None
 
     @property
     def position(self) -> int:
         """Its key in the ledger row's `dead`: the position in its group, 0 where the row is its own."""
         return 0 if self.ledger_id == self.batch.batch_id else position_of(self.batch.batch_id)
 
-    @property
-    def dead(self) -> bool:
-        """Whether its verdict makes it a dead letter."""
-        return self.verdict is not None and self.verdict.outcome is Outcome.DEAD
+
+Verdicts = Mapping[Part, Verdict]
 
 
 @dataclass(slots=True, eq=False)
@@ -44,11 +45,6 @@ class Unit:
 
     ledger_id: uuid.UUID
     parts: list[Part] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        """Rows of all parts that go into the table."""
-        return sum(part.batch.rows - part.taken_back for part in self.parts)
 
     @property
     def accepted_at(self) -> int:
@@ -73,23 +69,20 @@ class Work:
             start += len(entry.columns)
         self.columns = Columns.concat([entry.columns for _, entry in pairs])
         self.deliveries = [delivery for delivery, _ in pairs]
-        self._kept: NDArray[np.bool_] | None = None
 
     @property
     def oldest(self) -> int:
         """When its first batch was accepted, in microseconds since 1970."""
         return min(part.batch.accepted_at for part in self.parts)
 
-    def take_back(self, deletions: Deletions) -> None:
-        """Leave out what `deletions` cover, in place of what was left out before."""
-        self._kept = None
+    def without(self, deletions: Deletions) -> "Selection":
+        """Return the rows that `deletions` do not cover."""
+        covered = None
         if deletions.found:
             batches = [part.batch for part in self.parts]
             accepted_at = np.repeat([batch.accepted_at for batch in batches], [batch.rows for batch in batches])
             covered = deletions.covered(self.columns, accepted_at)
-            self._kept = ~covered if covered.any() else None
-        for part in self.parts:
-            part.taken_back = 0 if self._kept is None else int((~self._kept[part.rows]).sum())
+        return Selection(self.columns, covered if covered is not None and covered.any() else None)
 
     def _add(self, part: Part) -> None:
         self.parts.append(part)
@@ -99,29 +92,21 @@ class Work:
         else:
             unit.parts.append(part)
 
-    def pick(self, parts: Iterable[Part]) -> Columns:
-        """Return the rows of `parts`, in their order, without those that were taken back."""
-        chosen = list(parts)
-        if self._kept is None and sum(part.batch.rows for part in chosen) == len(self.columns):
-            return self.columns
-        mask: NDArray[np.bool_] = np.zeros(len(self.columns), np.bool_)
-        for part in chosen:
-            mask[part.rows] = True
-        return self.columns.take(mask if self._kept is None else mask & self._kept)
-
     def touches(self, part: Part, spans: Sequence[tuple[int, int]]) -> bool:
         """Tell whether a row of `part` lies in one of the half-open `spans`, in microseconds since 1970."""
         return bool(spans) and bool(within(self.columns.timestamps[part.rows], spans).any())
 
-    def settlement(self) -> Settlement:
-        """Return what is acknowledged once every part has its verdict."""
+    def settlement(self, verdicts: Verdicts) -> Settlement:
+        """Return what is acknowledged once every part has its verdict.
+
+        Raises:
+            KeyError: one has none.
+        """
         settlement = Settlement(ledger_ids=list(self.units))
         letters: dict[bytes, list[DeadLetter]] = {}
         for part in self.parts:
-            verdict = part.verdict
-            if verdict is None:
-                raise ValueError(f"batch {part.batch.batch_id} has no verdict")
-            if part.dead:
+            verdict = verdicts[part]
+            if verdict.outcome is Outcome.DEAD:
                 letters.setdefault(part.delivery.entry_id, []).append(self._letter(part, verdict))
             if part.batch.notify:
                 settlement.told.append(part.batch.batch_id)
@@ -133,3 +118,39 @@ class Work:
         entry = Entry(None, [part.batch], self.columns.take(part.rows).compact())
         origin = part.delivery.entry_id.decode()
         return DeadLetter(verdict.code, verdict.detail, origin, encode(entry), part.batch.batch_id)
+
+
+class Selection:
+    """The rows of a work that go into the table if its parts do: those that no deletion takes back."""
+
+    def __init__(self, columns: Columns, taken_back: NDArray[np.bool_] | None) -> None:
+        """Take all rows of a work and, a row each, whether it is taken back; None where none is."""
+        self._columns = columns
+        self._taken_back = taken_back
+
+    def taken_back(self, part: Part) -> int:
+        """Return how many rows of `part` are left out."""
+        return 0 if self._taken_back is None else int(np.count_nonzero(self._taken_back[part.rows]))
+
+    def rows(self, unit: Unit) -> int:
+        """Return how many rows of a unit's parts are left."""
+        rows = sum(part.batch.rows for part in unit.parts)
+        return rows if self._taken_back is None else rows - sum(map(self.taken_back, unit.parts))
+
+    def pick(self, parts: Iterable[Part]) -> Columns:
+        """Return the rows of `parts` that are left, in their order; where these are all rows, nothing is copied."""
+        chosen = list(parts)
+        if self._taken_back is None and sum(part.batch.rows for part in chosen) == len(self._columns):
+            return self._columns
+        mask: NDArray[np.bool_] = np.zeros(len(self._columns), np.bool_)
+        for part in chosen:
+            mask[part.rows] = True
+        return self._columns.take(mask if self._taken_back is None else mask & ~self._taken_back)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a transaction did that committed: a verdict for each part of its work, and which rows went in."""
+
+    verdicts: Verdicts
+    selection: Selection

@@ -54,7 +54,7 @@ async def start(settings: Settings) -> AsyncIterator[Start]:
         health = Health("contract", "database", "stream")
         parts = await parts_of(settings, worker, health)
         health.has("contract")
-        loop = Loop(parts.stream, parts.store, worker, health, stop)
+        loop = Loop(parts.stream, parts.letters, parts.store, settings=worker, health=health, stop=stop)
         tasks.append(asyncio.create_task(loop.run()))
         return health
 

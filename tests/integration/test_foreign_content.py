@@ -12,17 +12,18 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from services.contract import GROUP, SettlementEvent, encode_settlement
+from services.contract import GROUP, DeadLetter, SettlementEvent, encode, encode_letter, encode_settlement
 from services.database.repair.late_ranges import repair_once
 from services.ingest.commit.pending import Accepted
 from services.ingest.store import Receipts
 from services.ingest.stored import stored_receipt
 from services.platform.postgres.capability import capability
-from services.platform.runtime import foreign
+from services.platform.runtime import foreign_content, metrics
 from services.platform.runtime.health import Health
 from services.platform.settings import Settings
 from services.platform.stream import Stream, redis_client
 from tests.support import TestDatabase, eventually
+from tests.support.admin import both_ports
 from tests.support.ingest import READING, assert_problem, entries, taking
 from tests.support.late import connected
 from tests.support.moments import counted
@@ -50,7 +51,7 @@ def messages(batch_id: uuid.UUID) -> dict[str, bytes]:
 @pytest.fixture
 def told() -> Iterator[Callable[[str], bool]]:
     """Tells whether something was said to be passed over, that is in the place of what is named."""
-    foreign._told_at.clear()
+    foreign_content._told_at.clear()
     with capture_logs() as lines:
         yield lambda what: any(line.get("action") == "pass_over" and line["what"] == what for line in lines)
 
@@ -183,6 +184,56 @@ async def test_junk_in_the_keys_beside_the_stream_is_passed_over_and_told(
         assert (await client.get("/readyz")).status_code == 200
     await eventually(lambda: _of_length(settings, 10))
     assert len(await raw_entries(stream, names.dead)) == 16
+
+
+async def test_an_entry_of_a_later_version_stays_and_junk_becomes_a_dead_letter_and_each_is_counted(
+    settings: Settings, stream: Stream, service: Callable[[str, Settings], Service]
+) -> None:
+    junk: list[Any] = [{"v": "1", "n": "1", "e": b"\xc1"}, {"hello": "world"}, {"v": "0", "n": "1", "e": b""}]
+    newer: Any = {"v": "2", "n": "1", "e": b"from the future", "x": "new"}
+    async with service("worker", settings) as worker:
+        later = await stream.client.xadd(stream.names.stream, newer)
+        for fields in junk:
+            await stream.client.xadd(stream.names.stream, fields)
+        await add_entry(stream, entry_of([("a", NOW, 1.0)]))
+
+        async def written() -> bool:
+            return await counted(worker, "millrace_rows_written_total") == 1
+
+        await eventually(written)
+        assert await counted(worker, "millrace_foreign_content_total") == 1
+        assert await counted(worker, "millrace_batches_dead_total") == 3
+    assert [entry_id for entry_id, _ in await raw_entries(stream, stream.names.stream)] == [later]
+    assert len(await raw_entries(stream, stream.names.dead)) == 3
+
+
+async def test_a_dead_letter_that_cannot_be_read_stays_and_the_others_are_replayed(
+    settings: Settings,
+    stream: Stream,
+    start: Start,
+    told: Callable[[str], bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted_as: list[str] = []
+    monkeypatch.setattr(metrics.foreign_content, "add", lambda _, by: counted_as.append(by["what"]))
+    await stream.ensure_group()
+    kept: dict[Any, Any] = encode_letter(DeadLetter("refused", "why", "1-1", encode(entry_of([("a", NOW, 1.0)]))))
+    later: dict[Any, Any] = {**kept, b"letter": b"2", b"new": b"\xff"}
+    letters: list[dict[Any, Any]] = [later, {b"letter": b"\xff"}, kept, {b"junk": b""}]
+    for fields in letters:
+        await stream.client.xadd(stream.names.dead, fields)
+    async with both_ports(settings) as ports:
+        shown = (await ports.admin.get("/dead-letters")).json()["letters"]
+        assert len(shown) == 4
+        for letter in shown:
+            assert (await ports.admin.get(f"/dead-letters/{letter['letter_id']}")).status_code == 200
+        done = (await ports.admin.post("/replay")).json()
+    assert (done["replayed"], [left["code"] for left in done["left"]]) == (1, ["letter_damaged"] * 3)
+    assert told("dead_letter")
+    assert counted_as == ["dead_letter"] * 3
+    await start()
+    await eventually(lambda: _of_length(settings, 1))
+    assert len(await raw_entries(stream, stream.names.dead)) == 3
 
 
 async def _of_length(settings: Settings, count: int) -> bool:

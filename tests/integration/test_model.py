@@ -7,7 +7,7 @@ from hypothesis import Phase
 
 from services.platform.settings import Settings
 from services.worker.transaction import Store
-from services.worker.work import Work
+from services.worker.work import Selection, Work
 from tests.support.machine import walked
 
 
@@ -18,9 +18,9 @@ def test_each_acknowledged_batch_is_stored_once_or_a_dead_letter_on_every_walk(s
 def test_a_walk_finds_a_ledger_that_forgets(timescaledb_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = Store._claim
 
-    async def forgetful(self: Store, connection: Any, work: Work) -> Any:
-        await claim(self, connection, work)
-        return list(work.units.values())
+    async def forgetful(self: Store, connection: Any, work: Work, selection: Selection) -> Any:
+        _, known = await claim(self, connection, work, selection)
+        return list(work.units.values()), known
 
     monkeypatch.setattr(Store, "_claim", forgetful)
     with pytest.raises(AssertionError, match=r"a reading is stored twice|two bodies are stored under one key"):

@@ -160,7 +160,7 @@ class Machine(RuleBasedStateMachine):
             self._run(self.walk.drain())
             letters = self._letters()
             entries = [entry for _, entry in letters if entry]
-            assert len(letters) - len(entries) == self.model.damaged, "a damaged entry is lost, or buried twice"
+            assert len(letters) - len(entries) == self.model.damaged, "a damaged entry is lost, or a dead letter twice"
             table = self._run(self.walk.values(self.first))
             self.model.drained(table, set(map(_identity, entries)))
         finally:

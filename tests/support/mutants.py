@@ -12,7 +12,7 @@ from services.ingest.store import Receipt
 from services.platform.stream import Stream
 from services.worker.loop import Loop
 from services.worker.transaction import Store
-from services.worker.work import Work
+from services.worker.work import Selection, Work
 
 __all__ = ["MUTANTS", "VARIABLE"]
 
@@ -23,9 +23,7 @@ def acknowledge_before_commit() -> None:
     write = Store.write
 
     async def mutated(self: Loop, work: Work) -> None:
-        for part in work.parts:
-            part.verdict = Verdict(Outcome.STORED)
-        await self._stream.settle(work.settlement())
+        await self._stream.settle(work.settlement(dict.fromkeys(work.parts, Verdict(Outcome.STORED))))
         await write(self._store, work)
 
     Loop._write = mutated  # type: ignore[method-assign]
@@ -34,9 +32,9 @@ def acknowledge_before_commit() -> None:
 def ledger_outside_the_transaction() -> None:
     claim = Store._claim
 
-    async def mutated(self: Store, _: Any, work: Work) -> Any:
+    async def mutated(self: Store, _: Any, work: Work, selection: Selection) -> Any:
         async with self._pool.lent() as other:
-            return await claim(self, other, work)
+            return await claim(self, other, work, selection)
 
     Store._claim = mutated  # type: ignore[method-assign,assignment]
 

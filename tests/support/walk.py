@@ -20,7 +20,6 @@ from services.platform.runtime import failpoints
 from services.platform.runtime.health import Health
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Delivery, Stream, redis_client
-from services.worker.dead_letter_limit import Graveyard
 from services.worker.loop import Loop
 from services.worker.transaction import Store
 
@@ -99,9 +98,8 @@ class Walk:
 
     def _loop(self, name: str, store: Store) -> Loop:
         health = Health("contract", "database", "stream")
-        store.graveyard = Graveyard(self.letters, 10_000, health)
-        worker = self.world.settings.worker.model_copy(update={"name": name})
-        return Loop(self.stream, store, worker, health, asyncio.Event())
+        worker = self.world.settings.worker.model_copy(update={"name": name, "dead_letter_limit": 10_000})
+        return Loop(self.stream, self.letters, store, settings=worker, health=health, stop=asyncio.Event())
 
     async def begin(self) -> None:
         await self.stream.ensure_group()

@@ -9,7 +9,6 @@ from services.platform.postgres.schema import wait_for_schema
 from services.platform.runtime.health import Health
 from services.platform.settings import Settings, WorkerSettings
 from services.platform.stream import DeadLetters, Stream, redis_client
-from services.worker.dead_letter_limit import Graveyard
 from services.worker.transaction import Store
 
 __all__ = ["Parts", "Start", "parts_of"]
@@ -33,5 +32,4 @@ async def parts_of(settings: Settings, worker: WorkerSettings | None = None, hea
     capability = await wait_for_schema(Connector(settings.database.writer_url, settings.database), health)
     stream = Stream(redis_client(settings.redis, patience=1.0), StreamNames(settings.redis.stream))
     letters = DeadLetters(stream.client, stream.names)
-    graveyard = Graveyard(letters, worker.dead_letter_limit, health)
-    return Parts(stream, letters, Store(settings.database, worker, capability, graveyard))
+    return Parts(stream, letters, Store(settings.database, worker, capability))

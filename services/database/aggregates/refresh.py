@@ -126,7 +126,7 @@ async def refresh(
         force: compute what has not changed since its last refresh too.
 
     Raises:
-        asyncpg.PostgresError: the database refuses, or another refresh is at it.
+        DatabaseRefusedError: the database refuses, or another refresh is at it.
         DATABASE_AWAY: a connection is lost.
     """
     start, stop = window

@@ -9,22 +9,29 @@ rows with ids above its `last_id`. So what is deleted here was all stored before
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-import asyncpg
 import structlog
 
 from services.contract.instants import MICROSECOND
 from services.platform.postgres.capability import Capability
-from services.platform.postgres.connections import Connector
-from services.platform.postgres.errors import DATABASE_AWAY, with_deadline
+from services.platform.postgres.connections import Connection, Connector
+from services.platform.postgres.errors import (
+    DATABASE_AWAY,
+    DatabaseRefusedError,
+    StatementCancelledError,
+    with_deadline,
+    words_of,
+)
 from services.platform.runtime import failpoints
 from services.platform.runtime.health import Health
-from services.platform.runtime.metrics import observe, rows_deleted
+from services.platform.runtime.metrics import deletions_waiting, rows_deleted
 from services.platform.settings import RepairSettings
 
 from ..aggregates.refresh import LOCK_TIMEOUT
-from .rounds import Database, Rounds, reconnecting
+from .loop import Database, Rounds, reconnecting
 
 __all__ = ["DeletionLoop", "delete_once"]
 
@@ -97,7 +104,7 @@ class DeletionLoop:
         """Take what waits for the database; it is asked at each new connection."""
         self._settings, self._health, self._database = settings, health, database
         self._waiting: int | None = None
-        observe("millrace_deletions_waiting", "Deletions that are not carried out.", lambda: self._waiting)
+        deletions_waiting.show(lambda: self._waiting)
 
     async def run(self) -> None:
         """Round after round, until cancelled; a slice that is cut short is repeated."""
@@ -126,7 +133,7 @@ class DeletionLoop:
             connection.terminate()
 
 
-async def delete_once(connection: asyncpg.Connection, capability: Capability) -> int:
+async def delete_once(connection: Connection, capability: Capability) -> int:
     """Carry out every deletion taken so far; return how many must wait for the next round.
 
     Args:
@@ -146,16 +153,16 @@ async def delete_once(connection: asyncpg.Connection, capability: Capability) ->
                 try:
                     slice_ = _slice(connection, capability, deletion_id, step, most)
                     step = await with_deadline(slice_, PATIENCE, connection.terminate)
-                except asyncpg.QueryCanceledError:
+                except StatementCancelledError:
                     # Such as of compressed rows on a slow disk: the same again would never end.
                     if most == 1:
                         raise
                     most = max(1, most // 10)
         except DATABASE_AWAY:
             raise
-        except asyncpg.PostgresError as error:
+        except DatabaseRefusedError as error:
             waiting += 1
-            problem = f"{type(error).__name__}: {error}"
+            problem = words_of(error)
             log.warning(
                 "a deletion goes on in the next round",
                 action="delete",
@@ -167,7 +174,7 @@ async def delete_once(connection: asyncpg.Connection, capability: Capability) ->
 
 
 async def _slice(
-    connection: asyncpg.Connection, capability: Capability, deletion_id: uuid.UUID, step: timedelta, most: int
+    connection: Connection, capability: Capability, deletion_id: uuid.UUID, step: timedelta, most: int
 ) -> timedelta | None:
     """Delete up to `most` rows from a slice of `step`; return the next step, None where nothing is left to do here."""
     async with connection.transaction():
@@ -194,7 +201,7 @@ async def _slice(
 
 
 async def _fitting(
-    connection: asyncpg.Connection, deletion: asyncpg.Record, stop: datetime, most: int
+    connection: Connection, deletion: Sequence[Any], stop: datetime, most: int
 ) -> tuple[datetime, dict[datetime, int]]:
     """Bring `stop` nearer until a transaction can take the rows; return it, and how many rows each hour has."""
     sensor_ids, _, start, last_id = deletion

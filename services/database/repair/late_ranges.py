@@ -5,24 +5,26 @@ struck off. A refresh commits by itself, so a snapshot that sees no note sees th
 came meanwhile stays for the next round. Repeating a refresh is harmless, and so a crash between any two steps is.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import asyncpg
 import structlog
 
+from services.contract.instants import EPOCH
 from services.platform.postgres.capability import Capability
-from services.platform.postgres.errors import DATABASE_AWAY, with_deadline
-from services.platform.runtime.foreign import pass_over
+from services.platform.postgres.connections import Connection
+from services.platform.postgres.errors import DATABASE_AWAY, DatabaseRefusedError, with_deadline
+from services.platform.runtime.foreign_content import pass_over
 from services.platform.runtime.health import Health
 
 from ..aggregates.refresh import Aggregate, aggregates, refresh
-from .ranges import LateRange, Note, merged
 
-__all__ = ["Repaired", "recompute_changed", "repair_once"]
+__all__ = ["HOUR", "LateRange", "Note", "Repaired", "merged", "recompute_changed", "repair_once"]
 
 log = structlog.get_logger(__name__)
+
+HOUR = timedelta(hours=1)
 
 NOTES_A_ROUND = 50_000
 
@@ -89,6 +91,47 @@ limit $2
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """A row of `late_ranges`: readings came into `start <= timestamp < end` behind an aggregate."""
+
+    id: int
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LateRange:
+    """A half-open range of whole hours, and the ids of the notes inside it."""
+
+    start: datetime
+    end: datetime
+    notes: tuple[int, ...]
+
+
+def merged(notes: Iterable[Note]) -> list[LateRange]:
+    """Return the hours that `notes` touch as ranges in order of time; no two overlap or meet."""
+    spans: list[tuple[datetime, datetime, list[int]]] = []
+    for note in sorted(notes, key=lambda note: note.start):
+        start, end = _floor(note.start), _ceiling(note.end)
+        if spans and start <= spans[-1][1]:
+            first, last, ids = spans.pop()
+            start, end = first, max(last, end)
+        else:
+            ids = []
+        ids.append(note.id)
+        spans.append((start, end, ids))
+    return [LateRange(start, end, tuple(ids)) for start, end, ids in spans]
+
+
+def _floor(time: datetime) -> datetime:
+    return time - (time - EPOCH) % HOUR
+
+
+def _ceiling(time: datetime) -> datetime:
+    return time + (EPOCH - time) % HOUR
+
+
+@dataclass(frozen=True, slots=True)
 class Repaired:
     """What a round did: ranges that are right again, and those that still wait."""
 
@@ -97,8 +140,8 @@ class Repaired:
 
 
 async def repair_once(
-    connection: asyncpg.Connection,
-    guard: asyncpg.Connection,
+    connection: Connection,
+    guard: Connection,
     capability: Capability,
     health: Health,
     patience: float = 5.0,
@@ -135,7 +178,7 @@ async def repair_once(
     return Repaired(right, len(ranges) - right)
 
 
-async def recompute_changed(connection: asyncpg.Connection, guard: asyncpg.Connection, health: Health) -> int:
+async def recompute_changed(connection: Connection, guard: Connection, health: Health) -> int:
     """Refresh what somebody's SQL changed behind the windows of the policies, and return the number of ranges.
 
     TimescaleDB logs such changes, and nobody else would ever refresh them: rows that were deleted, updated or inserted
@@ -165,7 +208,7 @@ async def _done(refreshing: Awaitable[bool], start: datetime, end: datetime) -> 
         return await refreshing
     except DATABASE_AWAY:
         raise
-    except asyncpg.PostgresError as error:
+    except DatabaseRefusedError as error:
         log.warning(
             "a range stays for the next round",
             action="repair",
@@ -176,9 +219,7 @@ async def _done(refreshing: Awaitable[bool], start: datetime, end: datetime) -> 
         return False
 
 
-async def _refresh_all(
-    connection: asyncpg.Connection, guard: asyncpg.Connection, touched: list[Aggregate], late: LateRange
-) -> bool:
+async def _refresh_all(connection: Connection, guard: Connection, touched: list[Aggregate], late: LateRange) -> bool:
     for aggregate in touched:
         if not await _refresh(connection, guard, aggregate, late.start, late.end):
             return False
@@ -186,7 +227,7 @@ async def _refresh_all(
 
 
 async def _refresh(
-    connection: asyncpg.Connection, guard: asyncpg.Connection, aggregate: Aggregate, start: datetime, end: datetime
+    connection: Connection, guard: Connection, aggregate: Aggregate, start: datetime, end: datetime
 ) -> bool:
     """Refresh the closed buckets that a range touches; tell whether the aggregate still was there."""
     window = await connection.fetchrow(WINDOW, aggregate.id, start, end)

@@ -1,22 +1,28 @@
-"""Rounds of repair: the operator's, and those of one machine."""
+"""Rounds of repair on the owner's connections, begun anew whenever the database is lost.
+
+The operator runs the loops of repair and deletions beside its own; `millrace repair` runs them alone.
+"""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Awaitable, Callable, Iterator
 
-import asyncpg
 import structlog
 
-from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.postgres.capability import Capability
+from services.platform.postgres.connections import Connection
+from services.platform.postgres.errors import DATABASE_AWAY, DATABASE_FAILURES, DatabaseRefusedError, words_of
 from services.platform.runtime.health import Health
-from services.platform.runtime.metrics import observe
-from services.platform.settings import RepairSettings
+from services.platform.runtime.metrics import late_ranges_waiting
+from services.platform.runtime.retry import retried
+from services.platform.settings import DatabaseSettings, RepairSettings
 
 from ..aggregates.refresh import refreshing
 from .late_ranges import Repaired, recompute_changed, repair_once
 from .retention import watch_retention
-from .rounds import Database, Rounds, reconnecting
 
-__all__ = ["RepairLoop", "repair_health"]
+__all__ = ["Database", "RepairLoop", "Rounds", "reconnecting", "repair_health"]
 
 log = structlog.get_logger(__name__)
 
@@ -24,10 +30,74 @@ REST = 4
 """Rest after a round, in times its length: a backfill must not keep the database refreshing all the time, and
 notes that gather meanwhile are refreshed together. Queries are right all along."""
 
+Database = Callable[[], Awaitable[tuple[DatabaseSettings, Capability]]]
+"""Waits for a database whose schema is new enough, and returns how to reach it and what it can do."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+"""Seconds between attempts while the database is away. A connection that held for longer than the longest was sound."""
+
+UNDER_WAY = 15.0
+"""Seconds after which the first round counts as one that works, before its end: a refresh may take an hour."""
+
 
 def repair_health(settings: RepairSettings) -> Health:
     """Return the health of the loops of repair and deletions; repair may be silent for the length of a refresh."""
     return Health("repair", "deletions", stuck_after=settings.refresh_timeout * 2 + 120)
+
+
+class Rounds:
+    """What a part's health hears of its rounds: that the last one that came to an end did so well.
+
+    A connection alone tells nothing: what refuses each round would else be ready for a moment before each.
+    """
+
+    def __init__(self, health: Health, part: str) -> None:
+        """Begin with no round that came to an end."""
+        self._health, self._part = health, part
+        self._failed = False
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[None]:
+        """Have rounds in the block; an error ends it with the round that is under way."""
+        soon = None
+        if not self._failed:
+            soon = asyncio.get_running_loop().call_later(UNDER_WAY, self._health.has, self._part)
+        try:
+            yield
+        except Exception:
+            self._failed = True
+            raise
+        finally:
+            if soon is not None:
+                soon.cancel()
+
+    def done(self) -> None:
+        """Tell that a round came to an end."""
+        self._failed = False
+        self._health.has(self._part)
+
+
+async def reconnecting(health: Health, part: str, session: Callable[[Rounds], Awaitable[None]]) -> None:
+    """Run `session` until cancelled; it connects, works round after round, and ends by the error that it meets.
+
+    Args:
+        health: hears what is lacking, and from the session's rounds when all is there.
+        part: of the process that needs it, such as "repair".
+        session: what is begun anew.
+    """
+    rounds = Rounds(health, part)
+
+    def failed(error: BaseException) -> None:
+        health.lacks(part, words_of(error))
+
+    await retried(
+        lambda: session(rounds),
+        DATABASE_FAILURES,
+        failed,
+        first=FIRST_PAUSE,
+        longest=LONGEST_PAUSE,
+        steady=LONGEST_PAUSE,
+    )
 
 
 class RepairLoop:
@@ -37,7 +107,7 @@ class RepairLoop:
         """Take what waits for the database; it is asked at each new connection."""
         self._settings, self._health, self._database = settings, health, database
         self._last: Repaired | None = None
-        observe("millrace_late_ranges_waiting", "Late ranges that the last round left.", self._waiting)
+        late_ranges_waiting.show(self._waiting)
 
     async def run(self) -> None:
         """Round after round, until cancelled; a refresh that is cut short leaves its notes where they are."""
@@ -65,11 +135,11 @@ class RepairLoop:
                     await asyncio.sleep(max(self._settings.interval, REST * (time.monotonic() - began)))
 
 
-async def _watched(connection: asyncpg.Connection) -> None:
+async def _watched(connection: Connection) -> None:
     """Watch over retention; what the database refuses there holds no repair up."""
     try:
         await watch_retention(connection)
     except DATABASE_AWAY:
         raise
-    except asyncpg.PostgresError as error:
+    except DatabaseRefusedError as error:
         log.warning("retention could not be looked at", action="retention", problem=str(error))

@@ -1,8 +1,8 @@
 """Watching over what retention takes: by a policy, a resource or somebody's SQL."""
 
-import asyncpg
 import structlog
 
+from services.platform.postgres.connections import Connection
 from services.platform.runtime.metrics import retention_stopped
 
 __all__ = ["watch_retention"]
@@ -35,14 +35,14 @@ where r.proc_name = 'policy_retention' and r.scheduled and pg_has_role(r.owner, 
 """
 
 
-async def watch_retention(connection: asyncpg.Connection) -> None:
+async def watch_retention(connection: Connection) -> None:
     """Note what was dropped since the last look, and stop each retention policy that reaches into a refresh window.
 
     Args:
         connection: the owner's, to a database with TimescaleDB's full edition.
 
     Raises:
-        asyncpg.PostgresError: the database refuses.
+        DatabaseRefusedError: the database refuses.
         DATABASE_AWAY: the connection is lost.
     """
     for row in await connection.fetch(NOTE):

@@ -25,7 +25,7 @@ from tenacity import (
 
 from services.platform.postgres.capability import Capability, capability
 from services.platform.postgres.connections import Connector
-from services.platform.postgres.errors import DATABASE_AWAY, PoolerError, words_of
+from services.platform.postgres.errors import DATABASE_AWAY, DatabaseRefusedError, PoolerError, words_of
 from services.platform.settings import DatabaseSettings, PostgresAddress, postgres_address
 
 from .scram import scram_verifier
@@ -172,7 +172,7 @@ async def connected(url: SecretStr | PostgresAddress, settings: DatabaseSettings
         raise DatabaseAwayError(f"the database cannot be reached: {words_of(error)}") from error
     try:
         yield connection
-    except asyncpg.PostgresError as error:
+    except DatabaseRefusedError as error:
         raise SchemaError(f"the database refuses: {error}") from error
     except DATABASE_AWAY as error:
         raise DatabaseAwayError(f"the database went away: {words_of(error)}") from error
@@ -224,7 +224,7 @@ async def _run(connection: asyncpg.Connection, name: str, body: str) -> None:
     except asyncpg.InternalServerError:
         # "tuple concurrently updated" is one of these, and tried again.
         raise
-    except asyncpg.PostgresError as error:
+    except DatabaseRefusedError as error:
         line = f" line {body[: int(error.position)].count(chr(10)) + 1}" if error.position else ""
         hint = f" ({error.hint})" if error.hint else ""
         raise SchemaError(f"{name}{line}: {error.message}{hint}") from error
@@ -240,7 +240,7 @@ async def login(connection: asyncpg.Connection, role: str, url: SecretStr) -> No
 
     Raises:
         SchemaError: not every client could log in by the password.
-        asyncpg.PostgresError: the database refuses.
+        DatabaseRefusedError: the database refuses.
     """
     if postgres_address(url.get_secret_value()).user == role:
         await connection.execute(f"alter role {role} login {_password(url)}")
@@ -251,7 +251,7 @@ async def renew(connection: asyncpg.Connection, url: SecretStr) -> None:
 
     Raises:
         SchemaError: not every client could log in by the password.
-        asyncpg.PostgresError: the database refuses.
+        DatabaseRefusedError: the database refuses.
     """
     await connection.execute(f"alter role current_user {_password(url)}")
 

@@ -9,7 +9,7 @@ import structlog
 
 from services.platform.http.errors import Problem
 from services.platform.runtime.health import Health
-from services.platform.runtime.metrics import observe, observe_backlog
+from services.platform.runtime.metrics import dead_letters, show_backlog
 from services.platform.settings import IngestSettings, RedisSettings
 from services.platform.stream import (
     STREAM_ERRORS,
@@ -67,8 +67,8 @@ class Admission:
         self._elsewhere = False
         self._unfit: str | None = None
         self._dead: int | None = None
-        observe_backlog(lambda: self._last[1] if self._last else None)
-        observe("millrace_dead_letters", "Dead letters that wait for somebody.", lambda: self._dead)
+        show_backlog(lambda: self._last[1] if self._last else None)
+        dead_letters.show(lambda: self._dead)
 
     def check(self) -> None:
         """Let a request pass.

@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from services.platform.http.errors import Problem
-from services.platform.runtime.metrics import observe
+from services.platform.runtime.metrics import bytes_under_way, requests_under_way
 from services.platform.settings import IngestSettings
 
 __all__ = ["Held", "Load"]
@@ -18,8 +18,8 @@ class Load:
         self._most_bytes = settings.max_bytes_under_way
         self.requests = 0
         self.bytes = 0
-        observe("millrace_ingest_requests_under_way", "Requests that have not been answered.", lambda: self.requests)
-        observe("millrace_ingest_bytes_under_way", "Bytes of their bodies.", lambda: self.bytes)
+        requests_under_way.show(lambda: self.requests)
+        bytes_under_way.show(lambda: self.bytes)
 
     def request(self) -> "Held":
         """Count one request, and what it holds, until the block is left.

@@ -10,9 +10,9 @@ from lightkube import AsyncClient
 from pydantic import ValidationError
 
 from services.platform.kubernetes import API_ERRORS
-from services.platform.runtime.health import Health
-from services.platform.runtime.metrics import observe_backlog
-from services.platform.runtime.outages import Outage
+from services.platform.postgres.errors import words_of
+from services.platform.runtime.health import Health, Outage
+from services.platform.runtime.metrics import show_backlog
 from services.platform.settings import RedisSettings
 from services.platform.stream import STREAM_ERRORS, Backlog, Stream, names_of, redis_client
 
@@ -58,7 +58,7 @@ class Autoscaling:
         self._states: dict[str, State] = {}
         self._backlog: Backlog | None = None
         self._api_outage, self._stream_outage = Outage("API server"), Outage("stream")
-        observe_backlog(lambda: self._backlog)
+        show_backlog(lambda: self._backlog)
 
     async def run(self) -> None:
         """Look after look, until cancelled."""
@@ -71,7 +71,7 @@ class Autoscaling:
                 try:
                     await self._look(stream)
                 except API_ERRORS as error:
-                    self._api_outage.lasts(f"{type(error).__name__}: {error}")
+                    self._api_outage.lasts(words_of(error))
                 else:
                     self._api_outage.over()
                 await asyncio.sleep(PERIOD)
@@ -105,7 +105,7 @@ class Autoscaling:
             self._backlog = backlog = await stream.backlog()
         except STREAM_ERRORS as error:
             self._backlog = None
-            problem = f"the stream's server does not tell its backlog: {type(error).__name__}: {error}"
+            problem = f"the stream's server does not tell its backlog: {words_of(error)}"
             self._stream_outage.lasts(problem)
             return None, problem
         self._stream_outage.over()

@@ -18,7 +18,8 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 
 from services.platform.kubernetes import API_ERRORS, missing
-from services.platform.runtime.outages import Outage
+from services.platform.postgres.errors import words_of
+from services.platform.runtime.health import Outage
 from services.platform.runtime.tasks import end
 
 __all__ = ["lead"]
@@ -100,7 +101,7 @@ class _Election:
         try:
             taken = await self._taken()
         except API_ERRORS as error:
-            self._outage.lasts(f"it could not be read or renewed: {type(error).__name__}: {error}")
+            self._outage.lasts(f"it could not be read or renewed: {words_of(error)}")
             return False
         self._outage.over()
         return taken

@@ -133,7 +133,7 @@ async def refresh_history(connection: asyncpg.Connection, guard: asyncpg.Connect
     """Refresh the closed buckets of an aggregate as far back as its source has rows; `force` those that are right too.
 
     Raises:
-        asyncpg.PostgresError: the database refuses.
+        DatabaseRefusedError: the database refuses.
         DATABASE_AWAY: a connection is lost.
     """
     window = await connection.fetchrow(HISTORY, name)

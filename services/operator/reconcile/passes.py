@@ -14,9 +14,10 @@ import asyncpg
 from lightkube import AsyncClient
 
 from services.platform.kubernetes import API_ERRORS
-from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.postgres.errors import DATABASE_AWAY, DatabaseRefusedError, words_of
 from services.platform.runtime.health import Health
 from services.platform.runtime.metrics import reconcile_seconds
+from services.platform.runtime.retry import pauses
 from services.platform.runtime.telemetry import tracer
 from services.platform.settings import Settings
 
@@ -74,7 +75,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """Pass after pass, until cancelled."""
-        pause = FIRST_PAUSE
+        waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
         try:
             while True:
                 self._health.beat()
@@ -83,11 +84,10 @@ class Reconciler:
                     well = await self._survived()
                 reconcile_seconds.record(time.monotonic() - began)
                 if well:
-                    pause = FIRST_PAUSE
+                    waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
                     await self._rest(self._interval)
                 else:
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, LONGEST_PAUSE)
+                    await asyncio.sleep(next(waits))
         finally:
             await self._background.stop()
             self.keeper.lost()
@@ -102,7 +102,7 @@ class Reconciler:
         try:
             well = await self._pass()
         except API_ERRORS as error:
-            problem = f"the API server is away or refuses: {type(error).__name__}: {error}"
+            problem = f"the API server is away or refuses: {words_of(error)}"
             self._health.lacks("cluster", problem)
             return False
         self._health.has("cluster")
@@ -159,7 +159,7 @@ class Reconciler:
         except DATABASE_AWAY as error:
             self.keeper.lost()
             raise away(error) from None
-        except asyncpg.PostgresError as error:
+        except DatabaseRefusedError as error:
             raise refused(error) from None
 
     async def _deletions(
@@ -189,7 +189,7 @@ class Reconciler:
             await self._status.refuse(found, why)
         except DATABASE_AWAY:
             raise
-        except asyncpg.PostgresError as error:
+        except DatabaseRefusedError as error:
             await self._status.refuse(found, refused(error))
         else:
             if _rebuilding(found) and report.conditions["Progressing"].reason != REBUILDING:

@@ -19,7 +19,7 @@ from services.database.schema.status import SchemaStatus, schema_status
 from services.platform.kubernetes import API_ERRORS, missing
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connector
-from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.postgres.errors import DATABASE_AWAY, DatabaseRefusedError
 from services.platform.settings import DatabaseSettings, postgres_address
 
 from ..cluster.kinds import Found
@@ -79,7 +79,7 @@ class SchemaKeeper:
         except DATABASE_AWAY as error:
             self.lost()
             raise away(error) from None
-        except asyncpg.PostgresError as error:
+        except DatabaseRefusedError as error:
             self.lost()
             raise refused(error) from None
 

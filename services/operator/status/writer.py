@@ -7,8 +7,8 @@ from typing import Any
 from lightkube import AsyncClient
 
 from services.platform.kubernetes import API_ERRORS, missing
+from services.platform.runtime.health import START
 from services.platform.runtime.metrics import corrected_drifts
-from services.platform.runtime.outages import START
 
 from ..cluster.kinds import Found, write_status
 from ..refusals import Refusal

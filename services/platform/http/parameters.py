@@ -19,7 +19,7 @@ from services.contract.instants import InstantError, parse_instant
 
 from .errors import Problem
 
-__all__ = ["Instant", "Legible", "by_name", "only", "parameters", "wrong"]
+__all__ = ["Instant", "StrictUrls", "by_name", "only", "parameters", "wrong"]
 
 
 def _instant(text: object) -> datetime:
@@ -100,7 +100,7 @@ def by_name(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return found
 
 
-class Legible:
+class StrictUrls:
     """ASGI middleware: a path or parameter that is no UTF-8 in percent-encoding is refused."""
 
     def __init__(self, app: ASGIApp) -> None:

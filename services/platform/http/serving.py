@@ -5,7 +5,7 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,10 +15,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ..runtime.health import Health, health_routes
-from .application import application
+from .app import bare_app
 from .protocol import HEADER_TIMEOUT, PatientProtocol, raise_file_limit
 
-__all__ = ["Port", "StartError", "calm_collector", "health_app", "serve", "serving", "stop_signal"]
+__all__ = ["Port", "StartError", "health_app", "serve", "serving", "stop_signal", "tune_gc"]
 
 _GARBAGE = 20_000
 """Objects made and not yet freed after which the youngest are looked through."""
@@ -44,7 +44,7 @@ class Port:
 
 def health_app(title: str, health: Health) -> FastAPI:
     """Return an app with the operational routes alone, for processes whose work is no HTTP."""
-    app = application(FastAPI, title)
+    app = bare_app(FastAPI, title)
     app.include_router(health_routes(health))
     return app
 
@@ -57,7 +57,7 @@ def serve(ports: Sequence[Port], grace: float, header_timeout: float) -> None:
     Raises:
         StartError: a port is taken.
     """
-    calm_collector()
+    tune_gc()
     uvloop.run(_serve(ports, grace, header_timeout))
 
 
@@ -77,13 +77,12 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Serve `app` inside the block, beside the caller's own work; behind it, what is under way has `grace` seconds.
 
-    Signals are the caller's: uvicorn would end the process by them before its telemetry is flushed.
+    Signals are the caller's.
 
     Raises:
         StartError: the port is taken; `setting` names the variable that chooses it.
     """
-    server = uvicorn.Server(_config(app, grace, header_timeout))
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    server = _Server(_config(app, grace, header_timeout))
     with _bound(host, port, setting) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
@@ -97,7 +96,16 @@ async def serving(
             await task
 
 
-def calm_collector() -> None:
+class _Server(uvicorn.Server):
+    """Leaves signals alone: uvicorn's own would end the process by them before its telemetry is flushed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def tune_gc() -> None:
     """Collect cyclic garbage seldom, and never look through what was there at the start.
 
     Requests leave little of it behind; looking after every 700 new objects took a tenth of a small request's time.

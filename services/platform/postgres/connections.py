@@ -19,9 +19,9 @@ from asyncpg.transaction import Transaction
 from pydantic import SecretStr
 
 from ..settings import DatabaseSettings, PostgresAddress, postgres_address
+from .errors import DATABASE_FAILURES, PoolerError
 
 __all__ = ["Connection", "Connector"]
-from .errors import DATABASE_AWAY, PoolerError
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +115,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         try:
             async with asyncio.timeout(_LONGEST_ROLLBACK):
                 await transaction.rollback()
-        except (asyncpg.PostgresError, *DATABASE_AWAY):
+        except DATABASE_FAILURES:
             self.terminate()
 
     async def _set_locally(self) -> None:
@@ -138,7 +138,7 @@ class Connector:
 
         Raises:
             DATABASE_AWAY: there is none.
-            asyncpg.PostgresError: the server refuses.
+            DatabaseRefusedError: the server refuses.
         """
         if not self._pooled:
             token = secrets.token_hex(8)
@@ -163,7 +163,7 @@ class Connector:
         Raises:
             PoolerError: the pooler before the server gives it another one with each transaction.
             DATABASE_AWAY: there is none.
-            asyncpg.PostgresError: the server refuses.
+            DatabaseRefusedError: the server refuses.
         """
         connection = await self.connect()
         if connection.pooled:

@@ -13,6 +13,8 @@ __all__ = [
     "DATABASE_FAILURES",
     "DatabaseRefusedError",
     "PoolerError",
+    "StatementCancelledError",
+    "message_of",
     "refused",
     "with_deadline",
     "words_of",
@@ -22,6 +24,9 @@ T = TypeVar("T")
 
 DatabaseRefusedError = asyncpg.PostgresError
 """The server answers, and refuses; some of it says that the database is away, such as while it shuts down."""
+
+StatementCancelledError = asyncpg.QueryCanceledError
+"""The server ended a statement because it took too long, or was told to."""
 
 DATABASE_AWAY = (
     OSError,
@@ -56,6 +61,11 @@ def refused(error: asyncpg.PostgresError) -> str:
 def words_of(error: BaseException) -> str:
     """Return what an error is and says, in one line; no login stands in the words of the driver's errors."""
     return f"{type(error).__name__}: {error}"
+
+
+def message_of(error: asyncpg.PostgresError) -> str:
+    """Return what the server says without its DETAIL, which may show a row."""
+    return str(getattr(error, "message", None) or type(error).__name__)
 
 
 async def with_deadline(work: Coroutine[Any, Any, T], timeout: float, drop: Callable[[], None]) -> T:

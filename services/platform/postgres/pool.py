@@ -33,7 +33,7 @@ class Pool:
 
         Raises:
             DATABASE_AWAY: there is none.
-            asyncpg.PostgresError: the server refuses.
+            DatabaseRefusedError: the server refuses.
         """
         pool = await self._opened()
         async with pool.acquire() as connection:
@@ -45,7 +45,7 @@ class Pool:
 
         Raises:
             DATABASE_AWAY: there is none.
-            asyncpg.PostgresError: the server refuses.
+            DatabaseRefusedError: the server refuses.
         """
         pool = await self._opened()
         connection: Any = None

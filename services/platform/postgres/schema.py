@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ..runtime.health import Health
+from ..runtime.retry import pauses
 from .capability import Capability, capability
 from .connections import Connection, Connector
 from .errors import DATABASE_AWAY, DatabaseRefusedError, PoolerError, refused, words_of
@@ -15,6 +16,8 @@ Needed = Callable[[Connection], Awaitable[None]] | None
 
 SCHEMA_NEEDED = 3
 """The schema version (the highest applied migration) that this release's services need."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 
 async def look_at_schema(connector: Connector, needed: Needed = None, *, session: bool = False) -> Capability | str:
@@ -53,10 +56,9 @@ async def wait_for_schema(
     connector: Connector, health: Health, part: str = "database", needed: Needed = None, *, session: bool = False
 ) -> Capability:
     """Wait until `look_at_schema` finds a database fit, saying meanwhile in `health` what lacks."""
-    pause = 0.2
+    waits = pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
     while isinstance(found := await look_at_schema(connector, needed, session=session), str):
         health.lacks(part, found)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, 5.0)
+        await asyncio.sleep(next(waits))
     health.has(part)
     return found

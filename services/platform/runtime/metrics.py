@@ -1,4 +1,4 @@
-"""Every metric, in one place. Prometheus shows them with `_total` behind counters."""
+"""Every metric, in one place: nobody else makes one. Prometheus shows them with `_total` behind counters."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -7,23 +7,30 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
 __all__ = [
+    "backlog_age_seconds",
+    "backlog_bytes",
+    "backlog_entries",
+    "backlog_rows",
+    "bytes_under_way",
     "commit_seconds",
     "corrected_drifts",
     "dead_batches",
+    "dead_letters",
     "dead_letters_removed",
+    "deletions_waiting",
     "duplicate_batches",
     "entries_added",
     "entry_age_seconds",
     "foreign_content",
     "late_ranges_noted",
-    "observe",
-    "observe_backlog",
+    "late_ranges_waiting",
     "query_seconds",
     "queue_seconds",
     "reconcile_seconds",
     "refresh_seconds",
     "refused_requests",
     "request_seconds",
+    "requests_under_way",
     "retention_stopped",
     "rows_accepted",
     "rows_deleted",
@@ -31,6 +38,7 @@ __all__ = [
     "rows_rejected",
     "rows_returned",
     "rows_written",
+    "show_backlog",
     "stream_losses",
     "worker_retries",
 ]
@@ -66,7 +74,9 @@ stream_losses = _meter.create_counter(
     "millrace_stream_losses", "1", "What somebody took away from the stream, by what: group, entry, consumer."
 )
 foreign_content = _meter.create_counter(
-    "millrace_foreign_content", "1", "What did not belong into a channel, key or table and was passed over, by what."
+    "millrace_foreign_content",
+    "1",
+    "What did not belong into a channel, key or table and was passed over, by what.",
 )
 worker_retries = _meter.create_counter("millrace_worker_retries", "1", "Attempts that failed, by what failed.")
 commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: ledger, COPY, commit.")
@@ -81,14 +91,31 @@ retention_stopped = _meter.create_counter(
 refresh_seconds = _histogram("millrace_repair_refresh_seconds", "Refreshing one late range.")
 
 
-def observe(name: str, description: str, read: Callable[[], float | None]) -> None:
-    """Show a gauge whose value is read when somebody looks; None shows nothing."""
+class Gauge:
+    """A value that is read when somebody looks. Here stand its name and what it means; who has the value shows it."""
 
-    def callback(_: CallbackOptions) -> Iterable[Observation]:
-        value = read()
-        return [] if value is None else [Observation(value)]
+    def __init__(self, name: str, description: str) -> None:
+        self._name, self._description = name, description
 
-    _meter.create_observable_gauge(name, [callback], "1", description)
+    def show(self, read: Callable[[], float | None]) -> None:
+        """Show what `read` returns at each look; None shows nothing."""
+
+        def callback(_: CallbackOptions) -> Iterable[Observation]:
+            value = read()
+            return [] if value is None else [Observation(value)]
+
+        _meter.create_observable_gauge(self._name, [callback], "1", self._description)
+
+
+requests_under_way = Gauge("millrace_ingest_requests_under_way", "Requests that have not been answered.")
+bytes_under_way = Gauge("millrace_ingest_bytes_under_way", "Bytes of their bodies.")
+dead_letters = Gauge("millrace_dead_letters", "Dead letters that wait for somebody.")
+late_ranges_waiting = Gauge("millrace_late_ranges_waiting", "Late ranges that the last round left.")
+deletions_waiting = Gauge("millrace_deletions_waiting", "Deletions that are not carried out.")
+backlog_entries = Gauge("millrace_backlog_entries", "Entries in the stream, delivered or not.")
+backlog_rows = Gauge("millrace_backlog_rows", "Readings in the stream, delivered or not.")
+backlog_bytes = Gauge("millrace_backlog_bytes", "Bytes of the entries in the stream.")
+backlog_age_seconds = Gauge("millrace_backlog_age_seconds", "Age of the oldest entry in the stream.")
 
 
 class Backlog(Protocol):
@@ -107,13 +134,13 @@ class Backlog(Protocol):
     def age(self) -> float: ...
 
 
-def observe_backlog(read: Callable[[], Backlog | None]) -> None:
+def show_backlog(read: Callable[[], Backlog | None]) -> None:
     """Show the backlog as four gauges."""
 
     def field(name: str) -> Callable[[], float | None]:
         return lambda: None if (backlog := read()) is None else getattr(backlog, name)
 
-    observe("millrace_backlog_entries", "Entries in the stream, delivered or not.", field("entries"))
-    observe("millrace_backlog_rows", "Readings in the stream, delivered or not.", field("rows"))
-    observe("millrace_backlog_bytes", "Bytes of the entries in the stream.", field("bytes"))
-    observe("millrace_backlog_age_seconds", "Age of the oldest entry in the stream.", field("age"))
+    backlog_entries.show(field("entries"))
+    backlog_rows.show(field("rows"))
+    backlog_bytes.show(field("bytes"))
+    backlog_age_seconds.show(field("age"))

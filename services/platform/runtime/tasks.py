@@ -1,4 +1,4 @@
-"""Background tasks: those that a process must not live without, and ending them for certain."""
+"""Background tasks: those whose failure ends the process, and ending them for certain."""
 
 import asyncio
 import signal
@@ -7,19 +7,22 @@ from typing import Any
 
 import structlog
 
-__all__ = ["end", "vital"]
+__all__ = ["end", "fail_fast"]
 
 log = structlog.get_logger(__name__)
 
 _AGAIN = 0.2
 
 
-def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run work that the process must not live without: where it fails, the process ends and is started anew."""
+def fail_fast(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run work that the process must not live without: where it fails, the process ends and is started anew.
+
+    Health alone would not do: nobody restarts a pod that is not ready, and one loop of several may be silent for good.
+    """
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
-            log.critical("vital work failed; ending the process", action="end", exc_info=error)
+            log.critical("a background task failed; ending the process", action="fail_fast", exc_info=error)
             signal.raise_signal(signal.SIGTERM)
 
     task = asyncio.create_task(work)

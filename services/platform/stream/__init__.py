@@ -1,6 +1,5 @@
 """The one gateway to the stream: whatever moves an entry moves its counts in the same script."""
 
-from .addresses import Server, server_of
 from .connection import (
     STREAM_ERRORS,
     Durability,
@@ -14,7 +13,8 @@ from .connection import (
     takes_no_writes,
     waitaof_holds,
 )
-from .dead import FIRST, DeadLetters, Letter, LetterGoneError, Search
+from .dead_letters import FIRST, DeadLetters, Letter, LetterGoneError, Search
+from .discovery import Server, server_of
 from .gateway import Backlog, Delivery, GroupMissingError, Losses, Settlement, Stream
 from .settlements import Listener
 

@@ -1,12 +1,13 @@
--- What every script begins with.
+-- What every script begins with, behind the line that names its flags. Each script is one step for everybody else, and
+-- says in its head what it does, its KEYS and ARGV, and what it returns.
 
 -- Return an error that names the first of KEYS that holds another type than belongs there, or nil. To be asked before
 -- anything is written: a command that fails on the way would leave half of a step done.
 local function misused(types)
-  for i, wanted in ipairs(types) do
+  for i, expected in ipairs(types) do
     local found = redis.call('TYPE', KEYS[i]).ok
-    if found ~= 'none' and found ~= wanted then
-      return redis.error_reply('MISUSED the key ' .. KEYS[i] .. ' holds a ' .. found .. ' where a ' .. wanted ..
+    if found ~= 'none' and found ~= expected then
+      return redis.error_reply('MISUSED the key ' .. KEYS[i] .. ' holds a ' .. found .. ' where a ' .. expected ..
         ' belongs; rename or delete it')
     end
   end

@@ -2,11 +2,10 @@
 
 import enum
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -23,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from services.contract import StreamNames
 
 from ..settings import RedisSettings
-from .addresses import Fit, FollowingPool
+from .discovery import Fit, FollowingPool, losable
 
 __all__ = [
     "STREAM_ERRORS",
@@ -90,16 +89,6 @@ def is_misused(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and str(error).startswith("MISUSED")
 
 
-class _Losable(AbstractConnection):
-    """Counts a connection that is closed already as lost: uvloop refuses to write to it by a RuntimeError."""
-
-    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
-        try:
-            await super()._send_packed_command(command)
-        except RuntimeError as error:
-            raise ConnectionResetError(str(error)) from error
-
-
 class Durability(enum.Enum):
     """How a write is known to be on disk."""
 
@@ -145,7 +134,7 @@ def redis_client(
         if settings.discovery
         else ConnectionPool.from_url(settings.url.get_secret_value(), **options)
     )
-    pool.connection_class = type("_Connection", (_Losable, pool.connection_class), {})
+    pool.connection_class = losable(pool.connection_class)
     client = Redis(connection_pool=pool, single_connection_client=single)
     client.auto_close_connection_pool = True
     return client

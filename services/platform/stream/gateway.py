@@ -11,16 +11,16 @@ from redis.exceptions import ResponseError
 from services.contract import GROUP, DeadLetter, SettlementEvent, StreamNames, encode_letter, encode_settlement
 from services.contract.names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 
-from ..runtime.foreign import pass_over
-from .dead import LetterGoneError
+from ..runtime.foreign_content import pass_over
+from .dead_letters import LetterGoneError
 from .scripts import script
 
 __all__ = ["Backlog", "Delivery", "GroupMissingError", "Losses", "Settlement", "Stream"]
 
 Fields = dict[bytes, bytes]
 
-_HELD_AT_ONCE = 500
-"""Entries that one look at what is held asks for: the server does nothing else meanwhile."""
+_PENDING_AT_ONCE = 500
+"""Entries that one look at what is pending asks for: the server does nothing else meanwhile."""
 
 
 class GroupMissingError(Exception):
@@ -96,7 +96,7 @@ class Stream:
         self._add, self._settle = script(client, "add"), script(client, "settle")
         self._backlog, self._janitor = script(client, "backlog"), script(client, "janitor")
         self._writable = script(client, "writable")
-        self._held, self._losses = script(client, "held"), script(client, "losses")
+        self._pending, self._losses = script(client, "pending"), script(client, "losses")
 
     async def add(self, fields: Fields, marks: Mapping[uuid.UUID, bytes], letter: str = "") -> set[uuid.UUID]:
         """Write one entry.
@@ -151,7 +151,7 @@ class Stream:
         return _deliveries(reply[0][1]) if reply else []
 
     async def reclaim(self, consumer: str, idle: float, count: int) -> list[Delivery]:
-        """Take over up to `count` entries that another consumer has held for `idle` seconds without a word."""
+        """Take over up to `count` entries that have been pending elsewhere for `idle` seconds without a word."""
         reply = await self._group(
             self.client.xautoclaim(self.names.stream, GROUP, consumer, int(idle * 1000), count=count)
         )
@@ -200,15 +200,15 @@ class Stream:
         """
         await self._writable([self.names.stream])
 
-    async def still_held(self, consumer: str, entry_ids: Sequence[bytes]) -> tuple[set[bytes], list[Delivery]]:
-        """Return which of the entries the consumer still holds, and those of them that somebody deleted."""
-        held, gone = set[bytes](), list[Delivery]()
-        for first in range(0, len(entry_ids), _HELD_AT_ONCE):
-            asked = [GROUP, consumer, *entry_ids[first : first + _HELD_AT_ONCE]]
-            there, deleted = await self._group(self._held([self.names.stream], asked))
-            held.update(there)
+    async def still_pending(self, consumer: str, entry_ids: Sequence[bytes]) -> tuple[set[bytes], list[Delivery]]:
+        """Return which of the entries are pending for the consumer, and those of them that somebody deleted."""
+        pending, gone = set[bytes](), list[Delivery]()
+        for first in range(0, len(entry_ids), _PENDING_AT_ONCE):
+            arguments = [GROUP, consumer, *entry_ids[first : first + _PENDING_AT_ONCE]]
+            there, deleted = await self._group(self._pending([self.names.stream], arguments))
+            pending.update(there)
             gone += [Delivery(entry_id, None) for entry_id in deleted]
-        return held, gone
+        return pending, gone
 
     async def losses(self) -> Losses:
         """Find what vanished from the stream since anybody looked last, and put the backlog's counts right."""
@@ -220,7 +220,7 @@ class Stream:
         return None if found is None else bytes(found)
 
     async def keep_group(self, idle: float) -> tuple[list[str], bool]:
-        """Remove consumers that hold nothing and were idle for `idle` seconds, and find entries that nobody holds.
+        """Remove consumers with nothing pending that were idle for `idle` seconds, and find entries pending for nobody.
 
         Returns:
             The removed names; whether the group starts over, because entries had been delivered to a consumer that

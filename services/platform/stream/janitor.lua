@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Remove consumers that hold nothing and have been idle; look and removal are one step, so nothing is lost. Then
--- look for entries that nobody holds although they were delivered, as after somebody's DELCONSUMER: an entry leaves
--- the stream with its acknowledgement, so the oldest one is either not delivered yet or held. Where it is neither,
--- the group starts over; what had been stored meanwhile the ledger tells.
+-- Remove consumers that have nothing pending and have been idle; look and removal are one step, so nothing is lost.
+-- Then look for entries that are pending for nobody although they were delivered, as after somebody's DELCONSUMER: an
+-- entry leaves the stream with its acknowledgement, so the oldest one is either not delivered yet or pending. Where it
+-- is neither, the group starts over; what had been stored meanwhile the ledger tells.
 -- KEYS: stream. ARGV: group, idle ms. Returns the removed names, and 1 where the group starts over.
 local wrong = misused({'stream'})
 if wrong then

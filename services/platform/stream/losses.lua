@@ -4,7 +4,7 @@
 -- missing. Where it is more than at the last look, entries have vanished; where it is less, the stream was made again.
 -- Workers of before do not count: rows that were settled and not counted since the last look are theirs, and then
 -- nothing is said. KEYS: stream, backlog, queued, dead, totals.
--- Returns the entries that vanished, and the rows that the backlog's counts held too many; these are put right.
+-- Returns the entries that vanished, and the rows that the backlog's counts had too many; these are put right.
 local wrong = misused({'stream', 'hash', 'hash', 'stream', 'hash'})
 if wrong then
   return wrong

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Acknowledge and delete entries, keep their dead letters, take their counts and marks away, tell who waits.
--- KEYS: stream, backlog, queued, dead, totals. ARGV: group, channel, settlement event or '', then counted lists: ledger ids; entries, each
--- id, rows, bytes and a counted list of dead letters, each a counted list of fields.
+-- KEYS: stream, backlog, queued, dead, totals. ARGV: group, channel, settlement event or '', then counted lists: ledger
+-- ids; entries, each id, rows, bytes and a counted list of dead letters, each a counted list of fields.
+-- Returns how many entries were still there.
 -- A dead letter is written only by the call that deletes its entry, so that a repeat adds none; and it is written
 -- first, so that where it cannot be, the entry stays.
 local wrong = misused({'stream', 'hash', 'hash', 'stream', 'hash'})

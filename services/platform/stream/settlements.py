@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from services.contract import EntryError, StreamNames, decode_settlement
 
-from ..runtime.foreign import pass_over
+from ..runtime.foreign_content import pass_over
 from .connection import STREAM_ERRORS
 
 __all__ = ["Listener"]

@@ -63,9 +63,9 @@ async def test_a_late_reading_behind_a_truncate_is_stored(
     assert await hourly(timescaledb) == {}
     store = (await parts_of(timescaledb_settings)).store
     work = work_of(entry_of([("a", micros(OLD), 1.0), ("a", micros(KEPT), 1.0)]))
-    await store.write(work)
+    written = await store.write(work)
     store.close()
-    assert outcomes(work) == [Outcome.STORED]
+    assert outcomes(work, written) == [Outcome.STORED]
     for _ in range(2):
         assert await hourly(timescaledb) == {OLD: 1, KEPT: 1}
         await repaired(timescaledb)
@@ -85,10 +85,10 @@ async def test_a_late_reading_behind_retention_is_a_dead_letter_and_every_hour_s
         entry_of([("late", micros(OLD), 1.0)], [("late", micros(KEPT), 1.0)]),
         entry_of([("late", now, 1.0), ("late", micros(OLD + 2 * HOUR), 1.0)]),
     )
-    await store.write(work)
+    written = await store.write(work, 2)
     store.close()
-    assert outcomes(work) == [Outcome.DEAD, Outcome.STORED, Outcome.DEAD]
-    assert {part.verdict.code for part in work.parts if part.verdict} == {"behind_retention", ""}
+    assert outcomes(work, written) == [Outcome.DEAD, Outcome.STORED, Outcome.DEAD]
+    assert {verdict.code for verdict in written.verdicts.values()} == {"behind_retention", ""}
     await repaired(timescaledb)
     assert await hourly(timescaledb) == before
     assert await owner.fetchval("select samples from measurement_hourly where sensor_id = 'late'") == 1
@@ -100,9 +100,9 @@ async def test_history_from_before_all_that_is_kept_is_stored(
     await watch_retention(owner)
     store = (await parts_of(timescaledb_settings)).store
     work = work_of(entry_of([("a", micros(OLD - 60 * DAY), 1.0)]))
-    await store.write(work)
+    written = await store.write(work)
     store.close()
-    assert outcomes(work) == [Outcome.STORED]
+    assert outcomes(work, written) == [Outcome.STORED]
     await repaired(timescaledb)
     assert {OLD - 60 * DAY, OLD, OLD + 5 * HOUR, KEPT} <= set(await hourly(timescaledb))
 

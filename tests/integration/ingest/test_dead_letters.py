@@ -205,7 +205,7 @@ async def test_expired_letters_are_those_older_than_the_retention(stream: Stream
 
 
 @pytest.mark.usefixtures("refusing")
-async def test_past_the_limit_nothing_more_is_buried_and_the_worker_says_so_until_there_is_room(
+async def test_past_the_limit_nothing_more_becomes_a_dead_letter_and_the_worker_says_so_until_there_is_room(
     settings: Settings, stream: Stream, ports: Ports, start: Start
 ) -> None:
     health = await start(dead_letter_limit=3, batch_entries=1)

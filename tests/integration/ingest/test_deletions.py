@@ -197,10 +197,10 @@ async def test_a_transaction_that_waited_for_a_deletion_knows_it(settings: Setti
             " '2000-01-01')"
         )
         await taking.commit()
-    await writing
+    written = await writing
     store.close()
     assert await rows_in(settings.database) == sorted(some("b") + some("b", BASE + 1))
-    assert [part.taken_back for part in work.parts] == [10]
+    assert [written.selection.taken_back(part) for part in work.parts] == [10]
 
 
 async def _waiting(database: TestDatabase, query: str) -> bool:

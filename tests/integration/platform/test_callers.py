@@ -9,7 +9,7 @@ import yaml
 
 from services.ingest.app import create_app
 from services.platform.http.auth import new_key
-from services.platform.http.edge import edge
+from services.platform.http.middleware import with_cors_and_prefix
 from services.platform.settings import AuthSettings, HttpSettings, Settings
 from tests.support.admin import both_ports
 from tests.support.ingest import READING, assert_problem
@@ -78,7 +78,7 @@ async def test_each_port_asks_for_its_scope(guarded: Settings, doors: Doors) -> 
 
 async def test_a_page_asks_before_it_sends_without_a_key(guarded: Settings, doors: Doors) -> None:
     doors.add("garden", "ingest")
-    app = edge(create_app(guarded), HttpSettings(cors_origins="https://app.example.com"), "")
+    app = with_cors_and_prefix(create_app(guarded), HttpSettings(cors_origins="https://app.example.com"), "")
     asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest") as client:
         assert (await client.options("/ingest", headers=asked)).status_code == 200

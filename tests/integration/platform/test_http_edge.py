@@ -10,8 +10,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain_metrics
 
 from services.ingest.app import create_app
-from services.platform.http.application import application
-from services.platform.http.edge import edge
+from services.platform.http.app import bare_app
+from services.platform.http.middleware import with_cors_and_prefix
 from services.platform.settings import HttpSettings, Settings
 from tests.integration.conftest import HttpStack
 from tests.support.ingest import BODY, JSON, assert_problem
@@ -66,8 +66,8 @@ async def test_pages_of_other_origins_may_not(http_stack: HttpStack) -> None:
 
 async def test_without_origins_no_page_may_and_nothing_stands_before_the_app(timescaledb_settings: Settings) -> None:
     app = create_app(timescaledb_settings)
-    assert edge(app, timescaledb_settings.http, "") is app
-    everybody = edge(app, HttpSettings(cors_origins="*"), "")
+    assert with_cors_and_prefix(app, timescaledb_settings.http, "") is app
+    everybody = with_cors_and_prefix(app, HttpSettings(cors_origins="*"), "")
     for served, expected in ((app, None), (everybody, "*")):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(served), base_url="http://ingest") as client:
             answer = await client.get("/healthz", headers=PAGE)
@@ -135,7 +135,7 @@ async def test_metrics_come_in_the_form_that_is_accepted(http_stack: HttpStack, 
     ("status", "code"), [(400, "bad_request"), (404, "not_found"), (413, "body_too_large"), (422, "bad_request")]
 )
 async def test_what_the_framework_refuses_keeps_its_status(status: int, code: str) -> None:
-    app = application(FastAPI, "refusing")
+    app = bare_app(FastAPI, "refusing")
 
     @app.get("/")
     async def refuse() -> None:

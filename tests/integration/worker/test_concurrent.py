@@ -10,7 +10,7 @@ from services.contract import Outcome, decode, encode, keyed_id
 from services.platform.settings import Settings
 from services.platform.stream import Delivery
 from services.worker.transaction import Store
-from services.worker.work import Work
+from services.worker.work import Verdicts, Work
 from tests.support.readings import Row, entry_of, rows_in, sql
 from tests.support.worker import parts_of
 
@@ -44,17 +44,18 @@ async def test_workers_that_write_overlapping_batches_at_once_store_each_batch_o
     ]
     works = [[draw(dice, batches) for _ in range(ROUNDS)] for _ in range(WORKERS)]
 
-    async def work_through(store: Store, own: list[Work]) -> None:
-        for work in own:
-            await store.write(work)
+    async def work_through(store: Store, own: list[Work]) -> list[Verdicts]:
+        found = [(await store.write(work)).verdicts for work in own]
         store.close()
+        return found
 
     stores = [(await parts_of(settings)).store for _ in range(WORKERS)]
-    await asyncio.gather(*map(work_through, stores, works))
+    written = await asyncio.gather(*map(work_through, stores, works))
 
-    parts = [part for own in works for work in own for part in work.parts]
-    sent = {part.batch.batch_id for part in parts}
-    verdicts = Counter((part.batch.batch_id, part.verdict and part.verdict.outcome) for part in parts)
+    found = [pair for own in written for verdicts in own for pair in verdicts.items()]
+    assert len(found) == sum(len(work.parts) for own in works for work in own)
+    sent = {part.batch.batch_id for part, _ in found}
+    verdicts = Counter((part.batch.batch_id, verdict.outcome) for part, verdict in found)
     assert {outcome for _, outcome in verdicts} == {Outcome.STORED, Outcome.DUPLICATE}
     assert [verdicts[batch_id, Outcome.STORED] for batch_id in sent] == [1] * len(sent)
     wanted = [row for number, rows in enumerate(batches) if keyed_id("", str(number)) in sent for row in rows]

@@ -7,7 +7,7 @@ import pytest
 from services.contract import GROUP, DeadLetter, SettlementEvent, decode_settlement, encode, keyed_id
 from services.platform.runtime.tasks import end
 from services.platform.settings import Settings
-from services.platform.stream import Settlement, Stream
+from services.platform.stream import DeadLetters, Settlement, Stream
 from services.worker.janitor import keep_house
 from tests.support import eventually
 from tests.support.readings import add_entry, entry_of, raw_entries, rows_in, sql
@@ -144,6 +144,32 @@ async def test_a_worker_that_a_full_limit_stopped_goes_on_when_another_took_what
     await eventually(lambda: health.reasons().get("dead_letters"))
     await stream.client.xclaim(stream.names.stream, GROUP, "another", 0, [damaged])
     await eventually(lambda: not health.reasons())
+
+
+async def test_the_stream_is_asked_for_dead_letters_while_no_transaction_is_open(
+    settings: Settings, stream: Stream, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sql(settings.database, "alter table sensor_data add constraint c check (value <> 13)")
+    await stream.ensure_group()
+    await add_entry(stream, entry_of([("good", NOW, 1.0)], [("bad", NOW, 13.0)]))
+    count = DeadLetters.count
+    seen: list[int] = []
+
+    async def watched(self: DeadLetters) -> int:
+        # The transaction holds a lock from the ledger on.
+        locks = """
+          select from pg_locks
+          where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+        """
+        seen.append(len(await sql(settings.database, locks)))
+        return await count(self)
+
+    monkeypatch.setattr(DeadLetters, "count", watched)
+    await start()
+    await eventually(lambda: empty(stream))
+    assert seen == [0]
+    assert len(await raw_entries(stream, stream.names.dead)) == 1
+    assert len(await rows_in(settings.database)) == 1
 
 
 async def test_what_a_foreign_entry_claims_cannot_push_the_counts_below_nothing(stream: Stream, start: Start) -> None:

@@ -79,7 +79,7 @@ async def test_a_stream_that_is_deleted_tells_the_rows_that_went(stream: Stream)
 
 @pytest.mark.usefixtures("filled")
 async def test_nothing_is_told_of_what_workers_and_operators_do(stream: Stream) -> None:
-    """Settled, buried, redelivered, taken over, put in by hand, group made again, all forgotten."""
+    """Settled, dead-lettered, redelivered, taken over, put in by hand, group made again, all forgotten."""
     name: Any = stream.names.stream
     [first, second, third] = await stream.read_pending("w", b"0", 10)
     letter = DeadLetter("refused", "why", first.entry_id.decode(), first.fields or {})

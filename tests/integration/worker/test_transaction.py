@@ -12,8 +12,9 @@ from services.platform.postgres.schema import wait_for_schema
 from services.platform.runtime.health import Health
 from services.platform.settings import Settings, WorkerSettings
 from services.platform.stream import Delivery
-from services.worker.transaction import Store
-from services.worker.work import Work
+from services.worker.deletions import NONE_KNOWN
+from services.worker.transaction import DeadLettersError, Store
+from services.worker.work import Work, Written
 from tests.support.proxy import moved, proxied, server_of
 from tests.support.readings import Row, entry_of, rows_in, sql
 from tests.support.worker import parts_of
@@ -31,8 +32,8 @@ def work_of(*entries: Entry) -> Work:
     return Work((delivery, decode(delivery.fields or {})) for delivery in deliveries)
 
 
-def outcomes(work: Work) -> list[Outcome]:
-    return [part.verdict.outcome for part in work.parts if part.verdict]
+def outcomes(work: Work, written: Written) -> list[Outcome]:
+    return [written.verdicts[part].outcome for part in work.parts]
 
 
 def some(count: int, sensor: str = "a", start: int = NOW) -> list[Row]:
@@ -42,9 +43,9 @@ def some(count: int, sensor: str = "a", start: int = NOW) -> list[Row]:
 async def test_rows_of_an_entry_are_stored_with_one_ledger_row_for_its_anonymous_batches(settings: Settings) -> None:
     store = await store_for(settings)
     work = work_of(entry_of(some(3), some(2, "bb"), some(1, "größe")))
-    await store.write(work)
+    written = await store.write(work)
     store.close()
-    assert outcomes(work) == [Outcome.STORED] * 3
+    assert outcomes(work, written) == [Outcome.STORED] * 3
     assert await rows_in(settings.database) == sorted(some(3) + some(2, "bb") + some(1, "größe"))
     ledger = await sql(settings.database, "select batches, rows, repeats, dead from ingest_ledger")
     assert [tuple(row) for row in ledger] == [(3, 6, 0, None)]
@@ -55,9 +56,9 @@ async def test_a_redelivered_entry_is_stored_once_and_not_counted_as_a_repeat(se
     entry = entry_of(some(2), some(2))
     await store.write(work_of(entry))
     again = work_of(entry, entry_of(some(1, "new")))
-    await store.write(again)
+    written = await store.write(again)
     store.close()
-    assert outcomes(again) == [Outcome.DUPLICATE, Outcome.DUPLICATE, Outcome.STORED]
+    assert outcomes(again, written) == [Outcome.DUPLICATE, Outcome.DUPLICATE, Outcome.STORED]
     assert await rows_in(settings.database) == sorted(some(2) + some(2) + some(1, "new"))
     assert [row[0] for row in await sql(settings.database, "select repeats from ingest_ledger")] == [0, 0]
 
@@ -68,12 +69,12 @@ async def test_a_repeat_of_a_key_is_refused_and_counted_even_within_one_transact
     first = entry_of(some(2), keys=[key], digest=b"d", accepted_at=NOW)
     repeat = entry_of(some(2), keys=[key], digest=b"d", accepted_at=NOW + 5)
     work = work_of(first, repeat)
-    await store.write(work)
+    written = await store.write(work)
     later = work_of(repeat)
-    await store.write(later)
+    written_later = await store.write(later)
     store.close()
-    assert outcomes(work) == [Outcome.STORED, Outcome.DUPLICATE]
-    assert outcomes(later) == [Outcome.DUPLICATE]
+    assert outcomes(work, written) == [Outcome.STORED, Outcome.DUPLICATE]
+    assert outcomes(later, written_later) == [Outcome.DUPLICATE]
     assert await rows_in(settings.database) == sorted(some(2))
     assert [row[0] for row in await sql(settings.database, "select repeats from ingest_ledger")] == [2]
 
@@ -83,10 +84,10 @@ async def test_a_key_with_other_readings_becomes_a_dead_letter_and_leaves_the_st
     key = keyed_id("", "k1")
     await store.write(work_of(entry_of(some(2), keys=[key], digest=b"one")))
     other = work_of(entry_of(some(3, "x"), keys=[key], digest=b"two"))
-    await store.write(other)
+    written = await store.write(other, 1)
     store.close()
-    assert outcomes(other) == [Outcome.DEAD]
-    [(_, [letter])] = other.settlement().entries
+    assert outcomes(other, written) == [Outcome.DEAD]
+    [(_, [letter])] = other.settlement(written.verdicts).entries
     assert letter.code == "key_reused"
     assert len(decode(letter.fields).columns) == 3
     assert await rows_in(settings.database) == sorted(some(2))
@@ -99,30 +100,51 @@ async def test_what_the_database_refuses_is_bisected_to_the_batch(settings: Sett
     entries = [entry_of(some(4, f"s{number}"), some(1, "n")) for number in range(5)]
     keyed = entry_of(poison, some(1, "k"), keys=[keyed_id("", "bad"), keyed_id("", "good")], digest=b"d")
     work = work_of(*entries, entry_of(some(2, "g1"), poison, some(2, "g2")), keyed)
-    await store.write(work)
-    dead = [part for part in work.parts if part.verdict and part.verdict.outcome is Outcome.DEAD]
+    written = await store.write(work, 2)
+    dead = [part for part in work.parts if written.verdicts[part].outcome is Outcome.DEAD]
     assert [part.position for part in dead] == [2, 0]
     good = [row for number in range(5) for row in some(4, f"s{number}") + some(1, "n")]
     assert await rows_in(settings.database) == sorted(good + some(2, "g1") + some(2, "g2") + some(1, "k"))
     redelivered = work_of(*(Entry(e.group, e.batches, e.columns) for e in [keyed]))
-    await store.write(redelivered)
-    assert outcomes(redelivered) == [Outcome.DEAD, Outcome.DUPLICATE]
+    written = await store.write(redelivered, 1)
+    assert outcomes(redelivered, written) == [Outcome.DEAD, Outcome.DUPLICATE]
     await sql(settings.database, "alter table sensor_data drop constraint c")
-    await store.write(mended := work_of(keyed))
+    written = await store.write(mended := work_of(keyed))
     store.close()
-    assert outcomes(mended) == [Outcome.STORED, Outcome.DUPLICATE]
+    assert outcomes(mended, written) == [Outcome.STORED, Outcome.DUPLICATE]
     reasons = await sql(settings.database, "select dead from ingest_ledger where dead is not null")
     assert len(reasons) == 1
     assert '"2"' in reasons[0][0]
+
+
+async def test_what_would_make_more_dead_letters_than_it_may_is_rolled_back_whole_and_says_how_many(
+    settings: Settings,
+) -> None:
+    await sql(settings.database, "alter table sensor_data add constraint c check (value <> 13)")
+    store = await store_for(settings)
+    poison: list[Row] = [("p", NOW, 13.0)]
+    old = entry_of(some(1, "old"), accepted_at=NOW - 73 * HOUR)
+    work = work_of(entry_of(some(1), poison, some(1, "b")), old)
+    for most in (0, 1):
+        with pytest.raises(DeadLettersError) as refused:
+            await store.write(work, most)
+        assert refused.value.count == 2
+        assert await rows_in(settings.database) == []
+        assert await sql(settings.database, "select 1 from ingest_ledger") == []
+    await sql(settings.database, "alter table sensor_data drop constraint c")
+    written = await store.write(work, 1)
+    store.close()
+    assert outcomes(work, written) == [Outcome.STORED] * 3 + [Outcome.DEAD]
+    assert await rows_in(settings.database) == sorted(some(1) + poison + some(1, "b"))
 
 
 async def test_an_entry_older_than_the_ledger_remembers_is_a_dead_letter(settings: Settings) -> None:
     store = await store_for(settings)
     old = NOW - 73 * HOUR
     work = work_of(entry_of(some(1), accepted_at=old), entry_of(some(1, "b")))
-    await store.write(work)
+    written = await store.write(work, 1)
     store.close()
-    assert outcomes(work) == [Outcome.DEAD, Outcome.STORED]
+    assert outcomes(work, written) == [Outcome.DEAD, Outcome.STORED]
     assert await rows_in(settings.database) == some(1, "b")
 
 
@@ -138,8 +160,7 @@ async def test_concurrent_writers_of_the_same_entries_in_any_order_store_each_on
         found: list[Outcome] = []
         for chosen in np.array_split(random.permutation(20), 5):
             work = work_of(*(entries[number] for number in chosen))
-            await store.write(work)
-            found += outcomes(work)
+            found += outcomes(work, await store.write(work))
         return found
 
     found = [outcome for part in await asyncio.gather(*map(writer, stores)) for outcome in part]
@@ -224,5 +245,6 @@ async def test_prune_deletes_what_is_past_the_horizon_only(settings: Settings) -
 
 def test_columns_are_shared_and_not_copied_where_everything_is_new() -> None:
     work = work_of(entry_of(some(3), some(2)))
-    assert work.pick(work.parts) is work.columns
-    assert isinstance(work.pick(work.parts[:1]), Columns)
+    selection = work.without(NONE_KNOWN)
+    assert selection.pick(work.parts) is work.columns
+    assert isinstance(selection.pick(work.parts[:1]), Columns)

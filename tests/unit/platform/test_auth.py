@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.limits.rates import Rates
+from services.platform.http import auth as keys_module
 from services.platform.http.auth import Caller, KeyFileError, Keyring, Scope, load_keys, new_key
-from services.platform.http.auth import keys as keys_module
 from services.platform.http.errors import Problem
 
 

@@ -1,25 +1,11 @@
-"""The head of a request, and the versions of the libraries whose private parts our HTTP knows."""
-
-from importlib.metadata import version
+"""The head of a request, and the headers that are set."""
 
 import pytest
 from pydantic import ValidationError
 
-from services.platform.http.docs_page import DOCS_PATHS
 from services.platform.http.errors import Problem
-from services.platform.http.request_head import target_of, without_upgrade
+from services.platform.http.http11 import target_of, without_upgrade
 from services.platform.settings import HttpSettings, IngestSettings
-
-KNOWN = {"uvicorn": "0.54.0", "httptools": "0.9.0", "fastapi-swagger": "0.4.64"}
-"""services/platform/http/http11.py replaces methods of uvicorn's protocol and relies on its order of calls and on how
-httptools reports an upgrade; docs_page.py names files of fastapi-swagger. With another version, read both against it,
-run tests/integration/test_http_*.py, and write the version down here."""
-
-
-def test_the_libraries_whose_insides_are_known_have_the_versions_that_were_read() -> None:
-    assert {name: version(name) for name in KNOWN} == KNOWN
-    assert len(DOCS_PATHS) == 5
-
 
 HOST = (b"host", b"h:80")
 

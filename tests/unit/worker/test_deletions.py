@@ -41,14 +41,14 @@ def test_exactly_what_deletions_cover_is_left_out(
     work = Work((delivery, decode(delivery.fields or {})) for delivery in deliveries)
     assert work.oldest == min(accepted_at for accepted_at, _ in sent)
     for known in (deletions, []):
-        work.take_back(Deletions(len(known), 0, tuple(known)))
+        selection = work.without(Deletions(len(known), 0, tuple(known)))
         wanted = [
             [row for row in rows if stays(row, accepted_at, known)] for accepted_at, batches in sent for rows in batches
         ]
         for part, rows in zip(work.parts, wanted, strict=True):
-            picked = work.pick([part])
+            picked = selection.pick([part])
             ids = [picked.sensor_ids[code] for code in picked.index.tolist()]
             assert list(zip(ids, picked.timestamps.tolist(), picked.values.tolist(), strict=True)) == rows
-            assert part.batch.rows - part.taken_back == len(rows)
-        assert len(work.pick(work.parts)) == sum(map(len, wanted))
-        assert sum(unit.rows for unit in work.units.values()) == sum(map(len, wanted))
+            assert part.batch.rows - selection.taken_back(part) == len(rows)
+        assert len(selection.pick(work.parts)) == sum(map(len, wanted))
+        assert sum(map(selection.rows, work.units.values())) == sum(map(len, wanted))

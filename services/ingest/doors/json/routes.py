@@ -11,7 +11,7 @@ from services.contract import Outcome, group_of, position_of
 from services.contract.codec import MAX_VALUE
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import only
-from services.platform.runtime.foreign import pass_over
+from services.platform.runtime.foreign_content import pass_over
 from services.platform.stream import STREAM_ERRORS, Stream
 
 from ...store import Receipt, Receipts, ReceiptsUnavailableError

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from services.platform.runtime import outages
-from services.platform.runtime.health import Health
-from services.platform.runtime.outages import Outage
+from services.platform.runtime import health as health_module
+from services.platform.runtime.health import Health, Outage
 
 
 def told(health: Health, *problems: str) -> list[tuple[str, str]]:
@@ -23,7 +22,7 @@ def test_what_a_start_waits_for_is_told_once_and_as_information() -> None:
 
 
 def test_what_is_lacking_for_longer_than_a_start_may_take_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outages, "START", -1.0)
+    monkeypatch.setattr(health_module, "START", -1.0)
     assert told(Health("database"), "refused") == [("warning", "refused")]
 
 
@@ -39,7 +38,7 @@ def test_what_was_there_and_is_lacking_is_a_warning_at_once_and_its_return_is_to
 
 def test_an_outage_is_told_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     instants = iter(range(0, 10_000, 5))
-    monkeypatch.setattr(outages, "time", SimpleNamespace(monotonic=lambda: next(instants)))
+    monkeypatch.setattr(health_module, "time", SimpleNamespace(monotonic=lambda: next(instants)))
     outage = Outage("database")
     with capture_logs() as lines:
         for _ in range(100):

@@ -1,13 +1,27 @@
-"""`/docs`: the OpenAPI document for people. Its files come along, and it finds them behind any path prefix."""
+"""An HTTP app of ours, and `/docs`, the OpenAPI document for people.
+
+Its errors are problems, it refuses URLs that it cannot read and answers HEAD. The files of `/docs` come along, and it
+finds them behind any path prefix.
+"""
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, TypeVar
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse
 
-__all__ = ["DOCS_PATHS", "docs_routes"]
+from services import __version__
+
+from ..runtime.telemetry import BY_OURSELVES
+from . import errors
+from .middleware import HeadFromGet
+from .parameters import StrictUrls
+
+__all__ = ["DOCS_PATHS", "bare_app"]
+
+App = TypeVar("App", bound=FastAPI)
 
 _SCRIPT, _STYLE, _ICON = "swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"
 _FOLDER = Path(str(files("fastapi_swagger.resources")))
@@ -19,7 +33,26 @@ DOCS_PATHS = {"/docs", "/openapi.json", *(f"/docs/{name}" for name in (_SCRIPT, 
 """What is shown to people, none of it secret."""
 
 
-def docs_routes(title: str) -> APIRouter:
+def bare_app(kind: type[App], title: str, description: str = "", *, root_path: str = "", lifespan: Any = None) -> App:
+    """Return an app without routes of its own; `root_path` is the prefix at which a proxy shows it."""
+    app = kind(
+        title=title,
+        version=__version__,
+        description=description,
+        lifespan=lifespan,
+        servers=[{"url": root_path}] if root_path else None,
+        telemetry=BY_OURSELVES,
+        docs_url=None,
+        redoc_url=None,
+    )
+    errors.install(app)
+    app.add_middleware(StrictUrls)
+    app.add_middleware(HeadFromGet)
+    app.include_router(_docs_routes(title))
+    return app
+
+
+def _docs_routes(title: str) -> APIRouter:
     """Return `/docs` and its files. All it names is relative, so a proxy's prefix needs no setting here."""
     router = APIRouter(include_in_schema=False)
 

@@ -71,7 +71,7 @@ class DeadLetters:
     def __init__(self, client: Redis, names: StreamNames) -> None:
         self._client = client
         self._name = names.dead
-        self._page = script(client, "letters")
+        self._page = script(client, "dead_letters")
 
     async def count(self) -> int:
         """Return how many there are."""
@@ -84,8 +84,8 @@ class DeadLetters:
 
     async def page(self, search: Search, most: int) -> Page:
         """Find at most `most` letters, looking at no more than a thousand: a page may be empty and not the last."""
-        wanted = str(search.batch_id or "")
-        arguments: list[str | int] = [search.after, search.through, most, _LOOKED_AT, search.reason, wanted]
+        batch_id = str(search.batch_id or "")
+        arguments: list[str | int] = [search.after, search.through, most, _LOOKED_AT, search.reason, batch_id]
         after, found = await self._page([self._name], arguments)
         return Page([_letter(*item) for item in found], after.decode() or None)
 

@@ -1,4 +1,4 @@
-"""The file of callers and their keys: what it looks like, how a key is made and recognised.
+"""Callers: who may do what, told by API keys. Where no file of keys is set, everybody may do everything.
 
 A key is ``millrace_<id>_<secret>``. The file holds its SHA-256 alone: 256 random bits need no slow hash, and a slow
 one would let anybody buy our time with wrong keys.
@@ -10,24 +10,48 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 import yaml
+from fastapi import FastAPI, Request
 from pydantic import AwareDatetime, BaseModel, Field, PositiveFloat, ValidationError, model_validator
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
 from services.contract import ANONYMOUS
 
-from ..serving import StartError
+from ..settings import AuthSettings
+from .app import DOCS_PATHS
+from .errors import Problem, problem_responses
+from .parameters import by_name
+from .serving import StartError
 
-__all__ = ["EVERYBODY", "Caller", "Key", "KeyFile", "KeyFileError", "Keyring", "Scope", "load_keys", "new_key"]
+__all__ = [
+    "EVERYBODY",
+    "Caller",
+    "Check",
+    "Key",
+    "KeyFile",
+    "KeyFileError",
+    "Keyring",
+    "Scope",
+    "caller",
+    "guard",
+    "load_keys",
+    "new_key",
+]
 
 log = structlog.get_logger(__name__)
 
 _RELOAD_EVERY = 2.0
 _NO_DIGEST = "0" * 64
 _NAME = re.compile(r"[a-z0-9_]{1,24}")
+_OPEN = {"/healthz", "/readyz", "/metrics", *DOCS_PATHS}
+_CALLER = "millrace.caller"
 
 
 class KeyFileError(StartError):
@@ -168,3 +192,77 @@ class Keyring:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+Check = Callable[[Mapping[bytes, bytes]], Caller]
+"""Names who sent a request by its headers, or raises `Problem`: `no_key`, `wrong_key` or `forbidden`."""
+
+
+def guard(app: FastAPI, settings: AuthSettings, scope: Scope) -> Check:
+    """Ask each request to `app` for a key with `scope`, but for health, metrics and docs; nobody where no file is set.
+
+    Returns:
+        The check, for what answers before the app's middleware.
+
+    Raises:
+        KeyFileError: the file of keys cannot be used.
+    """
+    if settings.keys_file is None:
+        return lambda _: EVERYBODY
+    check = _check(Keyring(settings.keys_file), scope)
+    app.add_middleware(_Guard, check=check)
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        schemes = {"key": {"type": "http", "scheme": "bearer", "description": "An API key, `millrace_...`."}}
+        document.setdefault("components", {})["securitySchemes"] = schemes
+        refusals = {
+            str(status): found for status, found in problem_responses("no_key", "wrong_key", "forbidden").items()
+        }
+        for path in document["paths"].keys() - _OPEN:
+            for operation in document["paths"][path].values():
+                operation["security"] = [{"key": []}]
+                operation["responses"].update(refusals)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return check
+
+
+def caller(request: Request) -> Caller:
+    """Return who sent a request that came past the guard; everybody where there is none."""
+    found: Caller = request.scope.get(_CALLER, EVERYBODY)
+    return found
+
+
+class _Guard:
+    def __init__(self, app: ASGIApp, check: Check) -> None:
+        self._app = app
+        self._check = check
+
+    async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
+        if connection["type"] == "http" and connection["path"] not in _OPEN:
+            try:
+                connection[_CALLER] = self._check(by_name(connection["headers"]))
+            except Problem as problem:
+                await problem.response()(connection, receive, send)
+                return
+        await self._app(connection, receive, send)
+
+
+def _check(keyring: Keyring, needed: Scope) -> Check:
+    challenge = {"WWW-Authenticate": 'Bearer realm="millrace"'}
+
+    def check(headers: Mapping[bytes, bytes]) -> Caller:
+        kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if kind.lower() != "bearer":
+            raise Problem("no_key", "send an API key: Authorization: Bearer millrace_...", challenge)
+        caller = keyring.caller(key.strip())
+        if caller is None:
+            raise Problem("wrong_key", "the API key is unknown, wrong or expired", challenge)
+        if needed not in caller.scopes:
+            raise Problem("forbidden", f"the API key lacks the scope {needed}")
+        return caller
+
+    return check

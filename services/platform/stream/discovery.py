@@ -1,17 +1,19 @@
-"""Connections that find the stream's server by asking: Sentinels for the primary, a cluster for the slot's node.
+"""Discovery of the stream's server: connections ask Sentinels for the primary, or a cluster for the slot's node.
 
 redis-py's own classes do not fit. Its SentinelManagedConnection asks only when a pool hands it out, so a client that
 keeps to one connection would go on calling the primary of before; its RedisCluster has no such client at all, and
 WAITAOF speaks of one connection. All keys of a stream stand in one slot, so one node is enough.
+
+This module alone reaches into redis-py's connections; a test names the version that it was made for.
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError, RedisError, ResponseError
@@ -19,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..settings import Discovery
 
-__all__ = ["Fit", "FollowingPool", "Server", "server_of"]
+__all__ = ["Fit", "FollowingPool", "Server", "losable", "server_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -66,10 +68,10 @@ class FollowingPool(ConnectionPool):
         self._key = key
         self._fit = fit
         self._seeds = list(discovery.seeds)
-        asked: dict[str, Any] = {**options, **parse_url(discovery.seed_url)}
+        questions: dict[str, Any] = {**options, **parse_url(discovery.seed_url)}
         timeout = min(_LONGEST_QUESTION, options["socket_connect_timeout"])
-        asked |= {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
-        self._asked = asked
+        questions |= {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+        self._question_options = questions
 
     async def find(self) -> Server:
         """Return where the stream's server is. Where that is another one than before, leave the one before.
@@ -122,7 +124,7 @@ class FollowingPool(ConnectionPool):
 
     async def _question(self, server: Server, *command: str) -> Any:
         host, port = server
-        pool = ConnectionPool(**{**self._asked, "host": host, "port": port})
+        pool = ConnectionPool(**{**self._question_options, "host": host, "port": port})
         try:
             return await Redis(connection_pool=pool).execute_command(*command)  # type: ignore[no-untyped-call]
         finally:
@@ -164,3 +166,18 @@ class _FollowingTls(_Following, SSLConnection):
 
 def _followed(kind: type[Connection]) -> type[Connection]:
     return _FollowingTls if issubclass(kind, SSLConnection) else _Following
+
+
+def losable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return the same sort of connection, which counts one that is closed already as lost."""
+    return type("_Connection", (_Losable, kind), {})
+
+
+class _Losable(AbstractConnection):
+    """Counts a connection that is closed already as lost: uvloop refuses to write to it by a RuntimeError."""
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as error:
+            raise ConnectionResetError(str(error)) from error

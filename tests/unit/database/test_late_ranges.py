@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.database.repair.ranges import HOUR, Note, merged
+from services.database.repair.late_ranges import HOUR, Note, merged
 
 START = datetime(2025, 10, 22, tzinfo=UTC)
 
