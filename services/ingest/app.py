@@ -13,23 +13,24 @@ from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Durability, Listener, Stream, names_of, redis_client
 
-from .admin import admin_app
-from .commit.group_commit import StreamWriter
-from .deletions import deletions
-from .doors.json.accept import Acceptance
-from .doors.json.entrance import EntranceApp
-from .doors.json.routes import batches, include_ingest
+from .accept import Acceptor
+from .admin.app import admin_app
+from .admin.dead_letters import dead_letters
+from .admin.deletions import Deletions, deletions
+from .admin.replay import Replay
+from .commit.group_commit import GroupCommit
+from .doors.json.door import JsonDoor
+from .fast_path import FastPath
 from .limits.admission import Admission
-from .limits.in_flight import Load
+from .limits.in_flight import InFlight
 from .limits.rates import Rates
 from .limits.window import Window
-from .replay import Replay
-from .store import Deletions, Receipts
+from .receipts import Receipts, batches
 
 __all__ = ["create_app"]
 
-_DISK_LANES = 8
-"""Writers beside each other where each write must be asked for by WAITAOF, up to a second long."""
+_DISK_COMMITS = 8
+"""Entries written beside each other where each must be asked for by WAITAOF, up to a second long."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -46,23 +47,26 @@ def create_app(settings: Settings) -> FastAPI:
     admission = Admission(stream, letters, settings.redis, settings.ingest, health)
     receipts = Receipts(settings.database)
     window = Window(settings.ingest, settings.database)
-    writer = StreamWriter(listener, lambda: admission.proof, window, settings.ingest, settings.redis.timeout)
-    load = Load(settings.ingest)
+    group_commit = GroupCommit(listener, lambda: admission.proof, window, settings.ingest, settings.redis.timeout)
+    in_flight = InFlight(settings.ingest)
     tasks: list[asyncio.Task[None]] = []
 
-    async def lane() -> None:
+    async def commit() -> None:
         # Nothing connects before the first entry: where the server is away just now, that entry is refused.
         async with contextlib.aclosing(redis_client(settings.redis, single=True, fit=admission.knows)) as client:
-            await writer.run(Stream(client, names, settings.redis.durable_replicas))
+            await group_commit.run(Stream(client, names, settings.redis.durable_replicas))
 
-    async def lanes() -> None:
-        """Start the writers that the server's durability calls for, as soon as it is known."""
-        count = _DISK_LANES if await admission.first_proof() is Durability.WAITAOF else 1
-        tasks.extend(fail_fast(lane()) for _ in range(count))
+    async def commits() -> None:
+        """Start as many as the server's durability calls for, as soon as it is known.
+
+        Where the reply to XADD is the proof, one suffices: what arrives meanwhile shares the next entry.
+        """
+        count = _DISK_COMMITS if await admission.first_proof() is Durability.WAITAOF else 1
+        tasks.extend(fail_fast(commit()) for _ in range(count))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks.extend(fail_fast(work()) for work in (admission.run, listener.run, window.run, lanes))
+        tasks.extend(fail_fast(work()) for work in (admission.run, listener.run, window.run, commits))
         try:
             yield
         finally:
@@ -72,19 +76,21 @@ def create_app(settings: Settings) -> FastAPI:
             await ear.aclose()
 
     app = bare_app(
-        EntranceApp,
+        FastPath,
         "Millrace ingest",
         "Takes readings over HTTP and keeps them safe until they are in the database exactly once.",
         root_path=settings.ingest.root_path,
         lifespan=lifespan,
     )
-    app.state.acceptance = Acceptance(settings.ingest, admission, Rates(), load, writer, receipts, window)
-    replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
-    app.state.admin = admin_app(letters, replay, load, window, settings.ingest)
-    app.state.admin.include_router(deletions(Deletions(settings.database), load, settings.ingest))
-    app.state.check = guard(app, settings.auth, Scope.INGEST)
-    guard(app.state.admin, settings.auth, Scope.ADMIN)
-    include_ingest(app)
+    acceptor = Acceptor(settings.ingest, admission, Rates(), group_commit, receipts, window)
+    check = guard(app, settings.auth, Scope.INGEST)
+    app.open([JsonDoor(acceptor, check, settings.ingest)], in_flight)
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))
+    replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
+    app.state.admin = admin_app(
+        dead_letters(letters, replay, in_flight, window, settings.ingest),
+        deletions(Deletions(settings.database), in_flight, settings.ingest),
+    )
+    guard(app.state.admin, settings.auth, Scope.ADMIN)
     return app

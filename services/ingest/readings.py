@@ -1,6 +1,5 @@
-"""What every format's readings must hold to, checked on whole columns; each fault names its record."""
+"""What every door's readings must hold to, checked on whole columns in this one place; each fault names its record."""
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Columns
-from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE, TIMESTAMP_LIMITS
+from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
 from services.contract.instants import INVALID, parse_timestamps, why_invalid
 from services.platform.http.errors import Problem
-from services.platform.settings import IngestSettings
 
-__all__ = ["SHOWN_FAULTS", "Fault", "Limits", "Rows", "checked"]
+from .limits.window import DAY, Limits
 
-_DAY = 86_400_000_000
+__all__ = ["SHOWN_FAULTS", "Decoded", "Fault", "check"]
+
 SHOWN_FAULTS = 100
 """How many faults an answer names."""
 
@@ -32,40 +31,20 @@ class Fault:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Most readings of a batch, and the window of timestamps in microseconds since 1970.
+@dataclass(slots=True)
+class Decoded:
+    """A batch as its door decoded it: columns, one item a record that has the right shape, and nothing checked yet.
+
+    Timestamps stay as the client wrote them, in RFC 3339: parsing texts costs nearly the same for one as for a
+    thousand, so it is done for all batches that share an entry.
 
     Attributes:
-        rows: most readings of a batch.
-        oldest: first timestamp that is taken.
-        newest: last timestamp that is taken.
-        retention: age in microseconds at which the database drops readings, where that decides on `oldest`.
+        sensor_ids: of each record.
+        timestamps: of each record.
+        values: of each record.
+        positions: the records' places in the batch, where faults stand between them; None where none does.
+        faults: of the records without the right shape.
     """
-
-    rows: int
-    oldest: int
-    newest: int
-    retention: int | None = None
-
-    @staticmethod
-    def now(settings: IngestSettings, retention: int | None) -> "Limits":
-        """Return the limits in force at this instant, where the database drops readings of the age `retention`."""
-        now = time.time_ns() // 1000
-        low, high = TIMESTAMP_LIMITS
-        past = int(settings.max_past * _DAY)
-        decides = retention is not None and retention < past
-        return Limits(
-            settings.max_rows,
-            max(low, now - (retention if decides and retention else past)),
-            min(high, now + int(settings.max_future * 60_000_000)),
-            retention if decides else None,
-        )
-
-
-@dataclass(slots=True)
-class Rows:
-    """A batch as decoded: one item a record that has the right shape, and the faults of those that have not."""
 
     sensor_ids: list[str]
     timestamps: list[str]
@@ -77,47 +56,70 @@ class Rows:
         return len(self.values)
 
     @staticmethod
-    def joined(parts: Sequence["Rows"]) -> "Rows":
+    def joined(parts: Sequence["Decoded"]) -> "Decoded":
         """Return the readings of batches without faults, one behind the other."""
         if len(parts) == 1:
             return parts[0]
-        return Rows(
+        return Decoded(
             list(chain.from_iterable(part.sensor_ids for part in parts)),
             list(chain.from_iterable(part.timestamps for part in parts)),
             list(chain.from_iterable(part.values for part in parts)),
         )
 
 
-def checked(rows: Rows, limits: Limits, *, partial: bool) -> tuple[Columns, list[Fault]]:
+def check(decoded: Decoded, limits: Limits, *, partial: bool) -> tuple[Columns, list[Fault]]:
     """Return the good readings and, where `partial` lets a batch be split, the faults of the others.
+
+    What is right is told for whole columns at once; only where something is wrong are its records looked at one by
+    one, to name them.
 
     Raises:
         Problem: `invalid_readings` naming the first hundred bad records, where there are any and the batch may
             not be split, or where no reading is good.
     """
     codes: defaultdict[str, int] = defaultdict(count().__next__)
-    index = np.fromiter(map(codes.__getitem__, rows.sensor_ids), np.uint32, len(rows))
-    values = np.fromiter(rows.values, np.float64, len(rows))
-    columns = Columns(list(codes), index, parse_timestamps(rows.timestamps), values)
+    index = np.fromiter(map(codes.__getitem__, decoded.sensor_ids), np.uint32, len(decoded))
+    values = np.fromiter(decoded.values, np.float64, len(decoded))
+    columns = Columns(list(codes), index, parse_timestamps(decoded.timestamps), values)
     good = _good(columns, limits)
-    if good.all() and not rows.faults:
+    if good.all() and not decoded.faults:
         return columns, []
-    faults = sorted(rows.faults + _named(rows, columns, ~good, limits), key=lambda fault: fault.index)
+    faults = sorted(decoded.faults + _named(decoded, columns, ~good, limits), key=lambda fault: fault.index)
     if not partial or not good.any():
         shown = [_shown(fault) for fault in faults[:SHOWN_FAULTS]]
-        detail = f"{len(faults)} of {len(rows) + len(rows.faults)} readings are wrong; the first: {shown[0]['message']}"
+        sent = len(decoded) + len(decoded.faults)
+        detail = f"{len(faults)} of {sent} readings are wrong; the first: {shown[0]['message']}"
         raise Problem("invalid_readings", detail, errors=shown, rejected=len(faults))
     return columns.take(good).compact(), faults
 
 
 def _good(columns: Columns, limits: Limits) -> NDArray[np.bool_]:
+    """Tell which rows hold to all rules; NaN and `INVALID` compare as beyond every limit."""
     good = np.abs(columns.values) <= MAX_VALUE
     good &= (columns.timestamps >= limits.oldest) & (columns.timestamps <= limits.newest)
+    # The dictionary is short and mostly right: only where it is not, are the rows of its bad ids looked up.
     lengths = set(map(len, columns.sensor_ids))
     if 0 in lengths or max(lengths, default=0) > MAX_SENSOR_ID or "\0" in "".join(columns.sensor_ids):
         bad_ids = [code for code, sensor_id in enumerate(columns.sensor_ids) if _id_fault(sensor_id)]
         good &= ~np.isin(columns.index, bad_ids)
     return good
+
+
+def _named(decoded: Decoded, columns: Columns, bad: NDArray[np.bool_], limits: Limits) -> list[Fault]:
+    """Return the fault of each bad row, one a row: of its sensor id before its value before its timestamp."""
+    faults = []
+    for row in np.flatnonzero(bad).tolist():
+        position = row if decoded.positions is None else int(decoded.positions[row])
+        if fault := _id_fault(decoded.sensor_ids[row]):
+            faults.append(Fault(position, "sensor_id", *fault))
+        elif not np.isfinite(columns.values[row]):
+            faults.append(Fault(position, "value", "not_finite", "value is not a finite number"))
+        elif abs(columns.values[row]) > MAX_VALUE:
+            faults.append(Fault(position, "value", "too_large", f"value lies beyond ±{MAX_VALUE:g}"))
+        else:
+            code, message = _time_fault(decoded.timestamps[row], int(columns.timestamps[row]), limits)
+            faults.append(Fault(position, "timestamp", code, message))
+    return faults
 
 
 def _id_fault(sensor_id: str) -> tuple[str, str] | None:
@@ -130,28 +132,13 @@ def _id_fault(sensor_id: str) -> tuple[str, str] | None:
     return None
 
 
-def _named(rows: Rows, columns: Columns, bad: NDArray[np.bool_], limits: Limits) -> list[Fault]:
-    faults = []
-    for row in np.flatnonzero(bad).tolist():
-        position = row if rows.positions is None else int(rows.positions[row])
-        if fault := _id_fault(rows.sensor_ids[row]):
-            faults.append(Fault(position, "sensor_id", *fault))
-        elif not np.isfinite(columns.values[row]):
-            faults.append(Fault(position, "value", "not_finite", "value is not a finite number"))
-        elif abs(columns.values[row]) > MAX_VALUE:
-            faults.append(Fault(position, "value", "too_large", f"value lies beyond ±{MAX_VALUE:g}"))
-        else:
-            code, message = _time_fault(rows.timestamps[row], int(columns.timestamps[row]), limits)
-            faults.append(Fault(position, "timestamp", code, message))
-    return faults
-
-
 def _time_fault(text: str, micros: int, limits: Limits) -> tuple[str, str]:
+    """Return the code and sentence of a timestamp that is none or lies outside of `limits`, with what decides there."""
     if micros == INVALID:
         code, why = why_invalid(text)
         return code, f"timestamp {text[:40]!r} {why}"
     if micros < limits.oldest and limits.retention is not None:
-        age = f"{limits.retention / _DAY:g} days"
+        age = f"{limits.retention / DAY:g} days"
         return "behind_retention", f"timestamp {text[:40]} is too old: retention drops readings after {age}"
     if micros < limits.oldest:
         return "too_old", f"timestamp {text[:40]} is older than this service takes (MILLRACE_INGEST_MAX_PAST)"

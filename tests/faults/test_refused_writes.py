@@ -5,7 +5,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, ClusterDownError, ResponseError
 
-from services.ingest.commit.group_commit import as_problem
+from services.ingest.limits.admission import stream_problem
 from services.local.valkey import ValkeyServer
 from services.platform.settings import RedisSettings, Settings
 from services.platform.stream import redis_client
@@ -94,5 +94,5 @@ async def test_a_server_that_refuses_writes_is_named_and_makes_ingest_not_ready(
     ],
 )
 def test_what_a_server_says_of_its_state_is_told(error: Exception, code: str, named: str) -> None:
-    problem = as_problem(error)
+    problem = stream_problem(error)
     assert (problem.code, named in problem.detail) == (code, True)

@@ -15,8 +15,7 @@ from structlog.testing import capture_logs
 from services.contract import GROUP, DeadLetter, SettlementEvent, encode, encode_letter, encode_settlement
 from services.database.repair.late_ranges import repair_once
 from services.ingest.commit.pending import Accepted
-from services.ingest.store import Receipts
-from services.ingest.stored import stored_receipt
+from services.ingest.receipts import Receipts, stored_receipt
 from services.platform.postgres.capability import capability
 from services.platform.runtime import foreign_content, metrics
 from services.platform.runtime.health import Health
@@ -104,7 +103,8 @@ async def test_stored_is_answered_though_no_event_is_understood(
     receipts = Receipts(settings.database)
     entry = entry_of([("a", NOW, 1.0)], notify=True)
     await add_entry(stream, entry)
-    accepted = Accepted(entry.batches[0].batch_id, keyed=False, accepted_at=entry.batches[0].accepted_at, settled=None)
+    [batch] = entry.batches
+    accepted = Accepted(batch.batch_id, None, batch.accepted_at, batch.rows, [], settled=None)
     receipt = await stored_receipt(receipts, accepted, asyncio.Event(), 20.0)
     receipts.close()
     assert receipt is not None

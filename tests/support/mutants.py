@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from services.cli.app import main
 from services.contract import Outcome, Verdict
-from services.ingest.doors.json.accept import Acceptance
-from services.ingest.store import Receipt
+from services.ingest.accept import Acceptance, Acceptor
+from services.ingest.readings import Decoded
 from services.platform.stream import Stream
 from services.worker.loop import Loop
 from services.worker.transaction import Store
@@ -47,13 +46,12 @@ def no_reclaim() -> None:
 
 
 def seen_before_the_write() -> None:
-    async def mutated(self: Acceptance, batch_id: Any, digest: bytes) -> Receipt | None:
+    async def mutated(self: Acceptor, batch_id: Any, decoded: Decoded, **_: object) -> Acceptance | None:
         client: Any = self.admission._stream.client
         fresh = await client.set(f"seen:{batch_id}", 1, nx=True)
-        now = datetime.now(UTC)
-        return None if fresh else Receipt(Verdict(Outcome.STORED), digest, now, now)
+        return None if fresh else Acceptance(batch_id, len(decoded), [], repeated=True)
 
-    Acceptance._known = mutated  # type: ignore[method-assign]
+    Acceptor._repeat = mutated  # type: ignore[method-assign]
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

@@ -13,8 +13,8 @@ from typing import Any
 import asyncpg
 
 from services.contract import Columns, Entry, StreamNames, encode
+from services.ingest.admin.replay import Replay
 from services.ingest.limits.admission import Admission
-from services.ingest.replay import Replay
 from services.platform.http.errors import Problem
 from services.platform.runtime import failpoints
 from services.platform.runtime.health import Health

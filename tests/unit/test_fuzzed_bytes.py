@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from services.ingest.body import ENCODINGS, _decompress
+from services.ingest.limits.body import ENCODINGS, _decompress
 from services.platform.http.auth import KeyFileError, load_keys
 from services.platform.http.errors import Problem
 

@@ -1,4 +1,4 @@
-"""Batches that want into the stream, and the entry that several of them share."""
+"""Pending batches: what waits for the stream, checked together, and the entry that several of them share."""
 
 import asyncio
 import time
@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from services.contract import Batch, Columns, Entry, member_id, new_group
 from services.platform.http.errors import Problem
 
-from ..readings import Limits, Rows, checked
+from ..idempotency import digest
+from ..limits.window import Limits
+from ..readings import Decoded, Fault, check
 
-__all__ = ["Accepted", "Wish", "check_together", "shared_entry"]
+__all__ = ["Accepted", "CheckedBatch", "PendingBatch", "check_together", "shared_entry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,88 +22,124 @@ class Accepted:
 
     Attributes:
         batch_id: its id.
-        keyed: whether its id is its key's, and an earlier batch may have had it.
+        digest: of its readings, where its id is its key's and an earlier batch may have had it; else None.
         accepted_at: microseconds since 1970.
+        rows: readings that were taken.
+        faults: of the readings that were left out.
         settled: for who asked, what is set when it is said to be settled.
     """
 
     batch_id: uuid.UUID
-    keyed: bool
+    digest: bytes | None
     accepted_at: int
+    rows: int
+    faults: list[Fault]
     settled: asyncio.Event | None
 
 
 @dataclass(slots=True)
-class Wish:
-    """A batch that wants into the stream.
+class PendingBatch:
+    """A batch that waits for its place in an entry.
 
     Attributes:
-        readings: as columns, or as decoded and still to be checked together with its neighbours'.
+        decoded: its readings, not yet checked.
+        partial: whether its good readings are taken without the others.
         batch_id: of a keyed batch; an anonymous one gets its id with its place in an entry.
-        digest: of a keyed batch.
         traceparent: of a sampled request.
         durable: whether to wait for the disk.
         notify: whether to hear what becomes of it.
+        accepted_at: microseconds since 1970.
+        done: what the request waits for.
     """
 
-    readings: Columns | Rows
+    decoded: Decoded
+    partial: bool = False
     batch_id: uuid.UUID | None = None
-    digest: bytes | None = None
     traceparent: str | None = None
     durable: bool = True
     notify: bool = False
     accepted_at: int = field(default_factory=lambda: time.time_ns() // 1000)
     done: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    def succeed(self, accepted: Accepted) -> None:
+        """Answer, where nobody has."""
+        if not self.done.done():
+            self.done.set_result(accepted)
+
     def fail(self, error: Exception) -> None:
-        """Answer with an error, where no answer was given."""
+        """Answer with an error, where nobody has."""
         if not self.done.done():
             self.done.set_exception(error)
 
 
-def check_together(wishes: Sequence[Wish], limits: Limits) -> list[Wish]:
-    """Turn the readings of `wishes` into columns; return those that are right, and answer the others.
+@dataclass(frozen=True, slots=True)
+class CheckedBatch:
+    """A pending batch with its good readings, the faults of the others, and the digest of a keyed one."""
 
-    A vectorised check costs nearly the same for one reading as for a thousand, so small requests share it.
+    pending: PendingBatch
+    columns: Columns
+    faults: list[Fault]
+    digest: bytes | None
+
+
+def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[CheckedBatch]:
+    """Return the batches that are right, in any order, and fail the others.
+
+    A vectorised check costs nearly the same for one reading as for a thousand, so small batches share it: those that
+    must be right as a whole. A keyed one is checked alone, for its digest may not depend on its neighbours' ids; and
+    so is each where one of them is wrong, so that only who sent a fault hears of it.
     """
-    loose = [(wish, wish.readings) for wish in wishes if isinstance(wish.readings, Rows)]
-    if not loose:
-        return list(wishes)
-    try:
-        columns, _ = checked(Rows.joined([rows for _, rows in loose]), limits, partial=False)
-    except Problem:
-        for wish, rows in loose:
-            try:
-                wish.readings, _ = checked(rows, limits, partial=False)
-            except Problem as problem:
-                wish.fail(problem)
-        return [wish for wish in wishes if not wish.done.done()]
-    start = 0
-    for wish, rows in loose:
-        wish.readings = columns.take(slice(start, start + len(rows)))
-        start += len(rows)
-    return list(wishes)
+    whole, alone = list[PendingBatch](), list[PendingBatch]()
+    for batch in pending:
+        shares = batch.batch_id is None and not batch.partial and not batch.decoded.faults
+        (whole if shares else alone).append(batch)
+    checked = list[CheckedBatch]()
+    if whole:
+        try:
+            columns, _ = check(Decoded.joined([batch.decoded for batch in whole]), limits, partial=False)
+        except Problem as problem:
+            if len(whole) == 1:
+                whole[0].fail(problem)
+            else:
+                alone += whole
+        else:
+            start = 0
+            for batch in whole:
+                end = start + len(batch.decoded)
+                checked.append(CheckedBatch(batch, columns.take(slice(start, end)), [], None))
+                start = end
+    for batch in alone:
+        try:
+            columns, faults = check(batch.decoded, limits, partial=batch.partial)
+        except Problem as problem:
+            batch.fail(problem)
+        else:
+            key = None if batch.batch_id is None else digest(columns)
+            checked.append(CheckedBatch(batch, columns, faults, key))
+    return checked
 
 
-def shared_entry(wishes: Sequence[Wish]) -> tuple[Entry, dict[uuid.UUID, bytes]]:
-    """Return the entry of checked wishes, and the marks under which its ledger ids are found in the stream."""
+def shared_entry(checked: Sequence[CheckedBatch]) -> tuple[Entry, dict[uuid.UUID, bytes]]:
+    """Return the entry of checked batches, and the marks under which its ledger ids are found in the stream.
+
+    A keyed batch has a ledger row of its own, and its mark is its digest. The anonymous ones share the group's, and
+    get ids that lead to it; its mark is their count.
+    """
     group = new_group()
     anonymous = 0
-    batches, parts = [], []
+    batches = []
     marks: dict[uuid.UUID, bytes] = {}
-    for wish in wishes:
-        if not isinstance(wish.readings, Columns):
-            raise TypeError("its readings were not checked")
-        if wish.batch_id is None:
+    for one in checked:
+        pending = one.pending
+        if pending.batch_id is None:
             anonymous += 1
             batch_id = member_id(group, anonymous)
         else:
-            batch_id = wish.batch_id
-            marks[batch_id] = wish.digest or b""
-        parts.append(wish.readings)
+            batch_id = pending.batch_id
+            marks[batch_id] = one.digest or b""
         batches.append(
-            Batch(batch_id, len(wish.readings), wish.accepted_at, wish.traceparent, wish.digest, wish.notify)
+            Batch(batch_id, len(one.columns), pending.accepted_at, pending.traceparent, one.digest, pending.notify)
         )
     if anonymous:
         marks[group] = b"%d" % anonymous
-    return Entry(group, batches, Columns.concat(parts)), marks
+    return Entry(group, batches, Columns.concat([one.columns for one in checked])), marks

@@ -1,1 +1,1 @@
-"""Doors: one folder a protocol, from path and body to columns and the answer."""
+"""Doors: a folder a protocol, with its path, credentials, body to columns, answer and refusals, and nothing else."""

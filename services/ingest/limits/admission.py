@@ -18,17 +18,17 @@ from services.platform.stream import (
     Durability,
     Server,
     Stream,
+    answers_nothing,
     durability,
     fsyncs_each,
     is_misused,
     server_of,
     settings_problem,
+    takes_no_writes,
     waitaof_holds,
 )
 
-from ..commit.group_commit import as_problem
-
-__all__ = ["Admission", "retry_after"]
+__all__ = ["Admission", "retry_after", "stream_problem"]
 
 log = structlog.get_logger(__name__)
 
@@ -101,12 +101,18 @@ class Admission:
                 await self._look()
             except STREAM_ERRORS as error:
                 self._checked_at = -math.inf
-                problem = as_problem(error)
+                problem = stream_problem(error)
                 self._refuse(problem.code, problem.detail, 1)
                 self._health.lacks("stream", problem.detail if is_misused(error) else f"{problem.detail}: {error}")
             await asyncio.sleep(_INTERVAL)
 
     async def _look(self) -> None:
+        """Measure the backlog and decide whether requests pass until the next look.
+
+        The server's settings are read again every few seconds, and whenever another server has the stream: what it is
+        then must be judged before anything more is taken. Of two reasons to refuse, memory comes before the backlog:
+        it may have been filled by somebody else, and then the backlog's limits never show it.
+        """
         client = self._stream.client
         if self._elsewhere:
             self._elsewhere = False
@@ -141,6 +147,11 @@ class Admission:
             self._refusal = None
 
     async def _settings_problem(self) -> str | None:
+        """Return why the server must not be given readings, None where it may; note how it proves a write.
+
+        A server that proves nothing is taken only where the settings say so: whoever asks for `durable` would be told
+        what is not so.
+        """
         problem = await settings_problem(self._stream.client)
         if problem is not None:
             return problem
@@ -170,6 +181,11 @@ class Admission:
         return self._believed[run_id]
 
     def _passed(self, backlog: Backlog) -> str | None:
+        """Return which limit the backlog has passed, None where none.
+
+        Bytes guard the server's memory, entries and rows what draining takes, and age the ledger's horizon: what
+        waits for longer than that becomes a dead letter.
+        """
         limits = self._limits
         if backlog.bytes >= limits.backlog_bytes:
             return f"the backlog holds {backlog.bytes} bytes, the limit is {limits.backlog_bytes}"
@@ -186,7 +202,10 @@ class Admission:
         return retry_after(min(1.0, share) * backlog.rows, self._drain)
 
     def _measure(self, backlog: Backlog) -> None:
-        """Follow the drain rate in rows/s, by the rows that were ever settled."""
+        """Follow the drain rate in rows/s, smoothed over a few looks: workers settle whole transactions at a time.
+
+        Rows that were ever settled only grow; where the server lost data they fall, and nothing drained meanwhile.
+        """
         now = time.monotonic()
         if self._last is not None:
             then, before = self._last
@@ -205,3 +224,14 @@ def retry_after(excess: float, drain: float) -> float:
     """
     wait = excess / drain if drain > 0 else 10.0
     return min(60.0, max(1.0, wait)) * random.uniform(1.0, 1.2)  # noqa: S311 -- spreads clients, guards nothing
+
+
+def stream_problem(error: BaseException) -> Problem:
+    """Return the problem that one of `STREAM_ERRORS` is to a client."""
+    if why := takes_no_writes(error):
+        return Problem("stream_full", f"the stream's server takes no writes: {why}", {"Retry-After": "5"})
+    if is_misused(error):
+        return Problem("stream_unavailable", str(error).removeprefix("MISUSED "), {"Retry-After": "5"})
+    why = answers_nothing(error)
+    detail = f"the stream's server answers nothing: {why}" if why else "the stream's server cannot be reached"
+    return Problem("stream_unavailable", detail, {"Retry-After": "1"})

@@ -1,4 +1,4 @@
-"""What requests under way may hold together, so that no load makes the process larger than it may be."""
+"""Requests in flight: what they may hold together, so that no flood makes the process larger than it may be."""
 
 from types import TracebackType
 from typing import Self
@@ -7,10 +7,10 @@ from services.platform.http.errors import Problem
 from services.platform.runtime.metrics import bytes_under_way, requests_under_way
 from services.platform.settings import IngestSettings
 
-__all__ = ["Held", "Load"]
+__all__ = ["InFlight", "RequestInFlight"]
 
 
-class Load:
+class InFlight:
     """Counts the requests under way and the bytes of their bodies. One a process."""
 
     def __init__(self, settings: IngestSettings) -> None:
@@ -21,8 +21,8 @@ class Load:
         requests_under_way.show(lambda: self.requests)
         bytes_under_way.show(lambda: self.bytes)
 
-    def request(self) -> "Held":
-        """Count one request, and what it holds, until the block is left.
+    def request(self) -> "RequestInFlight":
+        """Count one request, and what it takes, until the block is left.
 
         Raises:
             Problem: `overloaded`.
@@ -30,7 +30,7 @@ class Load:
         if self.requests >= self._most_requests:
             raise _overloaded(f"{self.requests} requests are under way")
         self.requests += 1
-        return Held(self)
+        return RequestInFlight(self)
 
     def take(self, size: int) -> None:
         """Count `size` bytes more.
@@ -43,20 +43,20 @@ class Load:
         self.bytes += size
 
 
-class Held:
-    """A request under way, and the bytes that it holds: nothing behind its block."""
+class RequestInFlight:
+    """A request under way, and the bytes that it has taken: none behind its block."""
 
-    def __init__(self, load: Load) -> None:
-        self._load = load
+    def __init__(self, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
         self._bytes = 0
 
     def take(self, size: int) -> None:
-        """Hold `size` bytes more.
+        """Take `size` bytes more.
 
         Raises:
             Problem: `overloaded`.
         """
-        self._load.take(size)
+        self._in_flight.take(size)
         self._bytes += size
 
     def __enter__(self) -> Self:
@@ -65,12 +65,12 @@ class Held:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._load.requests -= 1
+        self._in_flight.requests -= 1
         self.release()
 
     def release(self) -> None:
-        """Hold nothing any more."""
-        self._load.bytes -= self._bytes
+        """Give all its bytes back."""
+        self._in_flight.bytes -= self._bytes
         self._bytes = 0
 
 

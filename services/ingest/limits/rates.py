@@ -38,6 +38,8 @@ class Rates:
     def check(self, caller: Caller) -> None:
         """Let a request of `caller` pass, and count it.
 
+        Rows are not known before the body is read, so they are paid for afterwards: whoever is in debt waits.
+
         Raises:
             Problem: `rate_limited`, with Retry-After.
         """

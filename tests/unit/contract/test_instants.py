@@ -15,11 +15,12 @@ import services
 from services.cli.send import first_instant
 from services.contract.instants import INVALID, POSTGRES_EPOCH, instant_of, micros_of, parse_timestamps, why_invalid
 from services.ingest.doors.json.decode import decode_json
-from services.ingest.readings import Limits
+from services.ingest.limits.window import Limits
+from services.ingest.readings import check
 from services.platform.http.errors import Problem
 from services.platform.http.parameters import Instant
 
-LIMITS = Limits(1, -(10**18), 10**18)
+LIMITS = Limits(-(10**18), 10**18)
 INSTANT: TypeAdapter[dt.datetime] = TypeAdapter(Instant)
 PIECES = [
     ["2025", "0001", "9999", "0000", "1969", "25"], ["-", "/", ""], ["10", "02", "13", "1", "00"], ["-"],
@@ -99,7 +100,8 @@ def test_ingest_and_questions_take_the_same_texts_for_the_same_instants(text: st
         asked, why = None, error.errors()[0]["msg"]
     try:
         body = json.dumps({"sensor_id": "a", "timestamp": text, "value": 1}).encode()
-        taken = int(decode_json(body, LIMITS, partial=False)[0].timestamps[0])
+        columns, _ = check(decode_json(body, 1), LIMITS, partial=False)
+        taken = int(columns.timestamps[0])
     except Problem as problem:
         assert asked is None
         assert why in problem.members["errors"][0]["message"]  # type: ignore[index]

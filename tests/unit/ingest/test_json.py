@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.doors.json.decode import decode_json
-from services.ingest.readings import Fault, Limits
+from services.ingest.limits.window import Limits
+from services.ingest.readings import Fault, check
 from services.platform.http.errors import Problem
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-LIMITS = Limits(1000, 0, 4_102_444_800_000_000)
+LIMITS = Limits(0, 4_102_444_800_000_000)
 GOOD = {"sensor_id": "a", "timestamp": "2025-10-22T21:00:00Z", "value": 1.5}
 
 
@@ -23,7 +24,7 @@ def micros(when: dt.datetime) -> int:
 
 def decode(items: Any, *, partial: bool = False) -> tuple[list[tuple[str, int, float]], list[Fault]]:
     body = items if isinstance(items, bytes) else json.dumps(items).encode()
-    columns, faults = decode_json(body, LIMITS, partial=partial)
+    columns, faults = check(decode_json(body, 1000), LIMITS, partial=partial)
     ids = [columns.sensor_ids[code] for code in columns.index]
     return list(zip(ids, columns.timestamps.tolist(), columns.values.tolist(), strict=True)), faults
 
@@ -147,7 +148,8 @@ def test_all_bad_records_are_counted_and_the_first_hundred_named() -> None:
 
 
 def test_a_refused_sensor_id_does_not_enter_the_dictionary() -> None:
-    columns, _ = decode_json(json.dumps([GOOD, {**GOOD, "sensor_id": "x" * 200}]).encode(), LIMITS, partial=True)
+    body = json.dumps([GOOD, {**GOOD, "sensor_id": "x" * 200}]).encode()
+    columns, _ = check(decode_json(body, 1000), LIMITS, partial=True)
     assert columns.sensor_ids == ["a"]
 
 
@@ -192,6 +194,6 @@ def test_any_json_is_taken_or_named_and_nothing_is_miscounted(items: Any, partia
 @given(st.binary(max_size=200))
 def test_any_bytes_are_taken_or_refused(body: bytes) -> None:
     try:
-        decode_json(body, LIMITS, partial=True)
+        check(decode_json(body, 1000), LIMITS, partial=True)
     except Problem as found:
         assert found.kind.status in {413, 422}

@@ -1,1 +1,1 @@
-"""`POST /ingest`: JSON."""
+"""`POST /ingest`: a JSON array of readings."""

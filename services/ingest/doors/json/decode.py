@@ -12,12 +12,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract import Columns
 from services.platform.http.errors import Problem
 
-from ...readings import Fault, Limits, Rows, checked
+from ...readings import Decoded, Fault
 
-__all__ = ["decode_json", "read_json"]
+__all__ = ["decode_json"]
 
 
 class Reading(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -40,16 +39,7 @@ _LOOSE_COMMAS = 16
 _NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
 
 
-def decode_json(body: bytes, limits: Limits, *, partial: bool) -> tuple[Columns, list[Fault]]:
-    """Return the readings of a JSON body as columns, and the faults that `partial` let pass.
-
-    Raises:
-        Problem: `malformed_body`, `too_many_rows` or `invalid_readings`.
-    """
-    return checked(read_json(body, limits.rows), limits, partial=partial)
-
-
-def read_json(body: bytes, most: int) -> Rows:
+def decode_json(body: bytes, most: int) -> Decoded:
     """Return the readings of a JSON body, at most `most`, as written, and the faults of those without the right shape.
 
     Raises:
@@ -68,7 +58,7 @@ def read_json(body: bytes, most: int) -> Rows:
         _check_count(len(items), most)
         readings, positions, faults = _shaped(items)
     _check_count(len(readings) + len(faults), most)
-    return Rows(
+    return Decoded(
         list(map(_sensor_id, readings)),
         list(map(_timestamp, readings)),
         list(map(_value, readings)),
@@ -135,6 +125,7 @@ def _loosely(body: bytes, most: int) -> list[Any]:
 
 
 def _shaped(items: list[Any]) -> tuple[list[Reading], NDArray[np.intp], list[Fault]]:
+    """Return the items that are readings, their positions, and the faults of the others."""
     readings, positions, faults = [], [], []
     for index, item in enumerate(items):
         fault = _fault(index, item)
@@ -165,6 +156,10 @@ def _name_fault(index: int, item: dict[str, Any]) -> Fault | None:
 
 
 def _type_fault(index: int, item: dict[str, Any]) -> Fault | None:
+    """Return what is wrong with the values of a record that has the right names.
+
+    JSON may escape half of a surrogate pair, which no encoding of text can hold. Python takes True for a number.
+    """
     for name in ("sensor_id", "timestamp"):
         if not isinstance(item[name], str):
             return Fault(index, name, "wrong_type", f"{name} must be a string")

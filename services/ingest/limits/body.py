@@ -12,7 +12,7 @@ from starlette.types import Receive
 from services.platform.http.errors import Problem
 from services.platform.settings import IngestSettings
 
-from .limits.in_flight import Held
+from .in_flight import RequestInFlight
 
 __all__ = ["ENCODINGS", "read_body"]
 
@@ -33,9 +33,21 @@ _MEMBERS = 64
 
 
 async def read_body(
-    headers: Mapping[bytes, bytes], receive: Receive, settings: IngestSettings, held: Held, *, arrived: bool = False
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    settings: IngestSettings,
+    in_flight: RequestInFlight,
+    *,
+    arrived: bool = False,
 ) -> bytes:
-    """Return the decoded body; `held` counts it while it arrives, which one that has `arrived` needs no deadline for.
+    """Return the decoded body.
+
+    Args:
+        headers: the request's.
+        receive: the body's source.
+        settings: how large it may be, as sent and decoded, and how long it may take.
+        in_flight: counts it while it arrives.
+        arrived: whether all of it is here, so that it needs no deadline.
 
     Raises:
         Problem: `body_too_large`, `body_timeout`, `overloaded`, `unsupported_encoding` or `malformed_body`.
@@ -51,22 +63,22 @@ async def read_body(
         raise _too_large(settings.max_body_bytes, "as sent")
     try:
         async with _IN_TIME if arrived else asyncio.timeout(settings.body_timeout):
-            body = await _receive_all(receive, settings.max_body_bytes, held)
+            body = await _receive_all(receive, settings.max_body_bytes, in_flight)
     except TimeoutError:
         detail = f"the body did not arrive within {settings.body_timeout:g} s; send smaller batches"
         raise Problem("body_timeout", detail, {"Connection": "close"}) from None
     if encoding not in ENCODINGS:
         return body
     if len(body) > _OFF_LOOP:
-        # What comes out is not known before, so the most that it may be is held meanwhile.
-        held.take(settings.max_decoded_bytes)
+        # What comes out is not known before, so the most that it may be is counted meanwhile.
+        in_flight.take(settings.max_decoded_bytes)
         return await asyncio.to_thread(_decompress, encoding, body, settings.max_decoded_bytes)
     decoded = _decompress(encoding, body, settings.max_decoded_bytes)
-    held.take(len(decoded))
+    in_flight.take(len(decoded))
     return decoded
 
 
-async def _receive_all(receive: Receive, limit: int, held: Held) -> bytes:
+async def _receive_all(receive: Receive, limit: int, in_flight: RequestInFlight) -> bytes:
     """Return a body of at most `limit` bytes; of a larger one nothing is kept."""
     chunks: list[bytes] = []
     size = 0
@@ -82,7 +94,7 @@ async def _receive_all(receive: Receive, limit: int, held: Held) -> bytes:
         if size > limit:
             chunks.clear()
         else:
-            held.take(len(chunk))
+            in_flight.take(len(chunk))
             chunks.append(chunk)
         if complete:
             return b"".join(chunks) if len(chunks) > 1 else chunk

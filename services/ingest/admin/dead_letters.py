@@ -1,29 +1,28 @@
-"""The administrative port: dead letters, seen, mended, replayed and deleted."""
+"""The routes of dead letters: seen, mended, replayed and deleted."""
 
 import uuid
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from services.contract import DamagedEntryError, EntryError, decode, decode_letter, readable_entry, readings
-from services.platform.http.app import bare_app
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import by_name, only
 from services.platform.runtime import metrics
 from services.platform.settings import IngestSettings
-from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, Search
+from services.platform.stream import FIRST, DeadLetters, Letter, Search
 
-from .body import read_body
-from .commit.group_commit import as_problem
-from .doors.json.decode import decode_json
-from .doors.json.routes import READINGS_BODY
-from .limits.in_flight import Load
-from .limits.window import Window
+from ..doors.json.decode import decode_json
+from ..doors.json.door import readings_body
+from ..limits.body import read_body
+from ..limits.in_flight import InFlight
+from ..limits.window import Window
+from ..readings import check
 from .replay import Left, Replay, unknown_letter
 
-__all__ = ["admin_app"]
+__all__ = ["dead_letters"]
 
 _ID = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 
@@ -33,7 +32,7 @@ EvenExpired = Annotated[
 ]
 
 
-class Meant(BaseModel):
+class LetterPage(BaseModel):
     """Which letters a page holds."""
 
     after: str = Field(FIRST, pattern=_ID, description="Begin behind this id; `next` of the page before.")
@@ -49,13 +48,13 @@ class Meant(BaseModel):
         return Search(self.after, last, self.reason, self.batch_id)
 
 
-class MeantToReplay(Meant):
+class LettersToReplay(LetterPage):
     """Which letters are replayed."""
 
     even_expired: EvenExpired = False
 
 
-class MeantToDelete(Meant):
+class LettersToDelete(LetterPage):
     """Which letters are deleted; the last of them must be said, so that none goes unseen."""
 
     through: str = Field(pattern=_ID, description="Last id that is meant, or ms since 1970.")
@@ -64,7 +63,7 @@ class MeantToDelete(Meant):
 class Letters(BaseModel):
     """A page of dead letters, the oldest first.
 
-    `total` counts all there are; `next` goes on, and is null where all were looked at; `through` is the last id meant.
+    `total` counts all there are; `next` goes on, and is null where all were looked at; `through` is the last id chosen.
     """
 
     letters: list[Letter]
@@ -96,31 +95,29 @@ class Deleted(BaseModel):
     through: str
 
 
-def admin_app(letters: DeadLetters, replay: Replay, load: Load, window: Window, settings: IngestSettings) -> FastAPI:
-    """Return the app of the administrative port with what concerns dead letters."""
-    app = bare_app(FastAPI, "Millrace administration", "Dead letters, and deletions of readings.")
-
-    async def on_stream(_: Request, error: Exception) -> Response:
-        return as_problem(error).response()
-
-    for kind in STREAM_ERRORS:
-        app.add_exception_handler(kind, on_stream)
-    app.include_router(_reading(letters))
-    app.include_router(_changing(letters, replay, load, window, settings))
-    return app
+def dead_letters(
+    letters: DeadLetters, replay: Replay, in_flight: InFlight, window: Window, settings: IngestSettings
+) -> APIRouter:
+    """Return the routes of dead letters."""
+    router = APIRouter(tags=["dead letters"])
+    _add_reading(router, letters)
+    _add_changing(router, letters, replay, in_flight=in_flight, window=window, settings=settings)
+    return router
 
 
 _AWAY = ("invalid_parameter", "stream_unavailable")
 
 
-def _reading(letters: DeadLetters) -> APIRouter:
-    router = APIRouter(tags=["dead letters"])
+def _add_reading(router: APIRouter, letters: DeadLetters) -> None:
+    """Add what changes nothing."""
 
-    @router.get("/dead-letters", responses=problem_responses(*_AWAY), dependencies=[Depends(only(*Meant.model_fields))])
-    async def page(meant: Annotated[Meant, Query()]) -> Letters:
+    @router.get(
+        "/dead-letters", responses=problem_responses(*_AWAY), dependencies=[Depends(only(*LetterPage.model_fields))]
+    )
+    async def page(chosen: Annotated[LetterPage, Query()]) -> Letters:
         """List dead letters with reason and origin. A page may be empty and still have a `next`."""
-        last = meant.through or await letters.last()
-        found = await letters.page(meant.search(last), meant.limit)
+        last = chosen.through or await letters.last()
+        found = await letters.page(chosen.search(last), chosen.limit)
         return Letters(letters=found.letters, total=await letters.count(), next=found.next, through=last)
 
     @router.get(
@@ -152,22 +149,28 @@ def _reading(letters: DeadLetters) -> APIRouter:
             raise Problem("letter_damaged", f"it is {sort} and cannot be read: {error}") from None
         return Response(orjson.dumps(readings(entry.columns)), media_type="application/json")
 
-    return router
 
-
-def _changing(letters: DeadLetters, replay: Replay, load: Load, window: Window, settings: IngestSettings) -> APIRouter:
-    router = APIRouter(tags=["dead letters"])
+def _add_changing(
+    router: APIRouter,
+    letters: DeadLetters,
+    replay: Replay,
+    *,
+    in_flight: InFlight,
+    window: Window,
+    settings: IngestSettings,
+) -> None:
+    """Add what replays and deletes; a mended body is read, counted and checked as one of `POST /ingest` is."""
     refusals = ("letter_expired", "key_reused", "backlog_full", "overloaded", "stream_full", *_AWAY)
 
     @router.post(
         "/replay",
         responses=problem_responses("backlog_full", "stream_full", *_AWAY),
-        dependencies=[Depends(only(*MeantToReplay.model_fields))],
+        dependencies=[Depends(only(*LettersToReplay.model_fields))],
     )
-    async def replay_many(meant: Annotated[MeantToReplay, Query()]) -> ReplayedMany:
+    async def replay_many(chosen: Annotated[LettersToReplay, Query()]) -> ReplayedMany:
         """Replay a page of dead letters. What is refused again comes behind `through`, so that an end is reached."""
-        last = meant.through or await letters.last()
-        done = await replay.many(meant.search(last), meant.limit, even_expired=meant.even_expired)
+        last = chosen.through or await letters.last()
+        done = await replay.many(chosen.search(last), chosen.limit, even_expired=chosen.even_expired)
         return ReplayedMany(replayed=done.replayed, left=done.left, next=done.next, through=last)
 
     @router.post(
@@ -175,7 +178,7 @@ def _changing(letters: DeadLetters, replay: Replay, load: Load, window: Window, 
         responses=problem_responses(
             "unknown_letter", "letter_damaged", "invalid_readings", "malformed_body", *refusals
         ),
-        openapi_extra={"requestBody": {**READINGS_BODY["requestBody"], "required": False}},
+        openapi_extra={"requestBody": {**readings_body(settings)["requestBody"], "required": False}},
         dependencies=[Depends(only("even_expired"))],
     )
     async def replay_one(letter_id: LetterId, request: Request, even_expired: EvenExpired = False) -> ReplayedOne:
@@ -183,9 +186,11 @@ def _changing(letters: DeadLetters, replay: Replay, load: Load, window: Window, 
 
         Repeating it is harmless: a letter leaves once, and the ledger stores its batch once.
         """
-        with load.request() as held:
-            body = await read_body(by_name(request.headers.raw), request.receive, settings, held)
-            mended = decode_json(body, window.limits(), partial=False)[0] if body else None
+        with in_flight.request() as counted:
+            body = await read_body(by_name(request.headers.raw), request.receive, settings, counted)
+            mended = None
+            if body:
+                mended, _ = check(decode_json(body, settings.max_rows), window.limits(), partial=False)
             return ReplayedOne(batch_id=await replay.one(letter_id, mended, even_expired=even_expired))
 
     @router.delete(
@@ -201,16 +206,16 @@ def _changing(letters: DeadLetters, replay: Replay, load: Load, window: Window, 
         metrics.dead_letters_removed.add(1, {"how": "deleted"})
 
     @router.delete(
-        "/dead-letters", responses=problem_responses(*_AWAY), dependencies=[Depends(only(*MeantToDelete.model_fields))]
+        "/dead-letters",
+        responses=problem_responses(*_AWAY),
+        dependencies=[Depends(only(*LettersToDelete.model_fields))],
     )
-    async def delete_many(meant: Annotated[MeantToDelete, Query()]) -> Deleted:
+    async def delete_many(chosen: Annotated[LettersToDelete, Query()]) -> Deleted:
         """Delete a page of dead letters for good. What comes behind `through` stays."""
-        page = await letters.page(meant.search(meant.through), meant.limit)
+        page = await letters.page(chosen.search(chosen.through), chosen.limit)
         gone = await letters.delete([letter.letter_id for letter in page.letters])
         metrics.dead_letters_removed.add(gone, {"how": "deleted"})
-        return Deleted(deleted=gone, next=page.next, through=meant.through)
-
-    return router
+        return Deleted(deleted=gone, next=page.next, through=chosen.through)
 
 
 async def _fields(letters: DeadLetters, letter_id: str) -> dict[bytes, bytes]:

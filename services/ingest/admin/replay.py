@@ -22,7 +22,7 @@ from services.platform.runtime import metrics
 from services.platform.runtime.foreign_content import pass_over
 from services.platform.stream import DeadLetters, LetterGoneError, Search, Stream
 
-from .limits.admission import Admission
+from ..limits.admission import Admission
 
 __all__ = ["Left", "Replay", "Replayed", "unknown_letter"]
 
@@ -129,6 +129,13 @@ def unknown_letter(letter_id: str) -> Problem:
 
 
 def _entry(fields: dict[bytes, bytes], mended: Columns | None) -> Entry:
+    """Return the entry that a letter's fields hold, with the readings `mended` in place of its own.
+
+    What cannot be read is replaced whole, as a new batch; what a later release wrote is not: it is right, there.
+
+    Raises:
+        Problem: `letter_damaged`.
+    """
     try:
         entry = decode(decode_letter(fields).fields)
     except EntryError as error:

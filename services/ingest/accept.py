@@ -1,0 +1,184 @@
+"""What every door calls: a request's way past the limits, by its body and the stream, to the answer it asked for."""
+
+import asyncio
+import enum
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.contract import Outcome, keyed_id
+from services.platform.http.errors import Problem
+from services.platform.runtime import metrics
+from services.platform.runtime.telemetry import current_traceparent
+from services.platform.settings import IngestSettings
+
+from .commit.group_commit import GroupCommit
+from .commit.pending import Accepted, PendingBatch
+from .fast_path import Request
+from .idempotency import digest, key_reused
+from .limits.admission import Admission
+from .limits.body import read_body
+from .limits.rates import Rates
+from .limits.window import Window
+from .readings import Decoded, Fault, check
+from .receipts import Receipt, Receipts, ReceiptsUnavailableError, stored_receipt
+
+__all__ = ["Acceptance", "Acceptor", "Ack", "Decoder", "IngestParameters"]
+
+Decoder = Callable[[bytes, int], Decoded]
+"""Reads a body of at most so many readings; raises a Problem where it is none, or of more."""
+
+
+class Ack(enum.StrEnum):
+    """How far the answer promises: in the stream, on disk there, or committed in the database."""
+
+    QUEUED = "queued"
+    DURABLE = "durable"
+    STORED = "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestParameters:
+    """What a request asks for, however its protocol says it.
+
+    Attributes:
+        ack: how far the answer promises.
+        partial: whether the good readings are taken where others are wrong.
+        key: the request's Idempotency-Key; None where a repeat is a new batch.
+    """
+
+    ack: Ack = Ack.DURABLE
+    partial: bool = False
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What became of a request's readings.
+
+    Attributes:
+        batch_id: of the batch that they are.
+        rows: how many were taken.
+        faults: of those that were not.
+        repeated: whether they had been stored under their key before, and were not taken again.
+        timed_out: whether `ack=stored` was asked for, and the ledger did not have them in time.
+    """
+
+    batch_id: uuid.UUID
+    rows: int
+    faults: list[Fault]
+    repeated: bool = False
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptor:
+    """Takes batches in, for all doors. One a process."""
+
+    settings: IngestSettings
+    admission: Admission
+    rates: Rates
+    group_commit: GroupCommit
+    receipts: Receipts
+    window: Window
+
+    async def accept(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Acceptance:
+        """Take one request's readings in, and return when as much is certain as `parameters` ask for.
+
+        What can be refused without the body is refused before it is read. A key is looked up in the ledger before the
+        write, so that a repeat costs the stream nothing, and once more behind it: the batch of another body with this
+        key may have been stored, and have left the stream, between the look and the write.
+
+        Raises:
+            Problem: whatever the client can mend or must wait for.
+            ClientDisconnect: the client went away before its body had arrived.
+        """
+        self.rates.check(request.caller)
+        self.admission.check()
+        body = await read_body(
+            request.headers, request.receive, self.settings, request.in_flight, arrived=request.arrived
+        )
+        decoded = decode(body, self.settings.max_rows)
+        self.rates.count_rows(request.caller, len(decoded))
+        batch = PendingBatch(
+            decoded,
+            parameters.partial,
+            None if parameters.key is None else keyed_id(request.caller.name, parameters.key),
+            current_traceparent(),
+            parameters.ack is not Ack.QUEUED,
+            parameters.ack is Ack.STORED,
+        )
+        if batch.batch_id is not None:
+            repeat = await self._repeat(batch.batch_id, decoded, partial=parameters.partial)
+            if repeat is not None:
+                return repeat
+        accepted = await self.group_commit.put(batch)
+        if accepted.digest is not None:
+            _own(await self._receipt(accepted.batch_id), accepted.digest)
+        # What is still to be waited for holds no body.
+        request.in_flight.release()
+        if accepted.faults:
+            _count(accepted.faults)
+        timed_out = accepted.settled is not None and not await self._stored(accepted, accepted.settled)
+        return Acceptance(accepted.batch_id, accepted.rows, accepted.faults, timed_out=timed_out)
+
+    async def _repeat(self, batch_id: uuid.UUID, decoded: Decoded, *, partial: bool) -> Acceptance | None:
+        """Return the answer to a key that is stored already; the stream takes whatever is not.
+
+        Raises:
+            Problem: `key_reused`, or `invalid_readings`.
+        """
+        receipt = await self._receipt(batch_id)
+        if receipt is None:
+            return None
+        columns, faults = check(decoded, self.window.limits(), partial=partial)
+        if not _own(receipt, digest(columns)):
+            return None
+        if faults:
+            _count(faults)
+        return Acceptance(batch_id, len(columns), faults, repeated=True)
+
+    async def _stored(self, accepted: Accepted, settled: asyncio.Event) -> bool:
+        """Wait for the commit, and tell whether it came in time.
+
+        Raises:
+            Problem: `batch_dead`, or `key_reused` where another body of the key was stored before.
+        """
+        receipt = await stored_receipt(self.receipts, accepted, settled, self.settings.stored_timeout)
+        if receipt is None:
+            return False
+        if receipt.digest != accepted.digest:
+            raise key_reused()
+        if receipt.verdict.outcome is Outcome.DEAD:
+            raise Problem(
+                "batch_dead",
+                f"batch {accepted.batch_id} is kept as a dead letter: {receipt.verdict.reason}",
+                batch_id=str(accepted.batch_id),
+            )
+        return True
+
+    async def _receipt(self, batch_id: uuid.UUID) -> Receipt | None:
+        """Look once into the ledger; a database that is away knows nothing, and ingestion goes on."""
+        try:
+            return await self.receipts.find(batch_id)
+        except ReceiptsUnavailableError:
+            return None
+
+
+def _own(receipt: Receipt | None, digest: bytes) -> bool:
+    """Tell whether a receipt says that the readings of `digest` are stored; a dead letter's key may be sent again.
+
+    Raises:
+        Problem: `key_reused`: it is of other readings.
+    """
+    if receipt is None:
+        return False
+    if receipt.digest != digest:
+        raise key_reused()
+    return receipt.verdict.outcome is not Outcome.DEAD
+
+
+def _count(faults: list[Fault]) -> None:
+    for code, count in Counter(fault.code for fault in faults).items():
+        metrics.rows_rejected.add(count, {"code": code})
