@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from services.platform.postgres.connections import Connector
-from services.query.statements import statements
+from services.query.plan import SQL
 
 from ..bodies import framed
 from ..case import Case, Options
@@ -21,7 +21,6 @@ from ..wrk import load
 
 __all__ = ["CASES"]
 
-SQL = statements("services.query", "queries.sql")
 BELOW_ALL_IDS = -(1 << 63)
 ASKED_SENSORS = 200
 SECONDS = 3.0

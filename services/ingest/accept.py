@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.contract import Outcome, keyed_id
 from services.platform.http.errors import Problem
@@ -53,8 +54,7 @@ class IngestParameters:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(NamedTuple):
     """What became of a request's readings.
 
     Attributes:

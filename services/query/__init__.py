@@ -1,1 +1,6 @@
-"""The query service: readings, aggregates and hour buckets over HTTP, as columns from the database to the wire."""
+"""The query service: a question becomes a plan, its columns are fetched and written in a format.
+
+* `routes` reads the question, `plan` decides what is asked of the database, without asking it;
+* `fetch` brings the columns, as `table` holds them, from a fresh replica or the primary, by `copy_out` where many;
+* `formats` writes them, `streaming` sends them, `keyset` cuts them into pages.
+"""

@@ -16,10 +16,9 @@ from services.platform.runtime.health import Health, health_routes
 from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
 
-from .asked import Asked
-from .needed import ask_all
+from .fetch import Fetcher, ask_nothing
 from .routes import questions
-from .store import Store
+from .streaming import CancelOnDisconnect
 
 __all__ = ["create_app"]
 
@@ -30,15 +29,15 @@ _LOOK_INTERVAL, _SOON = 10.0, 1.0
 def create_app(settings: Settings) -> FastAPI:
     """Return the app; it connects when it starts, and answers 503 until the database has our schema."""
     health = Health("database")
-    store = Store(settings)
+    fetcher = Fetcher(settings)
     seen = asyncio.Event()
     connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
 
     async def look_once() -> None:
         """See whether some database that questions are put to can answer them."""
         problem = ""
-        for way in (*(replica.pool.connector for replica in store.replicas.fresh()), connector):
-            found = await look_at_schema(way, ask_all)
+        for way in (*(replica.pool.connector for replica in fetcher.replicas.fresh()), connector):
+            found = await look_at_schema(way, ask_nothing)
             if not isinstance(found, str):
                 health.has("database")
                 return
@@ -46,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         health.lacks("database", problem)
 
     async def look() -> None:
-        await wait_for_schema(connector, health, needed=ask_all)
+        await wait_for_schema(connector, health, needed=ask_nothing)
         seen.set()
         while True:
             await asyncio.sleep(_SOON if health.reasons() else _LOOK_INTERVAL)
@@ -63,12 +62,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [fail_fast(look()), fail_fast(store.replicas.run())]
+        tasks = [fail_fast(look()), fail_fast(fetcher.replicas.run())]
         try:
             yield
         finally:
             await end(tasks)
-            store.close()
+            fetcher.close()
 
     app = bare_app(
         FastAPI,
@@ -78,9 +77,9 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.query.root_path,
         lifespan=lifespan,
     )
-    asked = questions(store, settings.query.max_limit, ready)
-    app.add_middleware(Asked, paths={route.path for route in asked.routes if isinstance(route, APIRoute)})
+    router = questions(fetcher, settings.query.max_limit, ready)
+    app.add_middleware(CancelOnDisconnect, paths={route.path for route in router.routes if isinstance(route, APIRoute)})
     guard(app, settings.auth, Scope.QUERY)
-    app.include_router(asked)
+    app.include_router(router)
     app.include_router(health_routes(health))
     return app

@@ -1,28 +1,132 @@
-"""The three questions: `/get_range`, `/min` and `/hourly`."""
+"""The three questions, `/get_range`, `/min` and `/hourly`: what each may say, what it answers, and how it is served."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic.config import JsonDict
 
+from services.contract.codec import MAX_SENSOR_ID
 from services.platform.http.errors import problem_responses
-from services.platform.http.parameters import only, wrong
+from services.platform.http.parameters import Instant, only, wrong
 from services.platform.runtime.metrics import rows_returned
 
-from .answers import Hourly, Least, ReadingList
-from .columns import Hours, Readings
-from .cursor import CURSOR_PATTERN, CursorError, Page, Place, pack, unpack
-from .formats.json import MEDIA_TYPE, HoursJson, ReadingsJson
-from .parameters import bounded, unbounded
-from .question import Question
-from .store import Store
-from .streamed import Streamed, Write
+from .fetch import Fetcher
+from .formats import FORMATS, Shape
+from .formats.json import MEDIA_TYPE
+from .keyset import CURSOR_PATTERN, CursorError, Keyset, Page, unpack
+from .plan import FIRST, LAST, Plan, Question, hours, least, readings
+from .streaming import StreamedAnswer
+from .table import Table
 
 __all__ = ["questions"]
 
+_EXAMPLE = "2025-10-22T21:00:00Z"
 
-def questions(store: Store, max_limit: int, ready: Callable[[], Awaitable[None]]) -> APIRouter:
+
+SensorId = Annotated[
+    str,
+    Query(
+        min_length=1,
+        max_length=MAX_SENSOR_ID,
+        pattern=r"^[^\u0000]+$",
+        description="The sensor, to the letter.",
+        examples=["sensor-1"],
+    ),
+]
+
+
+async def bounded(
+    sensor_id: SensorId,
+    start: Annotated[Instant, Query(description="First instant of the range.", examples=[_EXAMPLE])],
+    end: Annotated[Instant, Query(description="First instant after the range.", examples=["2025-10-22T23:00:00Z"])],
+) -> Question:
+    """Take a range that must have both ends."""
+    return _ordered(sensor_id, start, end)
+
+
+async def unbounded(
+    sensor_id: SensorId,
+    start: Annotated[
+        Instant | None, Query(description="First instant of the range; all from the first where it is absent.")
+    ] = None,
+    end: Annotated[
+        Instant | None, Query(description="First instant after the range; all to the last where it is absent.")
+    ] = None,
+) -> Question:
+    """Take a range that may be open at either end."""
+    return _ordered(sensor_id, start or FIRST, end or LAST)
+
+
+def _ordered(sensor_id: str, start: datetime, end: datetime) -> Question:
+    if start >= end:
+        raise wrong(start="must be before end, by a microsecond or more", end="must be after start")
+    return Question(sensor_id, start, end)
+
+
+_READING: JsonDict = {"id": 1, "timestamp": "2025-10-22T21:00:00Z", "sensor_id": "sensor-1", "value": 25.3}
+_HOUR: JsonDict = {
+    "timestamp": "2025-10-22T21:00:00Z",
+    "avg": 27.566666666666666,
+    "min": 25.3,
+    "max": 30.7,
+    "samples": 3,
+}
+
+
+class Answer(BaseModel):
+    """An answer holds what is named here and nothing else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Reading(Answer):
+    """One measured value. Two of one sensor at one instant are told apart by their ids."""
+
+    id: int
+    timestamp: datetime = Field(description="In UTC; with microseconds only where they are not zero.")
+    sensor_id: str
+    value: float
+
+
+class ReadingList(Answer):
+    """Readings in the order of (timestamp, id)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"data": [_READING]}]})
+
+    data: list[Reading]
+    next: str = Field(
+        default="", description="Cursor of what follows; absent where nothing does.", min_length=32, max_length=32
+    )
+
+
+class Least(Answer):
+    """The least value of a range."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"min_value": 10.0}, {"min_value": None}]})
+
+    min_value: float | None = Field(description="Null where the range holds no reading.")
+
+
+class HourBucket(Answer):
+    """What a sensor measured in the hour that starts at `timestamp`."""
+
+    timestamp: datetime
+    avg: float
+    min: float
+    max: float
+    samples: int = Field(ge=1)
+
+
+class Hourly(RootModel[list[HourBucket]]):
+    """Hour buckets in their order; hours without a reading are absent."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [[_HOUR]]})
+
+
+def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[None]]) -> APIRouter:
     """Return the routes; each asks `ready` first, which raises a problem as long as nothing can be asked."""
     router = APIRouter(
         tags=["questions"],
@@ -47,20 +151,9 @@ def questions(store: Store, max_limit: int, ready: Callable[[], Awaitable[None]]
         follows: give it back as `cursor`, with the same sensor and range, for the next page. An answer that fails
         on its way breaks off without the end of its JSON.
         """
-        after = None if cursor is None else _place(cursor, question)
-        page, encoder = Page(limit), ReadingsJson(question.sensor_id)
-
-        async def answer(write: Write) -> bytes:
-            async def sink(readings: Readings) -> None:
-                part = page.take(readings)
-                if len(part):
-                    await write(encoder.rows(part))
-                    rows_returned.add(len(part), {"route": "/get_range"})
-
-            await store.readings(question, after, page.asked, sink)
-            return encoder.end(pack(page.last, question) if page.more and page.last else None)
-
-        return Streamed(answer, MEDIA_TYPE)
+        after = None if cursor is None else _after(cursor, question)
+        plan, page = readings(question, after, limit), Page(limit, question.identity())
+        return _streamed(fetcher, plan, page, Shape.PAGE, "/get_range")
 
     @router.get(
         "/min",
@@ -70,8 +163,10 @@ def questions(store: Store, max_limit: int, ready: Callable[[], Awaitable[None]]
     )
     async def minimum(question: Annotated[Question, Depends(bounded)]) -> Response:
         """Return the least value with `start <= timestamp < end`, null where there is none."""
-        least = await store.minimum(question)
-        return Response(orjson.dumps({"min_value": least}), media_type=MEDIA_TYPE)
+        encoder = FORMATS[Shape.ROW, MEDIA_TYPE]()
+        async with fetcher.fetch(least(question)) as batches:
+            parts = [encoder.rows(batch) async for batch in batches]
+        return Response(b"".join([*parts, encoder.end()]), media_type=MEDIA_TYPE)
 
     @router.get(
         "/hourly",
@@ -85,23 +180,28 @@ def questions(store: Store, max_limit: int, ready: Callable[[], Awaitable[None]]
         The hours are those that start in the range, each with all of its readings. They are right at once, late
         readings included.
         """
-        encoder = HoursJson()
-
-        async def answer(write: Write) -> bytes:
-            async def sink(hours: Hours) -> None:
-                await write(encoder.rows(hours))
-                rows_returned.add(len(hours), {"route": "/hourly"})
-
-            await store.hours(question, sink)
-            return encoder.end()
-
-        return Streamed(answer, MEDIA_TYPE)
+        return _streamed(fetcher, hours(question), Page(None, question.identity()), Shape.LIST, "/hourly")
 
     return router
 
 
-def _place(cursor: str, question: Question) -> Place:
+def _streamed(fetcher: Fetcher, plan: Plan, page: Page, shape: Shape, route: str) -> StreamedAnswer:
+    """Return the answer of a plan, cut to a page; `route` is what its rows are counted by."""
+    encoder = FORMATS[shape, MEDIA_TYPE]()
+
+    async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
+        async for batch in batches:
+            part = page.take(batch)
+            if len(part):
+                yield encoder.rows(part)
+                rows_returned.add(len(part), {"route": route})
+        yield encoder.end(page.following())
+
+    return StreamedAnswer(fetcher.fetch(plan), write, MEDIA_TYPE)
+
+
+def _after(cursor: str, question: Question) -> Keyset:
     try:
-        return unpack(cursor, question)
+        return unpack(cursor, question.identity())
     except CursorError as error:
         raise wrong(cursor=str(error)) from None

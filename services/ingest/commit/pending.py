@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.contract import Batch, Columns, Entry, member_id, new_group
 from services.platform.http.errors import Problem
@@ -16,8 +17,7 @@ from ..readings import Decoded, Fault, check
 __all__ = ["Accepted", "CheckedBatch", "PendingBatch", "check_together", "shared_entry"]
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A batch in the stream.
 
     Attributes:
@@ -72,8 +72,7 @@ class PendingBatch:
             self.done.set_exception(error)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedBatch:
+class CheckedBatch(NamedTuple):
     """A pending batch with its good readings, the faults of the others, and the digest of a keyed one."""
 
     pending: PendingBatch

@@ -14,7 +14,7 @@ from services.platform.postgres.schema import wait_for_schema
 from services.platform.runtime.health import Health
 from services.platform.settings import Settings
 from services.platform.stream import Delivery
-from services.query.store import Store as Questions
+from services.query.fetch import Fetcher
 from services.worker.work import Work
 from tests.support import Service, TestDatabase, eventually
 from tests.support.late import connected
@@ -90,22 +90,22 @@ async def test_a_question_can_only_read_and_ends_at_its_timeout(
 ) -> None:
     behind = query_settings(database, statement_timeout=0.7)
     behind = behind.model_copy(update={"database": transactional.before("reader")})
-    store = Questions(behind)
+    fetcher = Fetcher(behind)
     try:
         for _ in range(3):
-            async with store._connection(None) as connection:
+            async with fetcher._connection(None) as connection:
                 assert connection.pooled
                 assert await connection.fetchval("show transaction_read_only") == "on"
                 assert await connection.fetchval("show statement_timeout") == "700ms"
                 assert await connection.fetchval("show jit") == "off"
         with pytest.raises(Problem, match=r"within 0\.7 s"):
-            async with store._connection(None) as connection:
+            async with fetcher._connection(None) as connection:
                 await connection.fetchval("select pg_sleep(20)")
         with pytest.raises(Problem, match="failed during"):
-            async with store._connection(None) as connection:
+            async with fetcher._connection(None) as connection:
                 await connection.execute("create table written ()")
     finally:
-        store.close()
+        fetcher.close()
     async with asking(behind) as client, owner(database) as locking:
         async with locking.transaction():
             await locking.execute("lock table sensor_data in access exclusive mode")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from services.query.store import _HOURS, _READINGS
+from services.query.plan import FIRST, LAST, Question, hours, readings
 from tests.support import TestDatabase
 from tests.support.query import EPOCH, asking, insert, owner, query_settings, some_sensor
 
@@ -25,6 +25,7 @@ DEMO = [
     (timedelta(minutes=66), 12.0),
     (timedelta(minutes=66), 114.0),
 ]
+FEW_READINGS, FEW_HOURS = (plan(Question("", FIRST, LAST)).few for plan in (readings, hours))
 HOUR = {"start": "2025-10-22T21:00:00Z", "end": "2025-10-22T22:00:00Z"}
 
 
@@ -63,10 +64,10 @@ async def test_an_unknown_sensor_has_no_data(database: TestDatabase) -> None:
 async def test_answers_are_the_same_on_both_sides_of_where_copy_begins(database: TestDatabase) -> None:
     sensor = "it's $1 \\ " + some_sensor()
     async with owner(database) as connection:
-        stored = [(timedelta(hours=number), number / 4) for number in range(_HOURS.few + 1)]
+        stored = [(timedelta(hours=number), number / 4) for number in range(FEW_HOURS + 1)]
         await insert(connection, sensor, stored, late=True)
     async with asking(query_settings(database)) as client:
-        for many in (_READINGS.few, _READINGS.few + 1, _HOURS.few, _HOURS.few + 1):
+        for many in (FEW_READINGS - 1, FEW_READINGS, FEW_READINGS + 1, FEW_HOURS, FEW_HOURS + 1):
             span = {"sensor_id": sensor, "start": EPOCH.isoformat(), "end": (EPOCH + timedelta(hours=many)).isoformat()}
             rows = [(f"{EPOCH + timedelta(hours=number):%Y-%m-%dT%H:%M:%SZ}", number / 4) for number in range(many)]
             found = (await answer(client, "/get_range", **span))["data"]

@@ -9,7 +9,7 @@ import pytest
 
 from services.database.schema.apply import apply
 from services.platform.settings import Settings
-from services.query.store import Store
+from services.query.fetch import Fetcher
 from tests.support import TestDatabase, eventually, free_port
 from tests.support.proxy import moved, proxied, server_of
 from tests.support.query import asking, owner, query_settings
@@ -172,12 +172,12 @@ async def waiting(connection: asyncpg.Connection) -> bool:
 
 
 async def test_connections_can_only_read_and_have_a_clock(database: TestDatabase) -> None:
-    store = Store(query_settings(database, statement_timeout=7))
+    fetcher = Fetcher(query_settings(database, statement_timeout=7))
     try:
-        async with store._connection(None) as connection:
+        async with fetcher._connection(None) as connection:
             assert not connection.pooled
             assert await connection.fetchval("select current_user") == "millrace_reader"
             assert await connection.fetchval("show transaction_read_only") == "on"
             assert await connection.fetchval("show statement_timeout") == "7s"
     finally:
-        store.close()
+        fetcher.close()

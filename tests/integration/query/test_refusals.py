@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from services.query.cursor import Place, pack
-from services.query.question import FIRST, Question
+from services.query.keyset import Keyset, pack
+from services.query.plan import FIRST, Question
 from tests.support import TestDatabase
 from tests.support.query import asking, query_settings
 
@@ -82,7 +82,7 @@ async def test_limits_outside_of_their_bounds_are_refused(client: httpx.AsyncCli
 
 
 async def test_cursors_that_do_not_fit_are_refused(client: httpx.AsyncClient) -> None:
-    foreign = pack(Place(0, 1), Question("sensor-2", FIRST, FIRST))
+    foreign = pack(Keyset(0, 1), Question("sensor-2", FIRST, FIRST).identity())
     for cursor in ["", "x", "A" * 32, "ä" * 32, foreign]:
         assert list(await refused(client, "/get_range", {**RIGHT, "cursor": cursor})) == ["cursor"]
 

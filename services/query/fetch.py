@@ -1,0 +1,181 @@
+"""A plan's columns out of the database, by the reader's role: which server answers, how long, and in which way.
+
+An answer is one statement, and so one snapshot. Fresh read replicas are asked first, one after the other, then the
+primary; an answer of which nothing has come yet starts anew there. Whatever fails leaves as a problem.
+
+A small answer comes by a prepared statement: COPY prepares none, and planning costs more than the few rows do. What
+is larger comes by COPY, which gives columns without an object a row. How large an answer is nobody knows before, so a
+few rows are asked for first, and where there are more, COPY begins with the first row again. That was measured: the
+few rows cost half a millisecond, about what COPY's start costs. To go on behind them needs a transaction, a round trip
+for every small answer, and saves nothing; a cursor that goes on makes an object a value, at six times the cost. Only
+where a question names a limit that is not small, as pages of large answers do, COPY begins at once.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
+
+import asyncpg
+import structlog
+
+from services.contract.instants import EPOCH
+from services.platform.http.errors import Problem
+from services.platform.postgres.connections import Connection, Connector
+from services.platform.postgres.errors import DATABASE_FAILURES, refused, words_of
+from services.platform.postgres.pool import Pool
+from services.platform.settings import Settings
+
+from .copy_out import CopyReader, copy_out, inlined
+from .plan import Plan, Question, hours, least, readings
+from .replicas import Replica, Replicas
+from .table import Table
+
+__all__ = ["Fetcher", "ask_nothing"]
+
+log = structlog.get_logger(__name__)
+
+
+class Fetcher:
+    """Fetches what plans ask for, over pools of connections that can only read."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect later, when the first question comes."""
+        self._settings = settings.database
+        self._timeout = settings.query.statement_timeout
+        connector = partial(
+            Connector,
+            settings=self._settings,
+            statement_timeout=int(self._timeout * 1000),
+            default_transaction_read_only="on",
+            # Compiling a plan pays for itself seldom, and costs anew for each chunk.
+            jit="off",
+            # So does a plan for each question: over many chunks it takes longer than most answers.
+            plan_cache_mode="force_generic_plan",
+        )
+        self._pool = Pool(connector(settings.database.reader_url))
+        self.replicas = Replicas(
+            self._settings, settings.query.max_replica_lag, lambda address: Pool(connector(address))
+        )
+
+    def close(self) -> None:
+        """Drop all connections."""
+        self._pool.drop()
+        self.replicas.close()
+
+    @contextlib.asynccontextmanager
+    async def fetch(self, plan: Plan) -> AsyncIterator[AsyncIterator[Table]]:
+        """Yield an iterator of the answer's batches, each with a row or more, the first already in hand.
+
+        Nothing is read from the database's socket while nobody asks for the next batch. The block in which the
+        iterator is used is held to the deadline as a whole, whatever it waits for: a client that does not take its
+        rows loses its turn like a statement that takes too long. Where the block is left early, the statement ends.
+
+        Raises:
+            Problem: database_unavailable, query_timeout; from the block as well as before it.
+        """
+        for replica in [*self.replicas.fresh(), None]:
+            begun = False
+            try:
+                async with (
+                    self._connection(replica) as connection,
+                    contextlib.aclosing(self._batches(connection, plan, replica)) as batches,
+                ):
+                    first = await anext(batches, None)
+                    begun = True
+                    async with contextlib.aclosing(_continued(first, batches)) as answer:
+                        yield answer
+            except Problem as problem:
+                if begun or replica is None or problem.code != "database_unavailable":
+                    raise
+            else:
+                return
+
+    async def _batches(
+        self, connection: Connection, plan: Plan, replica: Replica | None
+    ) -> AsyncGenerator[Table, None]:
+        """Yield a plan's rows: all of a small answer at once, a large one as COPY brings it."""
+        if plan.limit is None or plan.limit <= plan.few:
+            first = plan.few + 1 if plan.limit is None else plan.limit
+            rows = await connection.fetch(plan.limited(first), *plan.arguments)
+            if len(rows) <= plan.few:
+                if rows:
+                    yield plan.finish(Table.of(plan.kinds, rows))
+                return
+
+        async def end(backend: int) -> None:
+            if replica or connection.pooled:
+                # Which server stands behind a replica's name or a pooler is not known; it notices by itself.
+                connection.terminate()
+            else:
+                await self._cancel(backend)
+
+        reader = CopyReader(plan.kinds)
+        statement = inlined(plan.limited(plan.limit), plan.arguments)
+        async with contextlib.aclosing(copy_out(connection, statement, end)) as pieces:
+            async for piece in pieces:
+                batch = reader.feed(piece)
+                if len(batch):
+                    yield plan.finish(batch)
+        reader.finish()
+
+    async def _cancel(self, backend: int) -> None:
+        """End the statement of one of our own backends."""
+        with contextlib.suppress(*DATABASE_FAILURES):
+            async with asyncio.timeout(self._settings.connect_timeout):
+                connection = await self._pool.connector.connect()
+                try:
+                    await connection.execute("select pg_cancel_backend($1)", backend)
+                finally:
+                    connection.terminate()
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, replica: Replica | None) -> AsyncIterator[Connection]:
+        """Lend a connection for one question; our own clock ends what the server's cannot.
+
+        A server that waits for a client to take its rows does not look at statement_timeout.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout):
+                    pool = replica.pool if replica else self._pool
+                    connection = await stack.enter_async_context(pool.answering())
+            except DATABASE_FAILURES as error:
+                if replica:
+                    self.replicas.away(replica)
+                raise _unavailable("no connection to the database could be had", error) from error
+            try:
+                async with asyncio.timeout(self._timeout), connection.asking():
+                    yield connection
+            except (TimeoutError, asyncpg.QueryCanceledError) as error:
+                raise Problem(
+                    "query_timeout",
+                    f"the answer was not complete within {self._timeout:g} s; narrow the range, or page by limit",
+                ) from error
+            except DATABASE_FAILURES as error:
+                raise _unavailable("the database failed during the question", error) from error
+
+
+async def ask_nothing(connection: Connection) -> None:
+    """Ask each question about a sensor that nobody has and an empty range: finding nothing costs next to nothing.
+
+    Raises:
+        asyncpg.PostgresError: one cannot be answered, as a table, a function or a right to them lacks.
+    """
+    nothing = Question("", EPOCH, EPOCH)
+    for plan in (readings(nothing), least(nothing), hours(nothing)):
+        await connection.fetch(plan.limited(plan.limit), *plan.arguments)
+
+
+async def _continued(first: Table | None, rest: AsyncIterator[Table]) -> AsyncGenerator[Table, None]:
+    if first is not None:
+        yield first
+    async for table in rest:
+        yield table
+
+
+def _unavailable(what: str, error: Exception) -> Problem:
+    log.warning(what, action="ask", error=words_of(error))
+    lacking = isinstance(error, asyncpg.SyntaxOrAccessError)
+    detail = f"{what}: {refused(error)}" if lacking else f"{what}; try again"
+    return Problem("database_unavailable", detail, {"Retry-After": "5"})

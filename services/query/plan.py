@@ -1,0 +1,146 @@
+"""What a question needs of the database, decided without asking it: a statement, its arguments, what its rows hold.
+
+The SQL stands in `queries.sql`, in blocks with a name and a sentence each.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+
+import numpy as np
+
+from services.contract.instants import instant_of
+
+from .keyset import Keyset
+from .table import Column, Kind, Table
+
+__all__ = ["FIRST", "LAST", "SQL", "Argument", "Plan", "Question", "hours", "least", "readings"]
+
+FIRST = datetime.min.replace(tzinfo=UTC)
+LAST = datetime.max.replace(tzinfo=UTC)
+
+Argument = str | int | datetime
+
+_HOUR = timedelta(hours=1)
+_BELOW_ALL_IDS = -(1 << 63)
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+def _statements(text: str) -> Mapping[str, str]:
+    """Return the statements of `-- name: x` blocks by their names, without their comments."""
+    _, *blocks = _NAME.split(text)
+    bare = ["\n".join(line for line in block.splitlines() if not line.startswith("--")).strip() for block in blocks]
+    return dict(zip(bare[::2], bare[1::2], strict=True))
+
+
+SQL = _statements(resources.files(__package__).joinpath("queries.sql").read_text())
+"""The statements of `queries.sql` by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One sensor and a half-open range of time: `start <= timestamp < end`."""
+
+    sensor_id: str
+    start: datetime
+    end: datetime
+
+    def identity(self) -> str:
+        """Return a text that no other question has; cursors are bound to it."""
+        return f"{self.start.isoformat()} {self.end.isoformat()} {self.sensor_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One statement, and so one snapshot.
+
+    Attributes:
+        statement: with `$1`, `$2`, … for the arguments, and without a limit.
+        arguments: in their order.
+        kinds: of the statement's columns, in its order.
+        few: rows up to which an answer is small, so that finding it costs more than its rows do.
+        limit: most rows that are of use; None where all are.
+        finish: makes the answer's columns of the statement's.
+    """
+
+    statement: str
+    arguments: tuple[Argument, ...]
+    kinds: Mapping[str, Kind]
+    few: int
+    limit: int | None = None
+    finish: Callable[[Table], Table] = lambda table: table
+
+    def limited(self, limit: int | None) -> str:
+        """Return the statement of at most `limit` rows; planned for a limit it does not know, it would sort all."""
+        return f"{self.statement}\nlimit {'all' if limit is None else limit}"
+
+
+def readings(question: Question, after: Keyset | None = None, limit: int | None = None) -> Plan:
+    """Return the plan of a range's readings in the order of (timestamp, id): `limit` of those behind `after`.
+
+    One row more than `limit` is asked for: it tells whether any follow.
+    """
+    start, above = question.start, _BELOW_ALL_IDS
+    if after:
+        start, above = instant_of(after.timestamp), after.id
+
+    def finish(table: Table) -> Table:
+        sensor = Column.constant(question.sensor_id, len(table))
+        return Table({"id": table["id"], "timestamp": table["timestamp"], "sensor_id": sensor, "value": table["value"]})
+
+    return Plan(
+        SQL["readings"],
+        (question.sensor_id, start, question.end, above),
+        {"id": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT},
+        # Five hundred, and the one behind a page of as many.
+        few=501,
+        limit=None if limit is None else limit + 1,
+        finish=finish,
+    )
+
+
+def least(question: Question) -> Plan:
+    """Return the plan of a range's least value: one row, null where there is none."""
+    return Plan(
+        SQL["minimum"],
+        (question.sensor_id, question.start, question.end),
+        {"min_value": Kind.FLOAT},
+        few=1,
+        limit=1,
+    )
+
+
+def hours(question: Question) -> Plan:
+    """Return the plan of the hour buckets that start in a range, in their order."""
+    return Plan(
+        SQL["hours"],
+        (question.sensor_id, _whole_hour(question.start), _whole_hour(question.end)),
+        {
+            "timestamp": Kind.INSTANT,
+            "avg": Kind.FLOAT,
+            "min": Kind.FLOAT,
+            "max": Kind.FLOAT,
+            "samples": Kind.INTEGER,
+        },
+        # Buckets cost more to find than to fetch; a year has fewer.
+        few=10_000,
+        finish=_within_extremes,
+    )
+
+
+def _within_extremes(table: Table) -> Table:
+    """Hold averages to their extremes: a sum of floats is rounded, and that of equal values may lie beside them."""
+    avg, low, high = table["avg"], table["min"], table["max"]
+    held = Column(Kind.FLOAT, np.clip(avg.values, low.values, high.values), avg.nulls)
+    return Table({**table.columns, "avg": held})
+
+
+def _whole_hour(instant: datetime) -> datetime:
+    """Return the first whole hour that is not before `instant`: a bucket starts before both or before neither."""
+    hour = instant.replace(minute=0, second=0, microsecond=0)
+    if hour == instant:
+        return hour
+    return hour + _HOUR if hour <= LAST - _HOUR else LAST

@@ -1,0 +1,124 @@
+"""How an answer goes out: written while it is read, never looking whole when it is not, ended when nobody waits.
+
+Nothing goes out before the first part is in hand, so whatever fails until then has its proper status. What fails
+later leaves the body without its end, and the server closes the connection: the client sees a truncated body.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+from fastapi import Response
+from opentelemetry.trace import SpanKind
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.platform.http.errors import Problem
+from services.platform.runtime.metrics import query_seconds
+from services.platform.runtime.telemetry import request_span
+
+from .table import Table
+
+__all__ = ["CancelOnDisconnect", "StreamedAnswer"]
+
+log = structlog.get_logger(__name__)
+
+_PART = 65_536
+"""Bytes of a part that is worth sending by itself; a small answer goes out whole, its connection already given back."""
+
+
+class StreamedAnswer(Response):
+    """A response whose body is written while its rows are fetched."""
+
+    def __init__(
+        self,
+        fetched: AbstractAsyncContextManager[AsyncIterator[Table]],
+        write: Callable[[AsyncIterator[Table]], AsyncGenerator[bytes, None]],
+        media_type: str,
+    ) -> None:
+        """Take what fetches the batches, in whose block they are sent, and what makes the body's parts of them."""
+        super().__init__(media_type=media_type)
+        del self.headers["content-length"]
+        self._fetched = fetched
+        self._write = write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the answer.
+
+        Raises:
+            Problem: the answer failed before any part of it was sent.
+        """
+        begun = False
+
+        async def sent(part: bytes, *, more: bool) -> None:
+            nonlocal begun
+            if not begun:
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                begun = True
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+        held = b""
+        try:
+            async with self._fetched as batches, contextlib.aclosing(self._write(batches)) as parts:
+                async for part in parts:
+                    if len(held) < _PART:
+                        held += part
+                    else:
+                        await sent(held, more=True)
+                        held = part
+        except Problem as problem:
+            if not begun:
+                raise
+            log.warning("an answer broke off", action="answer", path=scope["path"], code=problem.code)
+            return
+        await sent(held, more=False)
+
+
+class CancelOnDisconnect:
+    """ASGI middleware around the questions, with their span and their time; other paths pass through."""
+
+    def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
+        self._app = app
+        self._paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, unless the client goes away before."""
+        if scope["type"] != "http" or scope["path"] not in self._paths:
+            await self._app(scope, receive, send)
+            return
+        traceparent = Headers(scope=scope).get("traceparent")
+        begun = time.perf_counter()
+        with request_span(f"{scope['method']} {scope['path']}", traceparent, SpanKind.SERVER) as span:
+            complete = False
+
+            async def observed(message: Message) -> None:
+                nonlocal complete
+                if message["type"] == "http.response.start":
+                    span.set_attribute("http.response.status_code", message["status"])
+                complete = message["type"] == "http.response.body" and not message.get("more_body")
+                await send(message)
+
+            await _while_awaited(self._app(scope, receive, observed), receive, lambda: complete)
+        query_seconds.record(time.perf_counter() - begun, {"route": scope["path"]})
+
+
+async def _while_awaited(answer: Awaitable[None], receive: Receive, complete: Callable[[], bool]) -> None:
+    """Run `answer` to its end, or until the client is gone with the answer not `complete`."""
+    answering = asyncio.ensure_future(answer)
+    leaving = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done() or complete():
+            await answering
+    finally:
+        answering.cancel()
+        leaving.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,98 @@
+"""Columns of any question: what `fetch` makes of rows, what a plan finishes, and what `formats` write.
+
+A column is one array of numbers, whatever it holds: a text is the number of its place among the column's distinct
+texts, so that a million rows of one sensor hold its id once. What is null is marked beside the numbers, and most
+columns have no marks, as most have no nulls.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contract.instants import EPOCH, MICROSECOND
+
+__all__ = ["Column", "Kind", "Table"]
+
+Flags = NDArray[np.bool_]
+
+
+class Kind(Enum):
+    """What a column holds."""
+
+    INTEGER = auto()
+    FLOAT = auto()
+    INSTANT = auto()
+    TEXT = auto()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """The values of one name, a row each.
+
+    Attributes:
+        kind: of the values.
+        values: float64 where the kind is `FLOAT`, else int64: integers, microseconds since 1970-01-01 UTC, or places
+            in `texts`; any number where the row is null.
+        nulls: true where the row is null; None where no row is.
+        texts: distinct texts, those that `values` name.
+    """
+
+    kind: Kind
+    values: NDArray[Any]
+    nulls: Flags | None = None
+    texts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, kind: Kind, items: Sequence[Any]) -> "Column":
+        """Return a column of Python's values, None where a row is null: datetimes with an offset are instants."""
+        nulls = None
+        if None in items:
+            nulls = np.array([item is None for item in items])
+            filler = {Kind.INTEGER: 0, Kind.FLOAT: 0.0, Kind.INSTANT: EPOCH, Kind.TEXT: ""}[kind]
+            items = [filler if item is None else item for item in items]
+        if kind is Kind.TEXT:
+            places: dict[str, int] = {}
+            found = np.array([places.setdefault(item, len(places)) for item in items], np.int64)
+            return cls(kind, found, nulls, tuple(places))
+        if kind is Kind.INSTANT:
+            # Written out: a call for each costs as much as the rest.
+            items = [(item - EPOCH) // MICROSECOND for item in items]
+        return cls(kind, np.array(items, np.float64 if kind is Kind.FLOAT else np.int64), nulls)
+
+    @classmethod
+    def constant(cls, text: str, rows: int) -> "Column":
+        """Return a column that holds one text in each of its rows."""
+        return cls(Kind.TEXT, np.zeros(rows, np.int64), None, (text,))
+
+    def head(self, rows: int) -> "Column":
+        """Return the first rows, at most `rows`."""
+        return Column(self.kind, self.values[:rows], None if self.nulls is None else self.nulls[:rows], self.texts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Columns of one length by their names, in their order; there is at least one."""
+
+    columns: Mapping[str, Column]
+
+    @classmethod
+    def of(cls, kinds: Mapping[str, Kind], rows: Sequence[Sequence[Any]]) -> "Table":
+        """Return a table of rows as a driver gives them: tuples, or records that can be read like them."""
+        items = zip(*rows, strict=True) if rows else [()] * len(kinds)
+        return cls({name: Column.of(kind, each) for (name, kind), each in zip(kinds.items(), items, strict=True)})
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())).values)
+
+    def __getitem__(self, name: str) -> Column:
+        return self.columns[name]
+
+    def head(self, rows: int) -> "Table":
+        """Return the first rows, at most `rows`; the table itself where it has no more."""
+        if len(self) <= rows:
+            return self
+        return Table({name: column.head(rows) for name, column in self.columns.items()})
