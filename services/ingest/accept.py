@@ -94,6 +94,18 @@ class Acceptor:
             Problem: whatever the client can mend or must wait for.
             ClientDisconnect: the client went away before its body had arrived.
         """
+        taken = await self._take(request, parameters, decode)
+        if isinstance(taken, Acceptance):
+            return taken
+        # What is still to be waited for holds no body.
+        request.in_flight.release()
+        if taken.faults:
+            _count(taken.faults)
+        timed_out = taken.settled is not None and not await self._stored(taken, taken.settled)
+        return Acceptance(taken.batch_id, taken.rows, taken.faults, timed_out=timed_out)
+
+    async def _take(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Accepted | Acceptance:
+        """Put one request's readings into the stream, and let go of its body; or tell that they are stored already."""
         self.rates.check(request.caller)
         self.admission.check()
         body = await read_body(
@@ -116,12 +128,7 @@ class Acceptor:
         accepted = await self.group_commit.put(batch)
         if accepted.digest is not None:
             _own(await self._receipt(accepted.batch_id), accepted.digest)
-        # What is still to be waited for holds no body.
-        request.in_flight.release()
-        if accepted.faults:
-            _count(accepted.faults)
-        timed_out = accepted.settled is not None and not await self._stored(accepted, accepted.settled)
-        return Acceptance(accepted.batch_id, accepted.rows, accepted.faults, timed_out=timed_out)
+        return accepted
 
     async def _repeat(self, batch_id: uuid.UUID, decoded: Decoded, *, partial: bool) -> Acceptance | None:
         """Return the answer to a key that is stored already; the stream takes whatever is not.

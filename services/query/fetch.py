@@ -35,6 +35,10 @@ __all__ = ["Fetcher", "ask_nothing"]
 
 log = structlog.get_logger(__name__)
 
+_FIRST_ROWS = (1, 11, 101)
+"""Rows that prepared statements are limited to, short of a plan's own: each text is planned anew by each connection,
+which keeps a hundred, so that a statement for each limit that clients may name would be planned again and again."""
+
 
 class Fetcher:
     """Fetches what plans ask for, over pools of connections that can only read."""
@@ -96,8 +100,9 @@ class Fetcher:
     ) -> AsyncGenerator[Table, None]:
         """Yield a plan's rows: all of a small answer at once, a large one as COPY brings it."""
         if plan.limit is None or plan.limit <= plan.few:
-            first = plan.few + 1 if plan.limit is None else plan.limit
-            rows = await connection.fetch(plan.limited(first), *plan.arguments)
+            asked = plan.limit or plan.few + 1
+            first = next((step for step in _FIRST_ROWS if step >= asked), plan.few + 1)
+            rows = (await connection.fetch(plan.limited(first), *plan.arguments))[: plan.limit]
             if len(rows) <= plan.few:
                 if rows:
                     yield plan.finish(Table.of(plan.kinds, rows))

@@ -48,7 +48,7 @@ from (
   group by time_bucket(interval '1 hour', timestamp)
 ) as hours
 """
-# Workers hold this lock shared while they write: see CLAIM there.
+# Workers hold this lock shared while they write: see `_CLAIM` in `worker/transaction.py`.
 _LOCK = "select pg_advisory_xact_lock(hashtext('millrace deletions'))"
 _TAKE = """
 insert into deletions

@@ -66,11 +66,8 @@ class GroupCommit:
         """Write for ever. Several may run, each on a stream of its own connection."""
         while True:
             await self._arrived.wait()
-            batches = self._next_entry()
-            if not self._waiting:
-                self._arrived.clear()
-            if batches:
-                await self._write(stream, batches)
+            # Not by a name of this frame, which would keep the batches until others come.
+            await self._write(stream, self._next_entry())
 
     def _next_entry(self) -> list[PendingBatch]:
         """Take pending batches until an entry is full.
@@ -98,10 +95,14 @@ class GroupCommit:
             rows += len(batch.decoded)
             taken.append(batch)
         self._waiting.extendleft(reversed(left))
+        if not self._waiting:
+            self._arrived.clear()
         return taken
 
     async def _write(self, stream: Stream, batches: list[PendingBatch]) -> None:
         """Check the batches, write those that are right as one entry, and answer each of them, whatever happens."""
+        if not batches:
+            return
         began = time.perf_counter()
         try:
             checked = check_together(batches, self._window.limits())

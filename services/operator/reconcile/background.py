@@ -67,7 +67,8 @@ class Background:
         if self._task is None and (failed is None or time.monotonic() - failed.at >= AGAIN_AFTER):
             self._name, self._task = name, asyncio.create_task(self._run(name, settings, work))
         if failed and failed.refusal:
-            raise failed.refusal
+            # Raised again at each pass: its traceback must not grow with them.
+            raise failed.refusal.with_traceback(None)
         return failed.problem if failed else None
 
     async def withdraw(self, name: str) -> None:

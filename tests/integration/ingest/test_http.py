@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -14,7 +15,7 @@ from services.ingest.limits import admission
 from services.platform.settings import Settings
 from services.platform.stream import Stream, waitaof_holds
 from tests.support import Service, eventually
-from tests.support.ingest import BODY, JSON, READING, assert_problem, entries
+from tests.support.ingest import BODY, JSON, READING, assert_problem, entries, taking
 
 # Every test process must name its tests alike, and a gzip header holds the time unless told otherwise.
 compressed = partial(gzip.compress, mtime=0)
@@ -266,3 +267,20 @@ async def _in_everysec(stream: Stream, ask: Callable[[Redis, str], Awaitable[boo
         return await ask(stream.client, stream.names.probe)
     finally:
         await stream.client.config_set("appendfsync", "always")
+
+
+async def test_who_waits_for_the_commit_holds_no_readings(settings: Settings, stream: Stream) -> None:
+    """Thousands may wait while no worker is there, and what they held would be counted no more."""
+    sensor = "a sensor of this test alone"
+    body = [{**READING, "sensor_id": sensor}] * 97
+
+    def held() -> list[object]:
+        there = [found for found in gc.get_objects() if isinstance(found, list) and len(found) == len(body)]
+        return [found for found in there if found[0] == sensor]
+
+    async with taking(settings) as client:
+        waiting = asyncio.create_task(client.post("/ingest?ack=stored", json=body))
+        await eventually(lambda: entries(stream))
+        await eventually(lambda: not held())
+        assert not waiting.done()
+        waiting.cancel()

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from services.query.fetch import Fetcher
 from services.query.plan import FIRST, LAST, Question, hours, readings
 from tests.support import TestDatabase
+from tests.support.late import connected
 from tests.support.query import EPOCH, asking, insert, owner, query_settings, some_sensor
 
 DEMO = [
@@ -26,6 +28,10 @@ DEMO = [
     (timedelta(minutes=66), 114.0),
 ]
 FEW_READINGS, FEW_HOURS = (plan(Question("", FIRST, LAST)).few for plan in (readings, hours))
+STATEMENTS = """
+select distinct query from pg_stat_activity
+where usename = 'millrace_reader' and datname = current_database() and query like '%from sensor_data%'
+"""
 HOUR = {"start": "2025-10-22T21:00:00Z", "end": "2025-10-22T22:00:00Z"}
 
 
@@ -155,3 +161,22 @@ async def test_pages_put_together_are_the_whole_range(
         cursor = page.get("next")
         assert (cursor is None) == (len(found) == len(lines))
     assert found == whole["data"]
+
+
+async def test_pages_of_any_size_share_a_few_statements(database: TestDatabase) -> None:
+    """A connection plans each text anew and keeps a hundred, the server's plans of all chunks among them."""
+    sensor = some_sensor()
+    async with owner(database) as connection:
+        await insert(connection, sensor, [(timedelta(hours=number), 1.0) for number in range(200)])
+    settings = query_settings(database)
+    one = settings.database.model_copy(update={"pool_size": 1})
+    fetcher = Fetcher(settings.model_copy(update={"database": one}))
+    question = Question(sensor, FIRST, LAST)
+    texts = set()
+    async with connected(database, "superuser") as watching:
+        for limit in range(1, 151):
+            async with fetcher.fetch(readings(question, limit=limit)) as batches:
+                assert sum([len(batch) async for batch in batches]) == limit + 1
+                texts |= {row["query"] for row in await watching.fetch(STATEMENTS)}
+    fetcher.close()
+    assert 1 <= len(texts) <= 4
