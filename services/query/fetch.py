@@ -71,9 +71,10 @@ class Fetcher:
     async def fetch(self, plan: Plan) -> AsyncIterator[AsyncIterator[Table]]:
         """Yield an iterator of the answer's batches, each with a row or more, the first already in hand.
 
-        Nothing is read from the database's socket while nobody asks for the next batch. The block in which the
-        iterator is used is held to the deadline as a whole, whatever it waits for: a client that does not take its
-        rows loses its turn like a statement that takes too long. Where the block is left early, the statement ends.
+        A small answer is the only batch, and its connection is already given back. Of a large one, nothing is read
+        from the database's socket while nobody asks for the next batch. The block in which the iterator is used is
+        then held to the deadline as a whole, whatever it waits for: a client that does not take its rows loses its
+        turn like a statement that takes too long. Where the block is left early, the statement ends.
 
         Raises:
             Problem: database_unavailable, query_timeout; from the block as well as before it.
@@ -81,32 +82,24 @@ class Fetcher:
         for replica in [*self.replicas.fresh(), None]:
             begun = False
             try:
-                async with (
-                    self._connection(replica) as connection,
-                    contextlib.aclosing(self._batches(connection, plan, replica)) as batches,
-                ):
-                    first = await anext(batches, None)
-                    begun = True
-                    async with contextlib.aclosing(_continued(first, batches)) as answer:
-                        yield answer
+                async with self._connection(replica) as connection:
+                    small = await _small(connection, plan)
+                    if small is None:
+                        async with contextlib.aclosing(self._copied(connection, plan, replica)) as batches:
+                            first = await anext(batches, None)
+                            begun = True
+                            async with contextlib.aclosing(_continued(first, batches)) as answer:
+                                yield answer
             except Problem as problem:
                 if begun or replica is None or problem.code != "database_unavailable":
                     raise
             else:
+                if small is not None:
+                    yield _continued(plan.finish(small) if len(small) else None)
                 return
 
-    async def _batches(
-        self, connection: Connection, plan: Plan, replica: Replica | None
-    ) -> AsyncGenerator[Table, None]:
-        """Yield a plan's rows: all of a small answer at once, a large one as COPY brings it."""
-        if plan.limit is None or plan.limit <= plan.few:
-            asked = plan.limit or plan.few + 1
-            first = next((step for step in _FIRST_ROWS if step >= asked), plan.few + 1)
-            rows = (await connection.fetch(plan.limited(first), *plan.arguments))[: plan.limit]
-            if len(rows) <= plan.few:
-                if rows:
-                    yield plan.finish(Table.of(plan.kinds, rows))
-                return
+    async def _copied(self, connection: Connection, plan: Plan, replica: Replica | None) -> AsyncGenerator[Table, None]:
+        """Yield all of a plan's rows as COPY brings them."""
 
         async def end(backend: int) -> None:
             if replica or connection.pooled:
@@ -140,25 +133,25 @@ class Fetcher:
 
         A server that waits for a client to take its rows does not look at statement_timeout.
         """
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(self._settings.connect_timeout):
-                    pool = replica.pool if replica else self._pool
-                    connection = await stack.enter_async_context(pool.answering())
-            except DATABASE_FAILURES as error:
+        pool = replica.pool if replica else self._pool
+        connected = False
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout) as deadline, pool.answering() as connection:
+                connected = True
+                deadline.reschedule(asyncio.get_running_loop().time() + self._timeout)
+                async with connection.asking():
+                    yield connection
+        except DATABASE_FAILURES as error:
+            if not connected:
                 if replica:
                     self.replicas.away(replica)
                 raise _unavailable("no connection to the database could be had", error) from error
-            try:
-                async with asyncio.timeout(self._timeout), connection.asking():
-                    yield connection
-            except (TimeoutError, asyncpg.QueryCanceledError) as error:
+            if isinstance(error, (TimeoutError, asyncpg.QueryCanceledError)):
                 raise Problem(
                     "query_timeout",
                     f"the answer was not complete within {self._timeout:g} s; narrow the range, or page by limit",
                 ) from error
-            except DATABASE_FAILURES as error:
-                raise _unavailable("the database failed during the question", error) from error
+            raise _unavailable("the database failed during the question", error) from error
 
 
 async def ask_nothing(connection: Connection) -> None:
@@ -172,11 +165,24 @@ async def ask_nothing(connection: Connection) -> None:
         await connection.fetch(plan.limited(plan.limit), *plan.arguments)
 
 
-async def _continued(first: Table | None, rest: AsyncIterator[Table]) -> AsyncGenerator[Table, None]:
+async def _small(connection: Connection, plan: Plan) -> Table | None:
+    """Return all rows of a small answer, by a prepared statement; None where it is not small."""
+    if plan.limit is not None and plan.limit > plan.few:
+        return None
+    asked = plan.limit or plan.few + 1
+    first = next((step for step in _FIRST_ROWS if step >= asked), plan.few + 1)
+    rows = (await connection.fetch(plan.limited(first), *plan.arguments))[: plan.limit]
+    return Table.of(plan.kinds, rows) if len(rows) <= plan.few else None
+
+
+async def _continued(
+    first: Table | None, rest: AsyncGenerator[Table, None] | None = None
+) -> AsyncGenerator[Table, None]:
     if first is not None:
         yield first
-    async for table in rest:
-        yield table
+    if rest is not None:
+        async for table in rest:
+            yield table
 
 
 def _unavailable(what: str, error: Exception) -> Problem:

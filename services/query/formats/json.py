@@ -4,6 +4,7 @@ No JSON text holds a raw NUL, so the padding is told from the text by itself, an
 speed of memory. Numbers are written by orjson, a column at a time.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def _objects(table: Table) -> bytes:
     parts: list[Part] = []
     fixed = b",{"
     for name, column in table.columns.items():
-        fixed += orjson.dumps(name) + b":"
+        fixed += _key(name)
         # What is the same in all rows is put together: each part costs a pass over the rows.
         for part in _written(column):
             if isinstance(part, bytes):
@@ -118,6 +119,11 @@ def _written(column: Column) -> list[Part]:
     if column.nulls is None:
         return parts
     return [*(np.where(column.nulls, b"", part) for part in parts), np.where(column.nulls, b"null", b"")]
+
+
+@functools.lru_cache(1024)
+def _key(name: str) -> bytes:
+    return orjson.dumps(name) + b":"
 
 
 def _texts(column: Column) -> list[Part]:
