@@ -3,7 +3,7 @@
 -- table by SQL; so a range is held to the years 1 to 9999 here.
 
 -- name: readings
--- Rows in the order of (timestamp, id), behind the place where the page before ended: `$2` is that row's
+-- Rows in the order of (timestamp, id), behind the keyset of the last row of the page before: `$2` is that row's
 -- timestamp and `$4` its id, or the range's start and an id below all.
 select id, timestamp, value
 from sensor_data
