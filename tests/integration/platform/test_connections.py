@@ -106,6 +106,6 @@ async def test_what_is_more_than_may_be_under_way_is_refused_and_room_comes_back
         assert refused.headers["retry-after"] == "1"
         go_on.set()
         assert (await first).status_code == 200
-        assert await taken()
-        load = app.state.acceptance.load
-        assert (load.requests, load.bytes) == (0, 0)
+        # Whatever one of them kept would add up to a refusal.
+        for _ in range(20):
+            assert await taken()
