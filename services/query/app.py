@@ -18,6 +18,7 @@ from services.platform.settings import Settings
 
 from .fetch import Fetcher, ask_nothing
 from .routes import questions
+from .series.routes import series
 from .streaming import CancelOnDisconnect
 
 __all__ = ["create_app"]
@@ -72,14 +73,16 @@ def create_app(settings: Settings) -> FastAPI:
     app = bare_app(
         FastAPI,
         "Millrace query",
-        "Answers questions about readings: ranges, the least value, hour buckets. "
+        "Answers questions about readings: ranges, the least value, hour buckets, series by any bucket. "
         "Ranges are half-open, `start <= timestamp < end`; timestamps are RFC 3339 with an offset from UTC.",
         root_path=settings.query.root_path,
         lifespan=lifespan,
     )
-    router = questions(fetcher, settings.query.max_limit, ready)
-    app.add_middleware(CancelOnDisconnect, paths={route.path for route in router.routes if isinstance(route, APIRoute)})
+    routers = [questions(fetcher, settings.query.max_limit, ready), series(fetcher, settings.query, ready)]
+    routes = [route for router in routers for route in router.routes]
+    app.add_middleware(CancelOnDisconnect, paths={route.path for route in routes if isinstance(route, APIRoute)})
     guard(app, settings.auth, Scope.QUERY)
-    app.include_router(router)
+    for router in routers:
+        app.include_router(router)
     app.include_router(health_routes(health))
     return app

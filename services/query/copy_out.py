@@ -107,6 +107,8 @@ def _literal(value: Argument) -> str:
         return f"'{value.isoformat()}'::pg_catalog.timestamptz"
     if isinstance(value, int):
         return f"({value})"
+    if isinstance(value, tuple):
+        return f" array[{','.join(map(_literal, value))}]::pg_catalog.text[]"
     if "\0" in value:
         raise ValueError("PostgreSQL has no zero byte in a text")
     # Written so, a backslash means the same whatever standard_conforming_strings says.

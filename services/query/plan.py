@@ -21,7 +21,7 @@ __all__ = ["FIRST", "LAST", "SQL", "Argument", "Plan", "Question", "hours", "lea
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
-Argument = str | int | datetime
+Argument = str | int | datetime | tuple[str, ...]
 
 _HOUR = timedelta(hours=1)
 _BELOW_ALL_IDS = -(1 << 63)

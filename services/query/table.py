@@ -39,12 +39,14 @@ class Column:
             in `texts`; any number where the row is null.
         nulls: true where the row is null; None where no row is.
         texts: distinct texts, those that `values` name.
+        offsets: minutes east of UTC that instants are written with, one a row; None where they are written in UTC.
     """
 
     kind: Kind
     values: NDArray[Any]
     nulls: Flags | None = None
     texts: tuple[str, ...] = ()
+    offsets: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, kind: Kind, items: Sequence[Any]) -> "Column":
@@ -70,7 +72,9 @@ class Column:
 
     def head(self, rows: int) -> "Column":
         """Return the first rows, at most `rows`."""
-        return Column(self.kind, self.values[:rows], None if self.nulls is None else self.nulls[:rows], self.texts)
+        nulls = None if self.nulls is None else self.nulls[:rows]
+        offsets = None if self.offsets is None else self.offsets[:rows]
+        return Column(self.kind, self.values[:rows], nulls, self.texts, offsets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -129,6 +129,7 @@ def test_an_entrance_leads_to_readings_and_questions_alone(objects: list[Object]
         assert paths == {
             "/ingest": "millrace-ingest", "/batches": "millrace-ingest",
             "/get_range": "millrace-query", "/min": "millrace-query", "/hourly": "millrace-query",
+            "/series": "millrace-query",
         }  # fmt: skip
 
 

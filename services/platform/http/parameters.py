@@ -5,7 +5,7 @@ escape: a question about one sensor would be answered with another's readings.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Annotated
 from urllib.parse import unquote_to_bytes
@@ -72,13 +72,14 @@ def _illegible(name: bytes, message: str) -> Problem:
     return wrong(**{unquote_to_bytes(name.replace(b"+", b" ")).decode(errors="backslashreplace")[:40]: message})
 
 
-def only(*names: str) -> Callable[[Request], Awaitable[None]]:
-    """Return a dependency that refuses parameters of other names, and those that come twice."""
+def only(*names: str, repeatable: Collection[str] = ()) -> Callable[[Request], Awaitable[None]]:
+    """Return a dependency that refuses parameters of other names, and those that come twice and are not repeatable."""
 
     async def refuse(request: Request) -> None:
         given = [name for name, _ in request.query_params.multi_items()]
         faults = {name: "is not known here" for name in given if name not in names}
-        faults |= {name: "is given more than once" for name in given if given.count(name) > 1}
+        once = [name for name in given if name not in repeatable]
+        faults |= {name: "is given more than once" for name in once if once.count(name) > 1}
         if faults:
             raise wrong(**faults)
 

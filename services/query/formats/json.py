@@ -5,6 +5,7 @@ speed of memory. Numbers are written by orjson, a column at a time.
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..table import Column, Kind, Table
 
-__all__ = ["MEDIA_TYPE", "ListEncoder", "PageEncoder", "RowEncoder"]
+__all__ = ["MEDIA_TYPE", "ListEncoder", "PageEncoder", "RowEncoder", "SeriesEncoder"]
 
 MEDIA_TYPE = "application/json"
 
@@ -22,6 +23,7 @@ Part = bytes | Texts
 """A part of every row: the same bytes in each, or a text a row."""
 
 _DAY = 86_400_000_000
+_MINUTE = 60_000_000
 _PAIRS = np.array([f"{number:02}" for number in range(100)], "S2")
 _TRIPLES = np.array([f"{number:03}" for number in range(1000)], "S3")
 
@@ -56,6 +58,21 @@ class PageEncoder(_Objects):
         """Return the end of the answer; `following` is the cursor of the next page."""
         more = b"" if following is None else b',"next":' + orjson.dumps(following)
         return self._begun() + b"]" + more + b"}"
+
+
+class SeriesEncoder(_Objects):
+    """Writes `{"data":[…],"meta":{…}}`."""
+
+    _opening = b'{"data":['
+
+    def __init__(self, meta: Mapping[str, object]) -> None:
+        """Take what the answer tells of itself."""
+        super().__init__()
+        self._meta = orjson.dumps(meta)
+
+    def end(self, following: str | None = None) -> bytes:  # noqa: ARG002 -- every encoder's signature
+        """Return the end of the answer; it has no pages."""
+        return self._begun() + b'],"meta":' + self._meta + b"}"
 
 
 class ListEncoder(_Objects):
@@ -114,6 +131,9 @@ def _written(column: Column) -> list[Part]:
             parts = _texts(column)
         case Kind.INSTANT:
             parts = [b'"', *_instants(column.values), b'Z"']
+            if column.offsets is not None:
+                local = column.values + column.offsets * _MINUTE
+                parts = [b'"', *_instants(local), *_signed(column.offsets), b'"']
         case _:
             parts = [_numbers(column.values)]
     if column.nulls is None:
@@ -153,6 +173,12 @@ def _instants(timestamps: NDArray[np.int64]) -> list[Part]:
         _PAIRS[of_day % 60],
     ]
     return [*clock, *_fractions(micro.astype(np.uint32))] if micro.any() else clock
+
+
+def _signed(minutes: NDArray[np.int64]) -> list[Part]:
+    """Return the parts of offsets from UTC, such as `+05:45`."""
+    size = np.abs(minutes)
+    return [np.where(minutes < 0, b"-", b"+"), _PAIRS[size // 60], b":", _PAIRS[size % 60]]
 
 
 def _fractions(micro: NDArray[np.uint32]) -> list[Part]:

@@ -153,7 +153,9 @@ async def test_every_path_answers_head_as_get_and_names_its_methods(http_stack: 
         for path in paths:
             some_id = "019a0b1c-8f00-7000-8000-000000000001"
             target = path.format(batch_id=some_id, deletion_id=some_id, letter_id="1-1").encode()
-            target += ONE if path in {"/get_range", "/min"} else b"?sensor_id=big" if path == "/hourly" else b""
+            target += (
+                ONE if path in {"/get_range", "/min", "/series"} else b"?sensor_id=big" if path == "/hourly" else b""
+            )
             found = {}
             for method in METHODS:
                 request = b"%s %s HTTP/1.1\r\n" % (method.encode(), target) + LAST

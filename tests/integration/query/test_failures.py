@@ -15,7 +15,7 @@ from tests.support.proxy import moved, proxied, server_of
 from tests.support.query import asking, owner, query_settings
 
 RANGE = "sensor_id=sensor-1&start=2025-10-22T21:00:00Z&end=2025-10-22T22:00:00Z"
-QUESTIONS = [f"/get_range?{RANGE}", f"/min?{RANGE}", f"/hourly?{RANGE}"]
+QUESTIONS = [f"/get_range?{RANGE}", f"/min?{RANGE}", f"/hourly?{RANGE}", f"/series?{RANGE}&agg=avg,first"]
 
 
 def elsewhere(settings: Settings, **database: Any) -> Settings:
@@ -77,7 +77,7 @@ async def test_what_the_schema_lacks_is_named_by_the_answer_and_by_readiness(
     if database.mode == "plain":
         change = change.replace("materialized view", "view")
     async with asking(query_settings(database)) as client, owner(database) as connection:
-        assert [(await client.get(url)).status_code for url in QUESTIONS] == [200] * 3
+        assert [(await client.get(url)).status_code for url in QUESTIONS] == [200] * 4
         await connection.execute(change)
         await refused(client, question, "database_unavailable", named, "millrace schema apply")
 
@@ -92,7 +92,7 @@ async def test_what_the_schema_lacks_is_named_by_the_answer_and_by_readiness(
             return (await client.get("/readyz")).status_code == 200
 
         await eventually(ready)
-        assert [(await client.get(url)).status_code for url in QUESTIONS] == [200] * 3
+        assert [(await client.get(url)).status_code for url in QUESTIONS] == [200] * 4
 
 
 async def test_a_server_that_is_not_there_is_named_by_readiness(database: TestDatabase) -> None:
@@ -142,7 +142,7 @@ async def test_a_silent_network_costs_no_more_than_the_timeouts(database: TestDa
             await eventually(answered)
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=["get_range", "min", "hourly"])
+@pytest.mark.parametrize("question", QUESTIONS, ids=["get_range", "min", "hourly", "series"])
 async def test_a_long_statement_ends_at_its_timeout(database: TestDatabase, question: str) -> None:
     async with asking(query_settings(database, statement_timeout=0.3)) as client, owner(database) as connection:
         async with connection.transaction():

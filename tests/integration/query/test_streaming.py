@@ -141,7 +141,7 @@ async def test_a_client_that_leaves_ends_the_statement_and_the_connection_lives_
         assert "Traceback" not in query.log_text()
 
 
-@pytest.mark.parametrize("path", ["get_range", "min", "hourly"])
+@pytest.mark.parametrize("path", ["get_range", "min", "hourly", "series"])
 async def test_a_client_that_leaves_before_the_answer_ends_the_statement(
     database: TestDatabase, connection: asyncpg.Connection, service: Start, path: str
 ) -> None:

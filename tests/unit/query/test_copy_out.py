@@ -106,5 +106,9 @@ def test_arguments_stand_in_the_statement_as_literals() -> None:
         " E'it''s \\\\ $2'::pg_catalog.text (-5) '2000-01-01T00:00:00+00:00'::pg_catalog.timestamptz"
         "  E'it''s \\\\ $2'::pg_catalog.text"
     )
-    with pytest.raises(ValueError, match="zero byte"):
-        inlined("$1", ("\0",))
+    assert inlined("any($1)", (("it's", "$1"),)) == (
+        "any( array[ E'it''s'::pg_catalog.text, E'$1'::pg_catalog.text]::pg_catalog.text[])"
+    )
+    for argument in ("\0", ("a", "\0")):
+        with pytest.raises(ValueError, match="zero byte"):
+            inlined("$1", (argument,))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,3 +57,10 @@ def test_a_head_that_is_longer_is_the_table() -> None:
     table = Table.of({"at": Kind.INSTANT, "value": Kind.FLOAT}, [(at, 1.0), (at, None)])
     assert table.head(2) is table
     assert [items_of(column) for column in table.head(1).columns.values()] == [[at], [1.0]]
+
+
+def test_the_first_rows_keep_their_offsets() -> None:
+    column = Column(Kind.INSTANT, np.arange(3), offsets=np.array([60, 60, 120]))
+    head = Table({"timestamp": column}).head(2)["timestamp"].offsets
+    assert head is not None
+    assert head.tolist() == [60, 60]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.contract.codec import TIMESTAMP_LIMITS
 from services.contract.instants import EPOCH
-from services.query.formats.json import ListEncoder, PageEncoder, RowEncoder
+from services.query.formats.json import ListEncoder, PageEncoder, RowEncoder, SeriesEncoder
 from services.query.table import Column, Kind, Table
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -108,3 +108,17 @@ def test_the_only_row_is_an_object_by_itself() -> None:
     for value, written in [(10.0, b'{"min_value":10.0}'), (None, b'{"min_value":null}')]:
         encoder = RowEncoder()
         assert encoder.rows(Table.of({"min_value": Kind.FLOAT}, [(value,)])) + encoder.end() == written
+
+
+@given(st.lists(st.tuples(INSTANTS, st.integers(-23 * 60, 23 * 60)), min_size=1))
+def test_instants_are_written_with_their_offsets(rows: list[tuple[int, int]]) -> None:
+    at, minutes = np.array(rows, np.int64).T
+    encoder = SeriesEncoder({"tz": "any"})
+    body = encoder.rows(Table({"timestamp": Column(Kind.INSTANT, at, offsets=minutes)})) + encoder.end()
+    expected = [(EPOCH + timedelta(microseconds=micros)).astimezone(timezone(timedelta(minutes=offset))).isoformat()
+                for micros, offset in rows]  # fmt: skip
+    assert json.loads(body) == {"data": [{"timestamp": each} for each in expected], "meta": {"tz": "any"}}
+
+
+def test_a_series_without_rows_still_tells_of_itself() -> None:
+    assert SeriesEncoder({"bucket": None}).end() == b'{"data":[],"meta":{"bucket":null}}'

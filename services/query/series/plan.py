@@ -1,0 +1,142 @@
+"""The statement of a question: readings in their order, or partials grouped by a fixed grain that divides all buckets.
+
+The grain and its origin are literals: a width that is a parameter would switch vectorised aggregation off.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.contract.instants import instant_of
+
+from ..grid import offsets
+from ..plan import Plan, Question, readings
+from ..table import Column, Kind, Table
+from .merge import partials_of
+from .question import SeriesQuestion
+
+__all__ = ["plan"]
+
+_FEW = 10_000
+"""Partials that are fetched at once; they cost more to find than to fetch."""
+
+# The bounds of all years, as asyncpg sends the first and last instant of Python as infinities.
+_ABOVE_START = "timestamp >= greatest($2, timestamptz '0001-01-01Z')"
+_BELOW_END = "timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')"
+_BEFORE = "timestamp < greatest($2, timestamptz '0001-01-01Z') and timestamp >= timestamptz '0001-01-01Z'"
+_BEHIND = "timestamp >= $3 and timestamp < timestamptz '9999-12-31 23:59:59.999999Z'"
+
+_SENSORS = "unnest($1::text[]) with ordinality as asked (sensor_id, ordinal)"
+
+# The order of the sensors is that of the outer side, so each sensor's readings are sorted and sent by themselves.
+_READINGS = f"""
+select asked.ordinal, found.timestamp, found.value
+from (select sensor_id, ordinal from {_SENSORS} order by ordinal) as asked
+cross join lateral (
+  select timestamp, id, value
+  from sensor_data
+  where sensor_id = asked.sensor_id and {_ABOVE_START} and {_BELOW_END}
+) as found
+order by asked.ordinal, found.timestamp, found.id
+"""  # noqa: S608 -- of constants
+
+_AGGREGATED = {
+    "sum": "sum(value)",
+    "min": "min(value)",
+    "max": "max(value)",
+    "first": "min(timestamp)",
+    "last": "max(timestamp)",
+    "squares": "var_pop(value) * count(*)",
+}
+"""What is grouped for each partial; of `first` and `last` the instant, as of several readings there the id decides."""
+
+_NEAREST = {"first": "id", "last": "id desc"}
+
+_ALONE = {"squares": "0::double precision"}
+"""The partials of one reading, where they are not its value."""
+
+
+def plan(question: SeriesQuestion) -> Plan:
+    """Return the plan of a question's readings, or of the partials that its buckets are merged from."""
+    return _readings(question) if question.grid is None else _partials(question)
+
+
+def _readings(question: SeriesQuestion) -> Plan:
+    """Return the plan of readings in the order of sensor, timestamp and id."""
+
+    def shown(sensor: Column, table: Table) -> Table:
+        timestamp = table["timestamp"]
+        if question.zone.key != "UTC":
+            timestamp = Column(Kind.INSTANT, timestamp.values, offsets=offsets(timestamp.values, question.zone))
+        return Table({"sensor_id": sensor, "timestamp": timestamp, "value": table["value"]})
+
+    if len(question.sensors) == 1:
+        # The index alone gives the order of one sensor.
+        one = readings(Question(question.sensors[0], question.start, question.end))
+        return replace(one, finish=lambda table: shown(one.finish(table)["sensor_id"], table))
+
+    def finish(table: Table) -> Table:
+        return shown(Column(Kind.TEXT, table["ordinal"].values - 1, None, question.sensors), table)
+
+    kinds = {"ordinal": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
+    return Plan(_READINGS, (question.sensors, question.start, question.end), kinds, few=501, finish=finish)
+
+
+def _partials(question: SeriesQuestion) -> Plan:
+    """Return the plan of partials: one for each sensor and grain with readings, and those outside that a fill needs."""
+    grid = question.grid
+    assert grid is not None  # noqa: S101 -- narrows for the type checker
+    names = partials_of(question.aggregates)
+    origin = instant_of(int(grid.edges[0])).isoformat()
+    aggregates = ["count(*) as count", *(f"{_AGGREGATED[name]} as {name}" for name in names)]
+    columns = [f"nearest_{name}.value" if name in _NEAREST else f"grouped.{name}" for name in names]
+    parts = [
+        f"select 0::bigint, asked.ordinal, grouped.grain, {', '.join(['grouped.count', *columns])}",
+        "from (",
+        "  select sensor_id,",
+        f"    date_bin(interval '{grid.grain} microseconds', timestamp, timestamptz '{origin}') as grain,",
+        f"    {', '.join(aggregates)}",
+        "  from sensor_data",
+        f"  where sensor_id = any($1::text[]) and {_ABOVE_START} and {_BELOW_END}",
+        "  group by 1, 2",
+        ") as grouped",
+        f"join {_SENSORS} using (sensor_id)",
+        *(_nearest(name) for name in names if name in _NEAREST),
+    ]
+    rows = len(question.sensors) * -(-int(grid.edges[-1] - grid.edges[0]) // grid.grain)
+    outside = {"previous": [(-1, _BEFORE, "desc")], "linear": [(-1, _BEFORE, "desc"), (1, _BEHIND, "asc")]}
+    for side, where, order in outside.get(str(question.fill), []):
+        parts += ["union all", _outside(side, where, order, names)]
+        rows += len(question.sensors)
+    kinds = {"side": Kind.INTEGER, "ordinal": Kind.INTEGER, "grain": Kind.INSTANT, "count": Kind.INTEGER}
+    return Plan(
+        "\n".join(parts),
+        (question.sensors, question.start, question.end),
+        kinds | dict.fromkeys(names, Kind.FLOAT),
+        few=_FEW,
+        # There are no more, so an answer that is small is known to be, and no other is computed twice.
+        limit=rows,
+    )
+
+
+def _nearest(name: str) -> str:
+    """Return the join that finds the value of a group's first or last reading."""
+    return (
+        "cross join lateral (\n"  # noqa: S608 -- of constants
+        "  select value from sensor_data\n"
+        f"  where sensor_id = grouped.sensor_id and timestamp = grouped.{name} and {_ABOVE_START} and {_BELOW_END}\n"
+        f"  order by {_NEAREST[name]} limit 1\n"
+        f") as nearest_{name}"
+    )
+
+
+def _outside(side: int, where: str, order: str, names: Sequence[str]) -> str:
+    """Return the statement of each sensor's nearest reading outside of the range, as the partial of one reading."""
+    columns = ["1::bigint", *(_ALONE.get(name, "found.value") for name in names)]
+    return (
+        f"select ({side})::bigint, asked.ordinal, found.timestamp, {', '.join(columns)}\n"  # noqa: S608 -- of constants
+        f"from {_SENSORS}\n"
+        "cross join lateral (\n"
+        f"  select timestamp, value from sensor_data where sensor_id = asked.sensor_id and {where}\n"
+        f"  order by timestamp {order}, id {order} limit 1\n"
+        ") as found"
+    )

@@ -1,0 +1,179 @@
+"""The parameters of `/series` as a question, or what is wrong with each of them."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from services.contract.codec import MAX_SENSOR_ID
+from services.contract.instants import instant_of
+
+from ..grid import Bucket, Grid, GridError, moment, parse_bucket, whole, zone_of
+from .merge import AGGREGATES, FILLS
+
+__all__ = ["Limits", "Parameters", "QuestionError", "SeriesQuestion", "ask"]
+
+T = TypeVar("T")
+
+_NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
+_UTC = ZoneInfo("UTC")
+
+_LADDER = (
+    *(Bucket(count, "ms") for count in (1, 2, 5, 10, 20, 50, 100, 200, 500)),
+    *(Bucket(count, unit) for unit in ("s", "m") for count in (1, 2, 5, 10, 15, 30)),
+    *(Bucket(count, "h") for count in (1, 2, 3, 6, 12)),
+    *(Bucket(count, "d") for count in (1, 7)),
+    *(Bucket(count, "mo") for count in (1, 3)),
+    *(Bucket(count, "y") for count in (1, 10, 100, 1000)),
+)
+"""Lengths that a refusal may propose."""
+
+
+class QuestionError(ValueError):
+    """A question that is not answered: `faults` are messages by the parameters' names."""
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {message}" for name, message in faults.items()))
+        self.faults = dict(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one question may ask for: sensors, and cells, which are sensors times buckets."""
+
+    sensors: int
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a client wrote, None where a parameter is absent."""
+
+    sensor_id: Sequence[str]
+    start: str
+    end: str | None = None
+    agg: str | None = None
+    bucket: str | None = None
+    tz: str | None = None
+    fill: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesQuestion:
+    """A question that can be answered.
+
+    Attributes:
+        sensors: distinct ids in the order of the answer, that of their code points.
+        start, end: half-open, `start <= timestamp < end`.
+        zone: whose calendar the buckets follow, and in whose time instants are written.
+        aggregates: names out of `AGGREGATES`; none where the readings themselves are asked for.
+        bucket: None where the range is one bucket, or readings are asked for.
+        grid: the buckets; None where readings are asked for.
+        fill: what stands in buckets without readings: a name out of `FILLS`, or a number.
+    """
+
+    sensors: tuple[str, ...]
+    start: datetime
+    end: datetime
+    zone: ZoneInfo
+    aggregates: tuple[str, ...]
+    bucket: Bucket | None
+    grid: Grid | None
+    fill: str | float
+
+
+def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
+    """Return the question that parameters ask at an instant.
+
+    Raises:
+        QuestionError: some are wrong, each named, or together they ask for too much.
+    """
+    faults: dict[str, str] = {}
+
+    def read(name: str, reader: Callable[[], T], otherwise: T) -> T:
+        try:
+            return reader()
+        except ValueError as error:
+            faults[name] = str(error)
+            return otherwise
+
+    zone = read("tz", lambda: zone_of("UTC" if given.tz is None else given.tz), _UTC)
+    start = read("start", lambda: moment(given.start, now, zone), 0)
+    end = read("end", lambda: now if given.end is None else moment(given.end, now, zone), now)
+    sensors = read("sensor_id", lambda: _sensors(given.sensor_id, limits.sensors), _sensors((), 0))
+    aggregates = read("agg", lambda: _aggregates(given.agg), _aggregates(None))
+    bucket = read("bucket", lambda: None if given.bucket is None else parse_bucket(given.bucket), None)
+    fill = read("fill", lambda: _fill(given.fill), _fill(None))
+    if not faults.keys() & {"start", "end"} and start >= end:
+        faults |= {"start": "must be before end, by a microsecond or more", "end": "must be after start"}
+    if given.bucket is not None and given.agg is None:
+        faults.setdefault("bucket", "needs agg, which says what a bucket tells, such as agg=avg")
+    if fill != "none" and given.bucket is None:
+        faults.setdefault("fill", "needs bucket; without it there are no gaps")
+    if faults:
+        raise QuestionError(faults)
+    grid = _grid(start, end, bucket, zone, sensors=len(sensors), most=limits.cells) if aggregates else None
+    return SeriesQuestion(sensors, instant_of(start), instant_of(end), zone, aggregates, bucket, grid, fill)
+
+
+def _sensors(given: Sequence[str], most: int) -> tuple[str, ...]:
+    for sensor in given:
+        if not 1 <= len(sensor) <= MAX_SENSOR_ID or "\0" in sensor:
+            raise ValueError(f"is 1 to {MAX_SENSOR_ID} characters, none of them NUL")
+    if len(set(given)) < len(given):
+        twice = next(sensor for sensor in given if given.count(sensor) > 1)
+        raise ValueError(f"names {twice} more than once")
+    if len(given) > most:
+        raise ValueError(f"names {len(given)} sensors, MILLRACE_QUERY_MAX_SENSORS allows {most}; ask for them in parts")
+    return tuple(sorted(given))
+
+
+def _aggregates(text: str | None) -> tuple[str, ...]:
+    names = () if text is None else tuple(text.split(","))
+    for name in names:
+        if name not in AGGREGATES:
+            raise ValueError(f"has {name[:40]!r}, which is none of {', '.join(AGGREGATES)}")
+        if names.count(name) > 1:
+            raise ValueError(f"names {name} more than once")
+    return names
+
+
+def _fill(text: str | None) -> str | float:
+    if text is None or text in FILLS:
+        return text or "none"
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"is none of {', '.join(FILLS)}, and no number")
+    return number
+
+
+def _grid(start: int, end: int, bucket: Bucket | None, zone: ZoneInfo, *, sensors: int, most: int) -> Grid:
+    """Return the buckets of a question.
+
+    Raises:
+        QuestionError: they reach beyond what there is of time, or are too many.
+    """
+    try:
+        buckets = 1 if bucket is None else Grid.most(start, end, bucket, zone)
+        if sensors * buckets <= most:
+            return whole(start, end) if bucket is None else Grid.over(start, end, bucket, zone)
+    except GridError as error:
+        raise QuestionError({"bucket": str(error)}) from None
+    cells = f"{sensors} × {buckets} cells (sensors × buckets) are more than the {most} of MILLRACE_QUERY_MAX_CELLS"
+    if sensors > most:
+        raise QuestionError({"sensor_id": f"{cells}; ask for fewer sensors"})
+    raise QuestionError({"bucket": f"{cells}; {_proposal(start, end, zone, most // sensors)}"})
+
+
+def _proposal(start: int, end: int, zone: ZoneInfo, most: int) -> str:
+    """Return which usual bucket gives a range no more than so many."""
+    for bucket in _LADDER:
+        try:
+            if Grid.most(start, end, bucket, zone) <= most:
+                return f"the smallest usual bucket that fits is {bucket}"
+        except GridError:
+            break
+    return "leave bucket out for one value over the whole range, or ask for less"

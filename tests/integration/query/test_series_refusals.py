@@ -1,0 +1,81 @@
+"""`/series` refuses by name through HTTP, and its documented examples are true."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import TestDatabase
+from tests.support.query import asking, insert, owner, query_settings
+
+PAGE = Path(__file__).parents[3] / "docs/query.md"
+RIGHT = {"sensor_id": "sensor-1", "start": "2025-10-22T21:00:00Z", "end": "2025-10-22T22:00:00Z"}
+DEMO = [(0, 25.3), (1, 26.7), (5, 30.7), (60, 10.0), (66, 12.0), (66, 114.0)]
+
+
+@pytest.fixture
+async def client(database: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
+    async with asking(query_settings(database, max_sensors=3, max_cells=100)) as asked:
+        yield asked
+
+
+async def refused(client: httpx.AsyncClient, parameters: Any) -> dict[str, str]:
+    response = await client.get("/series", params=parameters)
+    assert response.status_code == 422, response.text
+    problem = response.json()
+    assert problem["code"] == "invalid_parameter"
+    found = {fault["parameter"]: fault["message"] for fault in problem["parameters"]}
+    assert all(name in problem["detail"] and message in problem["detail"] for name, message in found.items())
+    return found
+
+
+async def test_each_fault_is_named(client: httpx.AsyncClient) -> None:
+    assert set(await refused(client, {})) == {"sensor_id", "start"}
+    hours = {"agg": "avg", "bucket": "1h"}
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"sensor_id": ""}, "1 to 128"),
+        ({"sensor_id": ["a", "a"]}, "more than once"),
+        ({"sensor_id": ["a", "b", "c", "d"]}, "MILLRACE_QUERY_MAX_SENSORS"),
+        ({"start": "soon"}, "RFC 3339"),
+        ({"end": "2025-10-22T21:00:00 02:00"}, "%2B"),
+        ({"agg": "median"}, "none of avg"),
+        ({**hours, "bucket": "1 hour"}, "no length"),
+        ({**hours, "bucket": "1s"}, "the smallest usual bucket that fits is 1m"),
+        ({"tz": "Mars/Olympus"}, "IANA"),
+        ({**hours, "fill": "cubic"}, "no number"),
+    ]
+    for changed, message in wrong:
+        name = list(changed)[-1]
+        found = await refused(client, RIGHT | changed)
+        assert list(found) == [name]
+        assert message in found[name]
+    assert set(await refused(client, RIGHT | {"end": RIGHT["start"]})) == {"start", "end"}
+
+
+async def test_what_is_not_known_here_or_comes_twice_is_refused(client: httpx.AsyncClient) -> None:
+    for name in ["match", "by", "points", "downsample", "order", "limit", "cursor", "layout", "epoch", "format", "x"]:
+        assert await refused(client, RIGHT | {name: "1"}) == {name: "is not known here"}
+    for name, value in [("start", "now"), ("end", "now"), ("agg", "avg"), ("bucket", "1h"), ("tz", "UTC")]:
+        asked = [*RIGHT.items(), (name, value)] if name in RIGHT else [*RIGHT.items(), (name, value), (name, value)]
+        assert await refused(client, asked) == {name: "is given more than once"}
+
+
+async def test_every_documented_example_is_true(database: TestDatabase) -> None:
+    examples = re.findall(r"```\nGET (\S+)\n```\n\n```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(examples) == PAGE.read_text().count("GET /series?") >= 4
+    async with owner(database) as connection:
+        await insert(connection, "sensor-1", [(timedelta(minutes=minute), value) for minute, value in DEMO])
+    async with asking(query_settings(database)) as client:
+        for url, expected in examples:
+            found = (await client.get(url)).json()
+            right = json.loads(expected)
+            assert found["meta"] == right["meta"]
+            assert [list(row) for row in found["data"]] == [list(row) for row in right["data"]]
+            for got, row in zip(found["data"], right["data"], strict=True):
+                assert got == {key: pytest.approx(value) if isinstance(value, float) else value
+                               for key, value in row.items()}, url  # fmt: skip
