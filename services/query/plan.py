@@ -64,6 +64,7 @@ class Plan:
         few: rows up to which an answer is small, so that finding it costs more than its rows do.
         limit: most rows that are of use; None where all are.
         finish: makes the answer's columns of the statement's.
+        finished: what the answer's columns hold; None where that is the same.
     """
 
     statement: str
@@ -72,6 +73,12 @@ class Plan:
     few: int
     limit: int | None = None
     finish: Callable[[Table], Table] = lambda table: table
+    finished: Mapping[str, Kind] | None = None
+
+    @property
+    def columns(self) -> Mapping[str, Kind]:
+        """The answer's columns and what they hold, in its order."""
+        return self.kinds if self.finished is None else self.finished
 
     def limited(self, limit: int | None) -> str:
         """Return the statement of at most `limit` rows; planned for a limit it does not know, it would sort all."""
@@ -99,6 +106,7 @@ def readings(question: Question, after: Keyset | None = None, limit: int | None 
         few=501,
         limit=None if limit is None else limit + 1,
         finish=finish,
+        finished={"id": Kind.INTEGER, "timestamp": Kind.INSTANT, "sensor_id": Kind.TEXT, "value": Kind.FLOAT},
     )
 
 

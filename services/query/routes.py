@@ -1,10 +1,11 @@
 """The three questions, `/get_range`, `/min` and `/hourly`: what each may say, what it answers, and how it is served."""
 
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.config import JsonDict
 
@@ -14,9 +15,9 @@ from services.platform.http.parameters import Instant, only, wrong
 from services.platform.runtime.metrics import rows_returned
 
 from .fetch import Fetcher
-from .formats import FORMATS, Shape
-from .formats.json import MEDIA_TYPE
+from .formats import FORMATS, MEDIA_TYPES, Shape
 from .keyset import CURSOR_PATTERN, CursorError, Keyset, Page, unpack
+from .negotiation import content_coding, media_type
 from .plan import FIRST, LAST, Plan, Question, hours, least, readings
 from .streaming import StreamedAnswer
 from .table import Table
@@ -24,6 +25,7 @@ from .table import Table
 __all__ = ["questions"]
 
 _EXAMPLE = "2025-10-22T21:00:00Z"
+_JSON = MEDIA_TYPES["json"]
 
 
 SensorId = Annotated[
@@ -34,6 +36,16 @@ SensorId = Annotated[
         pattern=r"^[^\u0000]+$",
         description="The sensor, to the letter.",
         examples=["sensor-1"],
+    ),
+]
+
+
+Format = Annotated[
+    str | None,
+    Query(
+        alias="format",
+        description="The answer's format; where it is absent, the header Accept chooses, and JSON is what is usual.",
+        json_schema_extra={"enum": list(MEDIA_TYPES)},
     ),
 ]
 
@@ -126,6 +138,13 @@ class Hourly(RootModel[list[HourBucket]]):
     model_config = ConfigDict(json_schema_extra={"examples": [[_HOUR]]})
 
 
+_OTHER_FORMATS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media: {"schema": {"type": "string"}} for media in MEDIA_TYPES.values() if media != _JSON}},
+    **problem_responses("not_acceptable"),
+}
+"""What OpenAPI says of the formats beside JSON, and where none fits."""
+
+
 def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[None]]) -> APIRouter:
     """Return the routes; each asks `ready` first, which raises a problem as long as nothing can be asked."""
     router = APIRouter(
@@ -138,22 +157,28 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
         "/get_range",
         summary="Readings of a range",
         response_model=ReadingList,
-        dependencies=[Depends(only("sensor_id", "start", "end", "limit", "cursor"))],
+        dependencies=[Depends(only("sensor_id", "start", "end", "limit", "cursor", "format"))],
+        responses=_OTHER_FORMATS,
     )
     async def get_range(
+        request: Request,
         question: Annotated[Question, Depends(bounded)],
+        wanted: Format = None,
         limit: Annotated[int | None, Query(ge=1, le=max_limit, description="Most rows of this page.")] = None,
         cursor: Annotated[str | None, Query(pattern=CURSOR_PATTERN, description="`next` of the page before.")] = None,
     ) -> Response:
         """Return the readings with `start <= timestamp < end`, in the order of (timestamp, id).
 
         Without `limit` the whole range is streamed, whatever its size. With it, `next` is there where more
-        follows: give it back as `cursor`, with the same sensor and range, for the next page. An answer that fails
-        on its way breaks off without the end of its JSON.
+        follows: give it back as `cursor`, with the same sensor and range, for the next page; other formats than
+        JSON have no pages. An answer that fails on its way breaks the connection off, without the end of its body.
         """
+        media = media_type(Shape.PAGE, wanted, request.headers.getlist("accept"))
+        if limit is not None and media != _JSON:
+            raise wrong(limit="pages are JSON's alone; leave limit out: other formats stream the whole range")
         after = None if cursor is None else _after(cursor, question)
         plan, page = readings(question, after, limit), Page(limit, question.identity())
-        return _streamed(fetcher, plan, page, Shape.PAGE, "/get_range")
+        return _streamed(fetcher, plan, page, (Shape.PAGE, media), request)
 
     @router.get(
         "/min",
@@ -163,41 +188,49 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
     )
     async def minimum(question: Annotated[Question, Depends(bounded)]) -> Response:
         """Return the least value with `start <= timestamp < end`, null where there is none."""
-        encoder = FORMATS[Shape.ROW, MEDIA_TYPE]()
-        async with fetcher.fetch(least(question)) as batches:
+        plan = least(question)
+        encoder = FORMATS[Shape.ROW, _JSON](plan.columns)
+        async with fetcher.fetch(plan) as batches:
             parts = [encoder.rows(batch) async for batch in batches]
-        return Response(b"".join([*parts, encoder.end()]), media_type=MEDIA_TYPE)
+        return Response(b"".join([*parts, encoder.end()]), media_type=_JSON)
 
     @router.get(
         "/hourly",
         summary="Hour buckets of a sensor",
         response_model=Hourly,
-        dependencies=[Depends(only("sensor_id", "start", "end"))],
+        dependencies=[Depends(only("sensor_id", "start", "end", "format"))],
+        responses=_OTHER_FORMATS,
     )
-    async def hourly(question: Annotated[Question, Depends(unbounded)]) -> Response:
+    async def hourly(
+        request: Request, question: Annotated[Question, Depends(unbounded)], wanted: Format = None
+    ) -> Response:
         """Return average, least and greatest value and the number of readings for each hour with readings.
 
         The hours are those that start in the range, each with all of its readings. They are right at once, late
         readings included.
         """
-        return _streamed(fetcher, hours(question), Page(None, question.identity()), Shape.LIST, "/hourly")
+        media = media_type(Shape.LIST, wanted, request.headers.getlist("accept"))
+        page = Page(None, question.identity())
+        return _streamed(fetcher, hours(question), page, (Shape.LIST, media), request)
 
     return router
 
 
-def _streamed(fetcher: Fetcher, plan: Plan, page: Page, shape: Shape, route: str) -> StreamedAnswer:
-    """Return the answer of a plan, cut to a page; `route` is what its rows are counted by."""
-    encoder = FORMATS[shape, MEDIA_TYPE]()
+def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str], request: Request) -> StreamedAnswer:
+    """Return the answer of a plan, cut to a page, in the layout that `FORMATS` names so."""
+    route, media = request.scope["path"], layout[1]
 
     async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
-        async for batch in batches:
-            part = page.take(batch)
-            if len(part):
-                yield encoder.rows(part)
-                rows_returned.add(len(part), {"route": route})
-        yield encoder.end(page.following())
+        with contextlib.closing(FORMATS[layout](plan.columns)) as encoder:
+            async for batch in batches:
+                part = page.take(batch)
+                if len(part):
+                    yield encoder.rows(part)
+                    rows_returned.add(len(part), {"route": route})
+            yield encoder.end(page.following())
 
-    return StreamedAnswer(fetcher.fetch(plan), write, MEDIA_TYPE)
+    coding = content_coding(media, request.headers.getlist("accept-encoding"))
+    return StreamedAnswer(fetcher.fetch(plan), write, media, coding)
 
 
 def _after(cursor: str, question: Question) -> Keyset:

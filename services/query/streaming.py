@@ -20,6 +20,7 @@ from services.platform.http.errors import Problem
 from services.platform.runtime.metrics import query_seconds
 from services.platform.runtime.telemetry import request_span
 
+from .compression import COMPRESSORS, Compressor
 from .table import Table
 
 __all__ = ["CancelOnDisconnect", "StreamedAnswer"]
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 _PART = 65_536
 """Bytes of a part that is worth sending by itself; a small answer goes out whole, its connection already given back."""
+
+_WORTH = 4096
+"""Bytes from which an answer is compressed."""
 
 
 class StreamedAnswer(Response):
@@ -38,10 +42,15 @@ class StreamedAnswer(Response):
         fetched: AbstractAsyncContextManager[AsyncIterator[Table]],
         write: Callable[[AsyncIterator[Table]], AsyncGenerator[bytes, None]],
         media_type: str,
+        coding: str | None,
     ) -> None:
-        """Take what fetches the batches, in whose block they are sent, and what makes the body's parts of them."""
-        super().__init__(media_type=media_type)
+        """Take what fetches the batches, in whose block they are sent, and what makes the body's parts of them.
+
+        `coding` is the one of `COMPRESSORS` in which the body goes out where it is large.
+        """
+        super().__init__(media_type=media_type, headers={"Vary": "Accept, Accept-Encoding"})
         del self.headers["content-length"]
+        self._coding = coding
         self._fetched = fetched
         self._write = write
 
@@ -52,12 +61,18 @@ class StreamedAnswer(Response):
             Problem: the answer failed before any part of it was sent.
         """
         begun = False
+        compressor: Compressor | None = None
 
         async def sent(part: bytes, *, more: bool) -> None:
-            nonlocal begun
+            nonlocal begun, compressor
             if not begun:
+                if self._coding and len(part) >= _WORTH:
+                    compressor = COMPRESSORS[self._coding]()
+                    self.headers["Content-Encoding"] = self._coding
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 begun = True
+            if compressor:
+                part = compressor.compress(part) + (b"" if more else compressor.flush())
             await send({"type": "http.response.body", "body": part, "more_body": more})
 
         held = b""

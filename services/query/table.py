@@ -70,6 +70,24 @@ class Column:
         """Return a column that holds one text in each of its rows."""
         return cls(Kind.TEXT, np.zeros(rows, np.int64), None, (text,))
 
+    @classmethod
+    def joined(cls, columns: Sequence["Column"]) -> "Column":
+        """Return the rows of columns of one kind, one column after the other; there is at least one."""
+        first = columns[0]
+        values, texts = [column.values for column in columns], first.texts
+        if any(column.texts != texts for column in columns):
+            places: dict[str, int] = {}
+            new = [[places.setdefault(text, len(places)) for text in column.texts] for column in columns]
+            values = [np.array(place)[old] for place, old in zip(new, values, strict=True)]
+            texts = tuple(places)
+        nulls = None
+        if any(column.nulls is not None for column in columns):
+            none = [np.zeros(len(column.values), bool) if column.nulls is None else column.nulls for column in columns]
+            nulls = np.concatenate(none)
+        moved = [column.offsets for column in columns if column.offsets is not None]
+        # All columns of one name are written with offsets, or none is.
+        return cls(first.kind, np.concatenate(values), nulls, texts, np.concatenate(moved) if moved else None)
+
     def head(self, rows: int) -> "Column":
         """Return the first rows, at most `rows`."""
         nulls = None if self.nulls is None else self.nulls[:rows]
@@ -88,6 +106,13 @@ class Table:
         """Return a table of rows as a driver gives them: tuples, or records that can be read like them."""
         items = zip(*rows, strict=True) if rows else [()] * len(kinds)
         return cls({name: Column.of(kind, each) for (name, kind), each in zip(kinds.items(), items, strict=True)})
+
+    @classmethod
+    def joined(cls, tables: Sequence["Table"]) -> "Table":
+        """Return the rows of tables of the same columns, one table after the other; there is at least one."""
+        if len(tables) == 1:
+            return tables[0]
+        return cls({name: Column.joined([table[name] for table in tables]) for name in tables[0].columns})
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())).values)

@@ -45,6 +45,7 @@ KINDS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "The path does not take this method"),
     "misdirected": Kind(421, "The request is for a server that speaks TLS"),
     "no_key": Kind(401, "An API key is needed"),
+    "not_acceptable": Kind(406, "The answer cannot be had in this format"),
     "not_found": Kind(404, "There is nothing at this path"),
     "overloaded": Kind(503, "More requests are under way than the service may hold"),
     "query_timeout": Kind(503, "The question took too long"),

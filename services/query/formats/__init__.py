@@ -2,38 +2,47 @@
 
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Protocol
 
-from ..table import Table
-from . import json
+from . import arrow, csv, json, ndjson, parquet
+from .encoder import Columns, Encoder
 
-__all__ = ["FORMATS", "Encoder", "Shape"]
+__all__ = ["COMPRESSED", "FORMATS", "MEDIA_TYPES", "Encoder", "Shape"]
 
 
 class Shape(Enum):
     """How an answer lays out its rows."""
 
     PAGE = auto()
-    """Rows, and where there are more, the cursor of the next page."""
+    """Rows, and where there are more, the cursor of the next page, for which JSON alone has a place."""
     LIST = auto()
     """Rows alone."""
     ROW = auto()
     """The only row."""
 
 
-class Encoder(Protocol):
-    """Writes one answer, part by part."""
+MEDIA_TYPES: Mapping[str, str] = {
+    "json": json.MEDIA_TYPE,
+    "ndjson": ndjson.MEDIA_TYPE,
+    "csv": csv.MEDIA_TYPE,
+    "arrow": arrow.MEDIA_TYPE,
+    "parquet": parquet.MEDIA_TYPE,
+}
+"""What the parameter `format` may say, and the media types that it stands for: of equal wishes the first wins."""
 
-    def rows(self, table: Table) -> bytes:
-        """Return the next rows, at least one."""
+COMPRESSED = frozenset({parquet.MEDIA_TYPE})
+"""Formats that compress by themselves."""
 
-    def end(self, following: str | None = None) -> bytes:
-        """Return the end of the answer; `following` is the cursor of the next page where there is one."""
-
-
-FORMATS: Mapping[tuple[Shape, str], Callable[[], Encoder]] = {
+FORMATS: Mapping[tuple[Shape, str], Callable[[Columns], Encoder]] = {
     (Shape.PAGE, json.MEDIA_TYPE): json.PageEncoder,
     (Shape.LIST, json.MEDIA_TYPE): json.ListEncoder,
     (Shape.ROW, json.MEDIA_TYPE): json.RowEncoder,
+    (Shape.PAGE, ndjson.MEDIA_TYPE): ndjson.LinesEncoder,
+    (Shape.LIST, ndjson.MEDIA_TYPE): ndjson.LinesEncoder,
+    (Shape.PAGE, csv.MEDIA_TYPE): csv.CsvEncoder,
+    (Shape.LIST, csv.MEDIA_TYPE): csv.CsvEncoder,
+    (Shape.PAGE, arrow.MEDIA_TYPE): arrow.ArrowEncoder,
+    (Shape.LIST, arrow.MEDIA_TYPE): arrow.ArrowEncoder,
+    (Shape.PAGE, parquet.MEDIA_TYPE): parquet.ParquetEncoder,
+    (Shape.LIST, parquet.MEDIA_TYPE): parquet.ParquetEncoder,
 }
 """The encoders by an answer's shape and media type."""

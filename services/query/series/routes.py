@@ -1,11 +1,12 @@
 """`/series` as a route: its parameters and answer as OpenAPI shows them, and how it is served."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
@@ -19,6 +20,7 @@ from services.platform.settings import QuerySettings
 from ..fetch import Fetcher
 from ..formats.json import MEDIA_TYPE, SeriesEncoder
 from ..grid import written
+from ..negotiation import content_coding
 from ..streaming import StreamedAnswer
 from ..table import Table
 from .merge import AGGREGATES, Merge
@@ -150,7 +152,7 @@ def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
     names = only("sensor_id", "start", "end", "agg", "bucket", "tz", "fill", repeatable={"sensor_id"})
 
     @router.get(_PATH, summary="Readings or buckets of sensors", response_model=Series, dependencies=[Depends(names)])
-    async def get_series(parameters: Annotated[Parameters, Depends(_parameters)]) -> Response:
+    async def get_series(request: Request, parameters: Annotated[Parameters, Depends(_parameters)]) -> Response:
         """Return readings with `start <= timestamp < end`, or what `agg` makes of them in each bucket.
 
         Rows are in the order of sensor and time; a bucket is labelled by its start, and without `bucket` the one value
@@ -161,20 +163,21 @@ def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
             question = await asyncio.to_thread(ask, parameters, micros_of(datetime.now(UTC)), limits)
         except QuestionError as error:
             raise wrong(**error.faults) from None
-        return StreamedAnswer(fetcher.fetch(plan(question)), _writer(question), MEDIA_TYPE)
+        coding = content_coding(MEDIA_TYPE, request.headers.getlist("accept-encoding"))
+        return StreamedAnswer(fetcher.fetch(plan(question)), _writer(question), MEDIA_TYPE, coding)
 
     return router
 
 
 def _writer(question: SeriesQuestion) -> Callable[[AsyncIterator[Table]], AsyncGenerator[bytes, None]]:
     """Return what makes the answer's parts of a plan's batches."""
-    encoder = SeriesEncoder(_meta(question))
 
     async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
-        async for table in batches if question.grid is None else _merged(question, batches):
-            yield encoder.rows(table)
-            rows_returned.add(len(table), {"route": _PATH})
-        yield encoder.end()
+        with contextlib.closing(SeriesEncoder({}, _meta(question))) as encoder:
+            async for table in batches if question.grid is None else _merged(question, batches):
+                yield encoder.rows(table)
+                rows_returned.add(len(table), {"route": _PATH})
+            yield encoder.end()
 
     return write
 

@@ -34,6 +34,11 @@ async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection
         await watching.close()
 
 
+def plain_client() -> httpx.AsyncClient:
+    """Return a client to which nothing is compressed: what it does not read is then more than buffers hold."""
+    return httpx.AsyncClient(timeout=60, headers={"Accept-Encoding": "identity"})
+
+
 async def fill(database: TestDatabase, rows: int) -> None:
     """Insert a row a second."""
     async with owner(database) as connected:
@@ -64,7 +69,7 @@ STALLED = f"{STREAMING} and wait_event = 'ClientWrite'"
 
 async def test_a_million_rows_come_out_in_order_and_memory_stays_flat(database: TestDatabase, service: Start) -> None:
     await fill(database, MILLION)
-    async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
+    async with service("query", query_settings(database)) as query, plain_client() as client:
         assert query.process
         process = psutil.Process(query.process.pid)
         await client.get(whole(query).replace("get_range", "min"))
@@ -84,7 +89,7 @@ async def test_a_million_rows_come_out_in_order_and_memory_stays_flat(database: 
 async def test_a_client_that_does_not_read_holds_the_rows_in_the_database(
     database: TestDatabase, connection: asyncpg.Connection, service: Start
 ) -> None:
-    async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
+    async with service("query", query_settings(database)) as query, plain_client() as client:
         assert query.process
         process = psutil.Process(query.process.pid)
         before = process.memory_info().rss
@@ -99,7 +104,7 @@ async def test_a_client_that_never_reads_loses_its_turn(
     database: TestDatabase, connection: asyncpg.Connection, service: Start
 ) -> None:
     settings = query_settings(database, statement_timeout=1.5)
-    async with service("query", settings) as query, httpx.AsyncClient(timeout=60) as client:
+    async with service("query", settings) as query, plain_client() as client:
         async with client.stream("GET", whole(query)) as response:
             assert response.status_code == 200
             await eventually(lambda: backends(connection, STALLED))
@@ -112,7 +117,7 @@ async def test_a_client_that_never_reads_loses_its_turn(
 async def test_a_failure_on_the_way_breaks_the_answer_off(
     database: TestDatabase, connection: asyncpg.Connection, service: Start
 ) -> None:
-    async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
+    async with service("query", query_settings(database)) as query, plain_client() as client:
         async with client.stream("GET", whole(query)) as response:
             assert response.status_code == 200
             [backend] = await eventually(lambda: backends(connection, STALLED))
@@ -130,7 +135,7 @@ async def test_a_client_that_leaves_ends_the_statement_and_the_connection_lives_
 ) -> None:
     settings = query_settings(database)
     settings = settings.model_copy(update={"database": settings.database.model_copy(update={"pool_size": 1})})
-    async with service("query", settings) as query, httpx.AsyncClient(timeout=60) as client:
+    async with service("query", settings) as query, plain_client() as client:
         async with client.stream("GET", whole(query)) as response:
             assert response.status_code == 200
             [backend] = await eventually(lambda: backends(connection, STALLED))
@@ -145,7 +150,7 @@ async def test_a_client_that_leaves_ends_the_statement_and_the_connection_lives_
 async def test_a_client_that_leaves_before_the_answer_ends_the_statement(
     database: TestDatabase, connection: asyncpg.Connection, service: Start, path: str
 ) -> None:
-    async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
+    async with service("query", query_settings(database)) as query, plain_client() as client:
         async with owner(database) as locking, locking.transaction():
             await locking.execute("lock table sensor_data in access exclusive mode")
             asked = asyncio.create_task(client.get(whole(query).replace("get_range", path)))

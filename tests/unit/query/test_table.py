@@ -64,3 +64,18 @@ def test_the_first_rows_keep_their_offsets() -> None:
     head = Table({"timestamp": column}).head(2)["timestamp"].offsets
     assert head is not None
     assert head.tolist() == [60, 60]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@given(data=st.data())
+def test_joined_columns_hold_the_rows_of_all(kind: Kind, data: st.DataObject) -> None:
+    parts = data.draw(st.lists(st.lists(st.none() | VALUES[kind], min_size=1), min_size=1))
+    column = Column.joined([Column.of(kind, part) for part in parts])
+    assert items_of(column) == [item for part in parts for item in part]
+    assert len(set(column.texts)) == len(column.texts)
+
+
+def test_joined_tables_hold_a_text_once() -> None:
+    tables = [Table({"sensor_id": Column.constant("sensor-1", rows)}) for rows in (2, 3)]
+    joined = Table.joined(tables)["sensor_id"]
+    assert (len(joined.values), joined.texts) == (5, ("sensor-1",))

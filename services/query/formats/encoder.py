@@ -1,0 +1,31 @@
+"""What every format's encoder is: made for the columns of one answer, given its rows part by part, closed behind it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from ..table import Kind, Table
+
+__all__ = ["Columns", "Encoder"]
+
+Columns = Mapping[str, Kind]
+"""The names of an answer's columns in their order, and what each holds."""
+
+
+class Encoder(ABC):
+    """Writes one answer, part by part."""
+
+    def __init__(self, columns: Columns) -> None:
+        """Take the answer's columns: some formats name them although there is no row."""
+        self.columns = columns
+
+    @abstractmethod
+    def rows(self, table: Table) -> bytes:
+        """Take the next rows, at least one, and return what is ready to go out; there may be nothing yet."""
+
+    @abstractmethod
+    def end(self, following: str | None = None) -> bytes:
+        """Return the end of the answer; `following` is the cursor of the next page where there is one."""
+
+    def close(self) -> None:
+        """Give up what an answer that did not come to its end still holds."""
+        return
