@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from services.database.repair.late_ranges import PATIENCE
 from services.platform.settings import Settings
 from tests.support import Service, eventually
 from tests.support.proxy import moved, proxied, server_of
@@ -23,7 +24,8 @@ async def test_the_process_is_not_ready_while_the_database_is_silent(
         process.start()
         await process.ready()
         proxy.open.clear()
-        await eventually(lambda: _is_not_ready(process))
+        # Where silence falls into a round, its statement's patience comes first.
+        await eventually(lambda: _is_not_ready(process), timeout=PATIENCE + 15)
         proxy.open.set()
         await process.ready()
         assert process.terminate() == 0

@@ -19,11 +19,9 @@ VARIABLE = "MUTANT"
 
 
 def acknowledge_before_commit() -> None:
-    write = Store.write
-
     async def mutated(self: Loop, work: Work) -> None:
         await self._stream.settle(work.settlement(dict.fromkeys(work.parts, Verdict(Outcome.STORED))))
-        await write(self._store, work)
+        await self._committed(work)
 
     Loop._write = mutated  # type: ignore[method-assign]
 

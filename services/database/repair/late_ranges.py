@@ -5,9 +5,10 @@ struck off. A refresh commits by itself, so a snapshot that sees no note sees th
 came meanwhile stays for the next round. Repeating a refresh is harmless, and so a crash between any two steps is.
 """
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 import structlog
 
@@ -20,13 +21,18 @@ from services.platform.runtime.health import Health
 
 from ..aggregates.refresh import Aggregate, aggregates, refresh
 
-__all__ = ["HOUR", "LateRange", "Note", "Repaired", "merged", "recompute_changed", "repair_once"]
+__all__ = ["HOUR", "PATIENCE", "LateRange", "Note", "Repaired", "merged", "recompute_changed", "repair_once"]
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 HOUR = timedelta(hours=1)
 
 NOTES_A_ROUND = 50_000
+
+PATIENCE = 30.0
+"""Seconds that any statement but a refresh may take; a server that fell silent would hold it for ever."""
 
 NOTES = """
 -- Ranges of instants that Python, with an aggregate's padding, does not know are in nobody's notes but by hand.
@@ -144,7 +150,6 @@ async def repair_once(
     guard: Connection,
     capability: Capability,
     health: Health,
-    patience: float = 5.0,
 ) -> Repaired:
     """Refresh every range noted so far and strike its notes off.
 
@@ -156,22 +161,23 @@ async def repair_once(
         guard: another of the owner's, which holds the chunks that a refresh reads.
         capability: of its database; without aggregates the notes are struck off as they are.
         health: hears a beat for each range.
-        patience: seconds that reading the notes may take; a server that fell silent would hold it for ever.
 
     Raises:
         DATABASE_AWAY: a connection is lost; what was not struck off stays.
     """
-    found = await with_deadline(connection.fetch(NOTES, NOTES_A_ROUND), patience, connection.terminate)
+    found = await _promptly(connection, connection.fetch(NOTES, NOTES_A_ROUND))
     notes = [Note(*row) for row in found if row["range_start"] is not None]
     if len(notes) < len(found):
         pass_over("late_range", "late_ranges", f"{len(found) - len(notes)} rows reach out of the years 10 to 9998")
     ranges = merged(notes)
-    touched = await aggregates(connection) if notes and capability.edition == "full" else []
+    touched: list[Aggregate] = []
+    if notes and capability.edition == "full":
+        touched = await _promptly(connection, aggregates(connection))
     right = 0
     for late in ranges:
         health.beat()
         if await _done(_refresh_all(connection, guard, touched, late), late.start, late.end):
-            await connection.execute(STRIKE_OFF, late.notes)
+            await _promptly(connection, connection.execute(STRIKE_OFF, late.notes))
             right += 1
     if right:
         log.info("late ranges refreshed", action="repair", ranges=right, notes=len(notes))
@@ -193,14 +199,19 @@ async def recompute_changed(connection: Connection, guard: Connection, health: H
         DATABASE_AWAY: a connection is lost; what was not refreshed stays in the log.
     """
     right = 0
-    for aggregate in await aggregates(connection):
-        for start, stop in await connection.fetch(CHANGED, aggregate.id, CHANGES_A_ROUND):
+    for aggregate in await _promptly(connection, aggregates(connection)):
+        for start, stop in await _promptly(connection, connection.fetch(CHANGED, aggregate.id, CHANGES_A_ROUND)):
             health.beat()
             piece = max(start, stop - LONGEST_CHANGE)
             right += await _done(_refresh(connection, guard, aggregate, piece, stop), piece, stop)
     if right:
         log.info("changed ranges recomputed", action="repair", ranges=right)
     return right
+
+
+async def _promptly(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` gets on a connection, which is dropped where it takes longer than `PATIENCE`."""
+    return await with_deadline(work, PATIENCE, connection.terminate)
 
 
 async def _done(refreshing: Awaitable[bool], start: datetime, end: datetime) -> bool:
@@ -230,7 +241,7 @@ async def _refresh(
     connection: Connection, guard: Connection, aggregate: Aggregate, start: datetime, end: datetime
 ) -> bool:
     """Refresh the closed buckets that a range touches; tell whether the aggregate still was there."""
-    window = await connection.fetchrow(WINDOW, aggregate.id, start, end)
+    window = await _promptly(connection, connection.fetchrow(WINDOW, aggregate.id, start, end))
     # It was dropped meanwhile, or has another name since a rebuild: the next round looks again.
     if window is None:
         return False

@@ -12,14 +12,20 @@ import structlog
 
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connection
-from services.platform.postgres.errors import DATABASE_AWAY, DATABASE_FAILURES, DatabaseRefusedError, words_of
+from services.platform.postgres.errors import (
+    DATABASE_AWAY,
+    DATABASE_FAILURES,
+    DatabaseRefusedError,
+    with_deadline,
+    words_of,
+)
 from services.platform.runtime.health import Health
 from services.platform.runtime.metrics import late_ranges_waiting
 from services.platform.runtime.retry import retried
 from services.platform.settings import DatabaseSettings, RepairSettings
 
 from ..aggregates.refresh import refreshing
-from .late_ranges import Repaired, recompute_changed, repair_once
+from .late_ranges import PATIENCE, Repaired, recompute_changed, repair_once
 from .retention import watch_retention
 
 __all__ = ["Database", "RepairLoop", "Rounds", "reconnecting", "repair_health"]
@@ -123,12 +129,12 @@ class RepairLoop:
                 while True:
                     self._health.beat()
                     began = time.monotonic()
+                    # A server that fell silent since the last round is known sooner than by a statement's patience.
+                    await with_deadline(connection.execute("select"), database.connect_timeout, connection.terminate)
                     full = capability.edition == "full"
                     if full:
-                        await _watched(connection)
-                    self._last = await repair_once(
-                        connection, guard, capability, self._health, database.connect_timeout
-                    )
+                        await with_deadline(_watched(connection), PATIENCE, connection.terminate)
+                    self._last = await repair_once(connection, guard, capability, self._health)
                     if full:
                         await recompute_changed(connection, guard, self._health)
                     rounds.done()

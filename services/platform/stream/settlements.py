@@ -7,6 +7,7 @@ import weakref
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.contract import EntryError, StreamNames, decode_settlement
 
@@ -37,14 +38,14 @@ class Listener:
 
     async def run(self) -> None:
         """Listen for ever, through the server's restarts. What is missed meanwhile the ledger still tells."""
-        lost = False
+        heard = lost = False
         while True:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._channel)
                     if lost:
-                        log.info("hears the settled channel again", action="listen")
-                        lost = False
+                        log.info("hears the settled channel", action="listen")
+                    heard, lost = True, False
                     while True:
                         message = await channel.get_message(timeout=30.0)
                         if message is not None:
@@ -54,7 +55,10 @@ class Listener:
                             await self._client.exists(self._key)
             except STREAM_ERRORS as error:
                 if not lost:
-                    log.warning("lost the settled channel", action="listen", error=str(error))
+                    # Where everything is just starting the server comes last, and nothing is lost.
+                    starting = not heard and isinstance(error, RedisConnectionError)
+                    tell = log.info if starting else log.warning
+                    tell("does not hear the settled channel", action="listen", error=str(error))
                     lost = True
                 with contextlib.suppress(*STREAM_ERRORS):
                     await self._client.connection_pool.disconnect()
