@@ -27,7 +27,7 @@ MEDIA_TYPES: Mapping[str, str] = {
     "arrow": arrow.MEDIA_TYPE,
     "parquet": parquet.MEDIA_TYPE,
 }
-"""What the parameter `format` may say, and the media types that it stands for: of those liked as much the first wins."""
+"""What the parameter `format` may say, and the media types it stands for: of those liked equally the first wins."""
 
 COMPRESSED = frozenset({parquet.MEDIA_TYPE})
 """Formats that compress by themselves."""
