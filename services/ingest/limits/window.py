@@ -20,7 +20,13 @@ _INTERVAL = 30.0
 _SOON = 2.0
 """Seconds until the next look where the database did not answer."""
 _TIMEOUT = 2.0
-_RETENTION_AGE = "select retention_age()"
+# A database whose schema is still to come would log the question as an error.
+_IS_THERE = "select has_function_privilege(to_regprocedure('public.retention_age()'), 'execute')"
+_RETENTION_AGE = "select public.retention_age()"
+
+
+class _NotThereError(Exception):
+    """The database does not know the function that is asked, or does not let us ask it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class Window:
             try:
                 self._retention = await _retention_age(self._reader)
                 pause = _INTERVAL
-            except DATABASE_FAILURES:
+            except (_NotThereError, *DATABASE_FAILURES):
                 pause = _SOON
             await asyncio.sleep(pause)
 
@@ -91,12 +97,15 @@ async def _retention_age(connector: Connector) -> int | None:
     It is asked seldom, by a connection of its own, so that its failure is none of the receipts'.
 
     Raises:
-        DATABASE_FAILURES: the database is away or silent, or does not know what is asked.
+        _NotThereError: the schema is still to come.
+        DATABASE_FAILURES: the database is away or silent.
     """
     async with asyncio.timeout(_TIMEOUT):
         connection = await connector.connect()
         try:
             async with connection.asking():
+                if not await connection.fetchval(_IS_THERE):
+                    raise _NotThereError
                 age = await connection.fetchval(_RETENTION_AGE)
         finally:
             connection.terminate()
