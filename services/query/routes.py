@@ -17,7 +17,7 @@ from services.platform.runtime.metrics import rows_returned
 from .fetch import Fetcher
 from .formats import FORMATS, MEDIA_TYPES, Shape
 from .keyset import CURSOR_PATTERN, CursorError, Keyset, Page, unpack
-from .negotiation import content_coding, media_type
+from .negotiation import media_type
 from .plan import FIRST, LAST, Plan, Question, hours, least, readings
 from .streaming import StreamedAnswer
 from .table import Table
@@ -178,7 +178,7 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
             raise wrong(limit="pages are JSON's alone; leave limit out: other formats stream the whole range")
         after = None if cursor is None else _after(cursor, question)
         plan, page = readings(question, after, limit), Page(limit, question.identity())
-        return _streamed(fetcher, plan, page, (Shape.PAGE, media), request)
+        return _streamed(fetcher, plan, page, (Shape.PAGE, media), "/get_range")
 
     @router.get(
         "/min",
@@ -211,14 +211,16 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
         """
         media = media_type(Shape.LIST, wanted, request.headers.getlist("accept"))
         page = Page(None, question.identity())
-        return _streamed(fetcher, hours(question), page, (Shape.LIST, media), request)
+        return _streamed(fetcher, hours(question), page, (Shape.LIST, media), "/hourly")
 
     return router
 
 
-def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str], request: Request) -> StreamedAnswer:
-    """Return the answer of a plan, cut to a page, in the layout that `FORMATS` names so."""
-    route, media = request.scope["path"], layout[1]
+def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str], route: str) -> StreamedAnswer:
+    """Return the answer of a plan, cut to a page, in the layout that `FORMATS` names so.
+
+    `route` is what its rows are counted by.
+    """
 
     async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
         with contextlib.closing(FORMATS[layout](plan.columns)) as encoder:
@@ -229,8 +231,7 @@ def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str
                     rows_returned.add(len(part), {"route": route})
             yield encoder.end(page.following())
 
-    coding = content_coding(media, request.headers.getlist("accept-encoding"))
-    return StreamedAnswer(fetcher.fetch(plan), write, media, coding)
+    return StreamedAnswer(fetcher.fetch(plan), write, layout[1])
 
 
 def _after(cursor: str, question: Question) -> Keyset:

@@ -21,6 +21,7 @@ from services.platform.runtime.metrics import query_seconds
 from services.platform.runtime.telemetry import request_span
 
 from .compression import COMPRESSORS, Compressor
+from .negotiation import content_coding
 from .table import Table
 
 __all__ = ["CancelOnDisconnect", "StreamedAnswer"]
@@ -42,33 +43,30 @@ class StreamedAnswer(Response):
         fetched: AbstractAsyncContextManager[AsyncIterator[Table]],
         write: Callable[[AsyncIterator[Table]], AsyncGenerator[bytes, None]],
         media_type: str,
-        coding: str | None,
     ) -> None:
-        """Take what fetches the batches, in whose block they are sent, and what makes the body's parts of them.
-
-        `coding` is the one of `COMPRESSORS` in which the body goes out where it is large.
-        """
+        """Take what fetches the batches, in whose block they are sent, and what makes the body's parts of them."""
         super().__init__(media_type=media_type, headers={"Vary": "Accept, Accept-Encoding"})
         del self.headers["content-length"]
-        self._coding = coding
+        self._media_type = media_type
         self._fetched = fetched
         self._write = write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send the answer.
+        """Send the answer; a large one in the coding that the client takes.
 
         Raises:
             Problem: the answer failed before any part of it was sent.
         """
+        coding = content_coding(self._media_type, Headers(scope=scope).getlist("accept-encoding"))
         begun = False
         compressor: Compressor | None = None
 
         async def sent(part: bytes, *, more: bool) -> None:
             nonlocal begun, compressor
             if not begun:
-                if self._coding and len(part) >= _WORTH:
-                    compressor = COMPRESSORS[self._coding]()
-                    self.headers["Content-Encoding"] = self._coding
+                if coding and len(part) >= _WORTH:
+                    compressor = COMPRESSORS[coding]()
+                    self.headers["Content-Encoding"] = coding
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 begun = True
             if compressor:

@@ -15,9 +15,12 @@ from services.query.app import create_app
 from .databases import TestDatabase
 from .patience import eventually, free_port
 
-__all__ = ["EPOCH", "asking", "insert", "owner", "query_settings", "some_sensor"]
+__all__ = ["EPOCH", "STREAMING", "asking", "backends", "fill", "insert", "owner", "query_settings", "some_sensor"]
 
 EPOCH = datetime(2025, 10, 22, 21, tzinfo=UTC)
+
+STREAMING = "state = 'active' and query like 'COPY%'"
+"""Of a backend that sends a large answer."""
 
 
 def query_settings(database: TestDatabase, **query: Any) -> Settings:
@@ -73,3 +76,23 @@ async def insert(
             "insert into late_ranges (range_start, range_end) values ($1, $2)",
             [(hour, hour + timedelta(hours=1)) for hour in sorted(hours)],
         )
+
+
+async def fill(database: TestDatabase, sensor_id: str, numbers: range, divisor: float) -> None:
+    """Insert a reading for each number: so many seconds behind `EPOCH`, its value the number by the divisor."""
+    async with owner(database) as connected:
+        await connected.execute(
+            "insert into sensor_data (timestamp, sensor_id, value) "
+            "select $1::timestamptz + number * interval '1 second', $2, number / $3::double precision "
+            "from generate_series($4::int, $5::int - 1) as number",
+            *(EPOCH, sensor_id, divisor, numbers.start, numbers.stop),
+        )
+
+
+async def backends(connection: asyncpg.Connection, where: str) -> list[int]:
+    """Return the process ids of the reader's backends for which a condition holds."""
+    rows = await connection.fetch(
+        "select pid from pg_stat_activity "
+        f"where datname = current_database() and usename = 'millrace_reader' and {where}"
+    )
+    return [row["pid"] for row in rows]

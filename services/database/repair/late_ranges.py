@@ -21,7 +21,17 @@ from services.platform.runtime.health import Health
 
 from ..aggregates.refresh import Aggregate, aggregates, refresh
 
-__all__ = ["HOUR", "PATIENCE", "LateRange", "Note", "Repaired", "merged", "recompute_changed", "repair_once"]
+__all__ = [
+    "HOUR",
+    "PATIENCE",
+    "LateRange",
+    "Note",
+    "Repaired",
+    "merged",
+    "promptly",
+    "recompute_changed",
+    "repair_once",
+]
 
 T = TypeVar("T")
 
@@ -165,19 +175,19 @@ async def repair_once(
     Raises:
         DATABASE_AWAY: a connection is lost; what was not struck off stays.
     """
-    found = await _promptly(connection, connection.fetch(NOTES, NOTES_A_ROUND))
+    found = await promptly(connection, connection.fetch(NOTES, NOTES_A_ROUND))
     notes = [Note(*row) for row in found if row["range_start"] is not None]
     if len(notes) < len(found):
         pass_over("late_range", "late_ranges", f"{len(found) - len(notes)} rows reach out of the years 10 to 9998")
     ranges = merged(notes)
     touched: list[Aggregate] = []
     if notes and capability.edition == "full":
-        touched = await _promptly(connection, aggregates(connection))
+        touched = await promptly(connection, aggregates(connection))
     right = 0
     for late in ranges:
         health.beat()
         if await _done(_refresh_all(connection, guard, touched, late), late.start, late.end):
-            await _promptly(connection, connection.execute(STRIKE_OFF, late.notes))
+            await promptly(connection, connection.execute(STRIKE_OFF, late.notes))
             right += 1
     if right:
         log.info("late ranges refreshed", action="repair", ranges=right, notes=len(notes))
@@ -199,8 +209,8 @@ async def recompute_changed(connection: Connection, guard: Connection, health: H
         DATABASE_AWAY: a connection is lost; what was not refreshed stays in the log.
     """
     right = 0
-    for aggregate in await _promptly(connection, aggregates(connection)):
-        for start, stop in await _promptly(connection, connection.fetch(CHANGED, aggregate.id, CHANGES_A_ROUND)):
+    for aggregate in await promptly(connection, aggregates(connection)):
+        for start, stop in await promptly(connection, connection.fetch(CHANGED, aggregate.id, CHANGES_A_ROUND)):
             health.beat()
             piece = max(start, stop - LONGEST_CHANGE)
             right += await _done(_refresh(connection, guard, aggregate, piece, stop), piece, stop)
@@ -209,8 +219,12 @@ async def recompute_changed(connection: Connection, guard: Connection, health: H
     return right
 
 
-async def _promptly(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` gets on a connection, which is dropped where it takes longer than `PATIENCE`."""
+async def promptly(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` gets on a connection, which is dropped where it takes longer than `PATIENCE`.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
     return await with_deadline(work, PATIENCE, connection.terminate)
 
 
@@ -241,7 +255,7 @@ async def _refresh(
     connection: Connection, guard: Connection, aggregate: Aggregate, start: datetime, end: datetime
 ) -> bool:
     """Refresh the closed buckets that a range touches; tell whether the aggregate still was there."""
-    window = await _promptly(connection, connection.fetchrow(WINDOW, aggregate.id, start, end))
+    window = await promptly(connection, connection.fetchrow(WINDOW, aggregate.id, start, end))
     # It was dropped meanwhile, or has another name since a rebuild: the next round looks again.
     if window is None:
         return False

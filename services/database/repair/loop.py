@@ -25,7 +25,7 @@ from services.platform.runtime.retry import retried
 from services.platform.settings import DatabaseSettings, RepairSettings
 
 from ..aggregates.refresh import refreshing
-from .late_ranges import PATIENCE, Repaired, recompute_changed, repair_once
+from .late_ranges import Repaired, promptly, recompute_changed, repair_once
 from .retention import watch_retention
 
 __all__ = ["Database", "RepairLoop", "Rounds", "reconnecting", "repair_health"]
@@ -133,7 +133,7 @@ class RepairLoop:
                     await with_deadline(connection.execute("select"), database.connect_timeout, connection.terminate)
                     full = capability.edition == "full"
                     if full:
-                        await with_deadline(_watched(connection), PATIENCE, connection.terminate)
+                        await promptly(connection, _watched(connection))
                     self._last = await repair_once(connection, guard, capability, self._health)
                     if full:
                         await recompute_changed(connection, guard, self._health)

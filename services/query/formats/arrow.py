@@ -89,12 +89,11 @@ class ArrowEncoder(BatchEncoder):
     def end(self, following: str | None = None) -> bytes:  # noqa: ARG002 -- every encoder's signature
         """Return the last batch and the end."""
         batch = self.rest()
-        return (self._before if batch is None else self._message(batch)) + _END
+        return (self._begun() if batch is None else self._message(batch)) + _END
 
     def _message(self, batch: RecordBatch) -> bytes:
-        """Return a batch's message, behind the schema where it is the first: of a stream of its own the middle."""
-        before, self._before = self._before, b""
-        return self._stream([batch])[len(self._opening) - len(before) : -len(_END)]
+        """Return a batch's message, the middle of a stream of its own, behind the schema where it is the first."""
+        return self._begun() + self._stream([batch])[len(self._opening) : -len(_END)]
 
     def _stream(self, batches: list[RecordBatch]) -> bytes:
         sink = Sink()

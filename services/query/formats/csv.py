@@ -38,10 +38,6 @@ class CsvEncoder(Encoder):
         """Return the header where there was no row."""
         return self._begun()
 
-    def _begun(self) -> bytes:
-        before, self._before = self._before, b""
-        return before
-
 
 def _written(column: Column) -> list[Part]:
     """Return the parts that a column's values are written in."""

@@ -17,6 +17,7 @@ class Encoder(ABC):
     def __init__(self, columns: Columns) -> None:
         """Take the answer's columns: some formats name them although there is no row."""
         self.columns = columns
+        self._before = b""
 
     @abstractmethod
     def rows(self, table: Table) -> bytes:
@@ -25,6 +26,11 @@ class Encoder(ABC):
     @abstractmethod
     def end(self, following: str | None = None) -> bytes:
         """Return the end of the answer; `following` is the cursor of the next page where there is one."""
+
+    def _begun(self) -> bytes:
+        """Return what goes before the first rows where it has not gone out yet."""
+        before, self._before = self._before, b""
+        return before
 
     def close(self) -> None:
         """Give up what an answer that did not come to its end still holds."""

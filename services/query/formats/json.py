@@ -33,11 +33,6 @@ class _Objects(Encoder):
         # Every row begins with a comma; in front of the first one the opening takes its place.
         return before + text[1:] if before else text
 
-    def _begun(self) -> bytes:
-        """Return the opening where it has not been written yet."""
-        before, self._before = self._before, b""
-        return before
-
 
 class PageEncoder(_Objects):
     """Writes `{"data":[…]}`, with `"next"` behind the rows where more follow."""

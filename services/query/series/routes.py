@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
@@ -20,7 +20,6 @@ from services.platform.settings import QuerySettings
 from ..fetch import Fetcher
 from ..formats.json import MEDIA_TYPE, SeriesEncoder
 from ..grid import written
-from ..negotiation import content_coding
 from ..streaming import StreamedAnswer
 from ..table import Table
 from .merge import AGGREGATES, Merge
@@ -152,7 +151,7 @@ def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
     names = only("sensor_id", "start", "end", "agg", "bucket", "tz", "fill", repeatable={"sensor_id"})
 
     @router.get(_PATH, summary="Readings or buckets of sensors", response_model=Series, dependencies=[Depends(names)])
-    async def get_series(request: Request, parameters: Annotated[Parameters, Depends(_parameters)]) -> Response:
+    async def get_series(parameters: Annotated[Parameters, Depends(_parameters)]) -> Response:
         """Return readings with `start <= timestamp < end`, or what `agg` makes of them in each bucket.
 
         Rows are in the order of sensor and time; a bucket is labelled by its start, and without `bucket` the one value
@@ -163,8 +162,7 @@ def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
             question = await asyncio.to_thread(ask, parameters, micros_of(datetime.now(UTC)), limits)
         except QuestionError as error:
             raise wrong(**error.faults) from None
-        coding = content_coding(MEDIA_TYPE, request.headers.getlist("accept-encoding"))
-        return StreamedAnswer(fetcher.fetch(plan(question)), _writer(question), MEDIA_TYPE, coding)
+        return StreamedAnswer(fetcher.fetch(plan(question)), _writer(question), MEDIA_TYPE)
 
     return router
 

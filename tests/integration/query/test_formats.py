@@ -24,7 +24,7 @@ import zstandard
 from services.platform.settings import Settings
 from services.query.formats import MEDIA_TYPES
 from tests.support import Service, TestDatabase, eventually
-from tests.support.query import EPOCH, asking, insert, owner, query_settings
+from tests.support.query import EPOCH, STREAMING, asking, backends, fill, insert, owner, query_settings
 
 Start = Callable[[str, Settings], Service]
 Rows = list[tuple[Any, ...]]
@@ -123,16 +123,6 @@ async def test_a_limit_is_refused_where_there_are_no_pages(client: httpx.AsyncCl
         assert [fault["parameter"] for fault in asked.json()["parameters"]] == ["limit"]
 
 
-async def fill(database: TestDatabase, rows: int) -> None:
-    """Insert a row a second."""
-    async with owner(database) as connected:
-        await connected.execute(
-            "insert into sensor_data (timestamp, sensor_id, value) "
-            f"select '{EPOCH}'::timestamptz + number * interval '1 second', '{SENSOR}', number / 7.0 "
-            f"from generate_series(0, {rows} - 1) as number"
-        )
-
-
 DECODED: dict[str, Callable[[bytes], bytes]] = {
     "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
     "gzip": gzip.decompress,
@@ -149,7 +139,7 @@ async def raw(client: httpx.AsyncClient, url: str, name: str, coding: str) -> tu
 async def test_large_answers_are_compressed_where_that_is_asked_for(
     database: TestDatabase, client: httpx.AsyncClient, coding: str
 ) -> None:
-    await fill(database, 20_000)
+    await fill(database, SENSOR, range(20_000), 7)
     for name in MEDIA_TYPES:
         _, plain = await raw(client, "/get_range", name, "identity")
         response, body = await raw(client, "/get_range", name, coding)
@@ -167,7 +157,7 @@ async def test_large_answers_are_compressed_where_that_is_asked_for(
 
 @pytest.mark.parametrize("name", OTHERS)
 async def test_a_million_rows_are_flat_in_memory(database: TestDatabase, service: Start, name: str) -> None:
-    await fill(database, MILLION)
+    await fill(database, SENSOR, range(MILLION), 7)
     async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
         assert query.process
         process = psutil.Process(query.process.pid)
@@ -202,12 +192,8 @@ async def test_a_million_rows_are_flat_in_memory(database: TestDatabase, service
 @pytest.mark.parametrize("coding", ["identity", *DECODED])
 async def test_a_failure_on_the_way_breaks_each_format_off(database: TestDatabase, service: Start, coding: str) -> None:
     # So many that the rows of the smallest form fill all buffers between the database and who does not read.
-    await fill(database, 2 * MILLION)
+    await fill(database, SENSOR, range(2 * MILLION), 7)
     watching = await asyncpg.connect(database.superuser_url)
-    stalled = (
-        "select pid from pg_stat_activity where datname = current_database() and state = 'active' "
-        "and query like 'COPY%' and usename = 'millrace_reader'"
-    )
     try:
         async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
             for name in MEDIA_TYPES:
@@ -217,8 +203,8 @@ async def test_a_failure_on_the_way_breaks_each_format_off(database: TestDatabas
                     assert response.status_code == 200
                     parts = response.aiter_raw()
                     got = await anext(parts)
-                    [row] = await watching.fetch(stalled)
-                    await watching.execute("select pg_terminate_backend($1)", row["pid"])
+                    [backend] = await backends(watching, STREAMING)
+                    await watching.execute("select pg_terminate_backend($1)", backend)
                     got += await broken_off(parts)
                 unfinished(name, response.headers.get("content-encoding"), got)
             assert "Traceback" not in query.log_text()
@@ -257,7 +243,7 @@ def unfinished(name: str, coding: str | None, body: bytes) -> None:
 
 
 async def test_who_leaves_in_the_middle_leaves_no_thread(database: TestDatabase, service: Start) -> None:
-    await fill(database, MILLION)
+    await fill(database, SENSOR, range(MILLION), 7)
     async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
         assert query.process
         process = psutil.Process(query.process.pid)
@@ -276,7 +262,7 @@ async def test_who_leaves_in_the_middle_leaves_no_thread(database: TestDatabase,
 
 
 async def test_real_readers_read_from_the_service(database: TestDatabase, service: Start, tmp_path: Path) -> None:
-    await fill(database, 5000)
+    await fill(database, SENSOR, range(5000), 7)
     async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
         url = str(httpx.URL(f"{query.url}/get_range", params={**RANGE, "format": "parquet"}))
         file = tmp_path / "readings.parquet"

@@ -12,7 +12,7 @@ import pytest
 
 from services.platform.settings import Settings
 from tests.support import Service, TestDatabase, eventually
-from tests.support.query import EPOCH, owner, query_settings
+from tests.support.query import EPOCH, STREAMING, backends, fill, owner, query_settings
 
 MILLION = 1_000_000
 ROWS = 600_000
@@ -26,7 +26,7 @@ Start = Callable[[str, Settings], Service]
 @pytest.fixture
 async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
     """The superuser's connection, who sees what every backend does."""
-    await fill(database, ROWS)
+    await fill(database, "big", range(1, ROWS + 1), 4)
     watching = await asyncpg.connect(database.superuser_url)
     try:
         yield watching
@@ -39,36 +39,16 @@ def plain_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=60, headers={"Accept-Encoding": "identity"})
 
 
-async def fill(database: TestDatabase, rows: int) -> None:
-    """Insert a row a second."""
-    async with owner(database) as connected:
-        await connected.execute(
-            "insert into sensor_data (timestamp, sensor_id, value) "
-            f"select '{EPOCH}'::timestamptz + number * interval '1 second', 'big', number / 4.0 "
-            f"from generate_series(1, {rows}) as number"
-        )
-
-
 def whole(service: Service) -> str:
     end = (EPOCH + timedelta(days=365)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f"{service.url}/get_range?sensor_id=big&start=2025-10-22T21:00:00Z&end={end}"
 
 
-async def backends(connection: asyncpg.Connection, where: str) -> list[int]:
-    """Return the process ids of the reader's backends for which a condition holds."""
-    rows = await connection.fetch(
-        "select pid from pg_stat_activity "
-        f"where datname = current_database() and usename = 'millrace_reader' and {where}"
-    )
-    return [row["pid"] for row in rows]
-
-
-STREAMING = "state = 'active' and query like 'COPY%'"
 STALLED = f"{STREAMING} and wait_event = 'ClientWrite'"
 
 
 async def test_a_million_rows_come_out_in_order_and_memory_stays_flat(database: TestDatabase, service: Start) -> None:
-    await fill(database, MILLION)
+    await fill(database, "big", range(1, MILLION + 1), 4)
     async with service("query", query_settings(database)) as query, plain_client() as client:
         assert query.process
         process = psutil.Process(query.process.pid)

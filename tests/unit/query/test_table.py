@@ -75,6 +75,13 @@ def test_joined_columns_hold_the_rows_of_all(kind: Kind, data: st.DataObject) ->
     assert len(set(column.texts)) == len(column.texts)
 
 
+def test_joined_columns_keep_their_offsets() -> None:
+    parts = [Column(Kind.INSTANT, np.zeros(1, np.int64), offsets=np.array([minutes])) for minutes in (60, -90)]
+    offsets = Column.joined(parts).offsets
+    assert offsets is not None
+    assert offsets.tolist() == [60, -90]
+
+
 def test_joined_tables_hold_a_text_once() -> None:
     tables = [Table({"sensor_id": Column.constant("sensor-1", rows)}) for rows in (2, 3)]
     joined = Table.joined(tables)["sensor_id"]
