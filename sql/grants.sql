@@ -27,7 +27,11 @@ begin
       ('millrace_writer', 'deletions', 'insert'),
       ('millrace_reader', 'dropped_ranges', 'select'),
       ('millrace_reader', 'known_chunks', 'select'),
-      ('millrace_reader', 'deletions', 'select')
+      ('millrace_reader', 'deletions', 'select'),
+      ('millrace_writer', 'sensors', 'select'),
+      ('millrace_writer', 'sensors', 'insert'),
+      ('millrace_reader', 'sensors', 'select'),
+      ('millrace_reader', 'catalogue_filling', 'select')
     ) as rights (role, relation, privilege)
     -- What a pending migration makes gets its rights there first.
     where to_regclass('public.' || relation) is not null
