@@ -11,6 +11,7 @@ from .errors import DamagedEntryError, EntryError, NewerVersionError
 from .ids import ANONYMOUS, group_of, keyed_id, member_id, new_group, position_of
 from .names import GROUP, STREAM, StreamNames
 from .readable import readable_entry, readings
+from .series import Series, SeriesError, check_series, series_id, series_of
 from .settlement import (
     SETTLEMENT_VERSION,
     Outcome,
@@ -37,9 +38,12 @@ __all__ = [
     "EntryError",
     "NewerVersionError",
     "Outcome",
+    "Series",
+    "SeriesError",
     "SettlementEvent",
     "StreamNames",
     "Verdict",
+    "check_series",
     "decode",
     "decode_letter",
     "decode_refusals",
@@ -55,4 +59,6 @@ __all__ = [
     "position_of",
     "readable_entry",
     "readings",
+    "series_id",
+    "series_of",
 ]

@@ -1,23 +1,30 @@
-"""Version 1 of the packed entry: MessagePack, columns as little-endian arrays.
+"""The packed entry: MessagePack, columns as little-endian arrays.
+
+Version 2 says, beside what version 1 does, which of its sensors are labelled series, and what their names, fields and
+labels are, as MessagePack inside of a Zstandard frame. An entry without any is written as version 1, so that workers of
+the release before take it.
 
 A column of integers is packed as ``[base, step, width, bytes]``: a value is ``base + step * item``, and an item
 takes ``width`` bytes. Timestamps to the second and dictionary indexes take one to four bytes so, not eight.
 """
 
 import uuid
+from typing import Any
 
 import msgspec
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
 from .entry import Batch, Columns, Entry
 from .errors import DamagedEntryError, NewerVersionError
 from .names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
+from .series import Series, check_series
 
 __all__ = ["MAX_SENSOR_ID", "MAX_VALUE", "TIMESTAMP_LIMITS", "VERSION", "decode", "encode"]
 
-VERSION = 1
-"""The contract version that this release writes, and the newest that it reads."""
+VERSION = 2
+"""The newest contract version that this release writes and reads."""
 
 MAX_SENSOR_ID = 128
 """Longest sensor id, in characters."""
@@ -58,13 +65,34 @@ class _Payload(msgspec.Struct, forbid_unknown_fields=True):
     value: bytes
 
 
+class _Labelled(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    code: int
+    series: Series
+
+
+class _LabelledPayload(_Payload, forbid_unknown_fields=True):
+    series: bytes
+
+
+_MAX_SERIES_BYTES = 1 << 28
+"""Bytes that packed series may come to: more than any request body holds."""
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Payload)
+_decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
+    1: msgspec.msgpack.Decoder(_Payload),
+    2: msgspec.msgpack.Decoder(_LabelledPayload),
+}
+_series_decoder = msgspec.msgpack.Decoder(list[_Labelled])
 
 
 def encode(entry: Entry) -> dict[bytes, bytes]:
     """Return the stream fields of `entry`."""
     columns = entry.columns
+    labelled = [
+        _Labelled(code, columns.series[sensor_id])
+        for code, sensor_id in enumerate(columns.sensor_ids if columns.series else ())
+        if sensor_id in columns.series
+    ]
     payload = _Payload(
         group=None if entry.group is None else entry.group.bytes,
         batches=[
@@ -75,8 +103,11 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
         time=_pack(columns.timestamps, base=int(columns.timestamps.min()), steps=_STEPS),
         value=columns.values.astype("<f8", copy=False).tobytes(),
     )
+    if labelled:
+        packed = zstandard.ZstdCompressor().compress(_encoder.encode(labelled))
+        payload = _LabelledPayload(**msgspec.structs.asdict(payload), series=packed)
     return {
-        FIELD_VERSION: b"%d" % VERSION,
+        FIELD_VERSION: b"2" if labelled else b"1",
         FIELD_ROWS: b"%d" % len(columns),
         FIELD_PAYLOAD: _encoder.encode(payload),
     }
@@ -87,18 +118,18 @@ def decode(fields: dict[bytes, bytes]) -> Entry:
 
     Raises:
         NewerVersionError: a later release wrote it.
-        DamagedEntryError: it breaks the schema: wrong fields, lengths, ids, values or times.
+        DamagedEntryError: it breaks the schema: wrong fields, lengths, ids, values, times or labels.
     """
     version = _number(fields, FIELD_VERSION)
     if version > VERSION:
         raise NewerVersionError(version)
     rows = _number(fields, FIELD_ROWS)
     try:
-        payload = _decoder.decode(fields[FIELD_PAYLOAD])
+        payload = _decoders[version].decode(fields[FIELD_PAYLOAD])
         entry = _entry(payload)
     except KeyError:
         raise DamagedEntryError("the payload field is missing") from None
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+    except (msgspec.MsgspecError, zstandard.ZstdError, ValueError, OverflowError) as error:
         raise DamagedEntryError(f"the payload does not follow version {version}: {error}") from error
     if rows != len(entry.columns):
         raise DamagedEntryError(f"the entry names {rows} rows and holds {len(entry.columns)}")
@@ -111,6 +142,7 @@ def _entry(payload: _Payload) -> Entry:
         _index(payload.index),
         _unpack(payload.time),
         np.frombuffer(payload.value, "<f8"),
+        *([_series(payload)] if isinstance(payload, _LabelledPayload) else []),
     )
     batches = [
         Batch(uuid.UUID(bytes=b.batch_id), b.rows, b.accepted_at, b.traceparent, b.digest, b.notify)
@@ -118,6 +150,18 @@ def _entry(payload: _Payload) -> Entry:
     ]
     _check(columns, batches)
     return Entry(None if payload.group is None else uuid.UUID(bytes=payload.group), batches, columns)
+
+
+def _series(payload: _LabelledPayload) -> dict[str, Series]:
+    if zstandard.frame_content_size(payload.series) > _MAX_SERIES_BYTES:
+        raise ValueError("packed series are larger than any may be")
+    unpacked = zstandard.ZstdDecompressor().decompress(payload.series, max_output_size=_MAX_SERIES_BYTES)
+    found = _series_decoder.decode(unpacked)
+    if not found or any(not 0 <= labelled.code < len(payload.sensors) for labelled in found):
+        raise ValueError("a series points past the dictionary, or there is none")
+    for labelled in found:
+        check_series(labelled.series)
+    return {payload.sensors[labelled.code]: labelled.series for labelled in found}
 
 
 def _index(packed: _Packed) -> NDArray[np.uint32]:

@@ -1,11 +1,13 @@
 """The entry as the services hold it: batches, and all their readings as columns."""
 
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .series import Series
 
 __all__ = ["Batch", "Columns", "Entry"]
 
@@ -19,25 +21,28 @@ class Columns:
         index: uint32, a row's position in `sensor_ids`.
         timestamps: int64, microseconds since 1970-01-01 UTC.
         values: float64.
+        series: what the labelled ones of `sensor_ids` stand for; plain ones are not in it.
     """
 
     sensor_ids: list[str]
     index: NDArray[np.uint32]
     timestamps: NDArray[np.int64]
     values: NDArray[np.float64]
+    series: Mapping[str, Series] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "Columns":
         """Return the chosen rows with the same dictionary."""
-        return Columns(self.sensor_ids, self.index[rows], self.timestamps[rows], self.values[rows])
+        return Columns(self.sensor_ids, self.index[rows], self.timestamps[rows], self.values[rows], self.series)
 
     def compact(self) -> "Columns":
         """Return the same rows with a dictionary of only those ids that they use."""
         used, index = np.unique(self.index, return_inverse=True)
         sensor_ids = [self.sensor_ids[code] for code in used.tolist()]
-        return Columns(sensor_ids, index.astype(np.uint32), self.timestamps, self.values)
+        series = {sensor_id: self.series[sensor_id] for sensor_id in sensor_ids if sensor_id in self.series}
+        return Columns(sensor_ids, index.astype(np.uint32), self.timestamps, self.values, series)
 
     @staticmethod
     def concat(parts: Sequence["Columns"]) -> "Columns":
@@ -46,18 +51,21 @@ class Columns:
             return parts[0]
         known: dict[str, int] = {}
         recoded: dict[int, NDArray[np.uint32]] = {}
+        series: dict[str, Series] = {}
         indexes = []
         for part in parts:
             dictionary = id(part.sensor_ids)
             if dictionary not in recoded:
                 codes = [known.setdefault(sensor_id, len(known)) for sensor_id in part.sensor_ids]
                 recoded[dictionary] = np.array(codes, np.uint32)
+                series |= part.series
             indexes.append(recoded[dictionary][part.index])
         return Columns(
             list(known),
             np.concatenate(indexes),
             np.concatenate([part.timestamps for part in parts]),
             np.concatenate([part.values for part in parts]),
+            series,
         )
 
 

@@ -8,6 +8,7 @@ from .entry import Batch, Columns
 from .errors import EntryError, NewerVersionError
 from .instants import instant_of
 from .names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
+from .series import Series
 
 __all__ = ["readable_entry", "readings"]
 
@@ -54,13 +55,21 @@ def _batch(batch: Batch) -> dict[str, Any]:
 
 
 def readings(columns: Columns) -> list[dict[str, Any]]:
-    """Return rows as ingest takes them: sensor_id, timestamp (RFC 3339) and value."""
+    """Return rows as ingest takes them: sensor_id, or name and labels, timestamp (RFC 3339) and value."""
+    called = [_called(sensor_id, columns.series.get(sensor_id)) for sensor_id in columns.sensor_ids]
     return [
-        {"sensor_id": columns.sensor_ids[sensor], "timestamp": _rfc3339(timestamp), "value": value}
+        {**called[sensor], "timestamp": _rfc3339(timestamp), "value": value}
         for sensor, timestamp, value in zip(
             columns.index.tolist(), columns.timestamps.tolist(), columns.values.tolist(), strict=True
         )
     ]
+
+
+def _called(sensor_id: str, series: Series | None) -> dict[str, Any]:
+    if series is None:
+        return {"sensor_id": sensor_id}
+    field = {} if series.field is None else {"field": series.field}
+    return {"name": series.name, **field, "labels": dict(series.labels)}
 
 
 def _rfc3339(micros: int) -> str:

@@ -8,7 +8,7 @@ from itertools import chain, count
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract import Columns
+from services.contract import Columns, Series
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
 from services.contract.instants import INVALID, parse_timestamps, why_invalid
 from services.platform.http.errors import Problem
@@ -44,6 +44,7 @@ class Decoded:
         values: of each record.
         positions: the records' places in the batch, where faults stand between them; None where none does.
         faults: of the records without the right shape.
+        series: what the sensor ids of labelled series stand for.
     """
 
     sensor_ids: list[str]
@@ -51,6 +52,7 @@ class Decoded:
     values: list[float]
     positions: NDArray[np.intp] | None = None
     faults: list[Fault] = field(default_factory=list)
+    series: dict[str, Series] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -64,6 +66,7 @@ class Decoded:
             list(chain.from_iterable(part.sensor_ids for part in parts)),
             list(chain.from_iterable(part.timestamps for part in parts)),
             list(chain.from_iterable(part.values for part in parts)),
+            series=dict(chain.from_iterable(part.series.items() for part in parts if part.series)),
         )
 
 
@@ -80,7 +83,7 @@ def check(decoded: Decoded, limits: Limits, *, partial: bool) -> tuple[Columns, 
     codes: defaultdict[str, int] = defaultdict(count().__next__)
     index = np.fromiter(map(codes.__getitem__, decoded.sensor_ids), np.uint32, len(decoded))
     values = np.fromiter(decoded.values, np.float64, len(decoded))
-    columns = Columns(list(codes), index, parse_timestamps(decoded.timestamps), values)
+    columns = Columns(list(codes), index, parse_timestamps(decoded.timestamps), values, decoded.series)
     good = _good(columns, limits)
     if good.all() and not decoded.faults:
         return columns, []

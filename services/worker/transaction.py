@@ -1,4 +1,4 @@
-"""The write: ledger, COPY and notes of late ranges in one transaction, and the verdicts that it comes to.
+"""The write: ledger, catalogue, COPY and notes of late ranges in one transaction, and the verdicts it comes to.
 
 Only PostgreSQL is spoken to here. What a transaction came to leaves it as a value, once it has committed; one that does
 not commit ends by an error, and nothing of it is kept.
@@ -24,6 +24,7 @@ from services.platform.runtime import failpoints, metrics
 from services.platform.runtime.foreign_content import refusals
 from services.platform.settings import DatabaseSettings, WorkerSettings
 
+from .catalogue import Catalogue
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
 from .work import Part, Selection, Unit, Verdicts, Work, Written
@@ -59,7 +60,8 @@ returning
   batch_id,
   (select coalesce(max(number), 0) from deletions) as newest,
   (select exists (select from deletions where finished_at is null)) as unfinished,
-  pg_catalog.current_setting('synchronous_commit') as synchronous_commit
+  pg_catalog.current_setting('synchronous_commit') as synchronous_commit,
+  (select hashtextextended(concat(pg_postmaster_start_time(), pg_relation_filenode('sensors')), 0)) as epoch
 """
 # Instants that Python does not know stand in nobody's ledger but by hand.
 _KNOWN = """
@@ -134,6 +136,7 @@ class Store:
         self._settings = settings
         self._compresses = capability.compresses_on_copy
         self._deletions = NONE_KNOWN
+        self._catalogue = Catalogue(settings.remembered_sensors)
 
     async def write(self, work: Work, most_dead: int = 0) -> Written:
         """Write what is new in `work` and return what became of every part. Repeating it is harmless.
@@ -192,9 +195,10 @@ class Store:
         return int(status.split()[-1])
 
     def close(self) -> None:
-        """Drop the connections, and what was known of deletions: after a failover the numbers may begin anew."""
+        """Drop the connections, and what was known of deletions and sensors: after a failover there may be others."""
         self._pool.drop()
         self._deletions = NONE_KNOWN
+        self._catalogue.forget()
 
     async def _answered(self) -> None:
         async with self._pool.answering():
@@ -204,8 +208,8 @@ class Store:
         """Write `work` in one transaction and return what it came to once that has committed.
 
         The order is what keeps the promise. First the ledger, which shuts out whoever has the same batches and says
-        which are new; then the rows of these; then the notes, which must see the newest watermarks; at last what became
-        of the refused, so that a ledger row and its verdict are there together or not at all.
+        which are new; then the sensors and rows of these; then the notes, which must see the newest watermarks; at last
+        what became of the refused, so that a ledger row and its verdict are there together or not at all.
 
         Args:
             work: what to write.
@@ -230,10 +234,12 @@ class Store:
                 refused = self._expired(fresh)
                 refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
+                entered: list[str] = []
                 if careful:
+                    await self._catalogue.alone(connection)
                     refused |= await self._bisect(connection, selection, parts)
                 elif parts:
-                    await self._copy(connection, selection.pick(parts))
+                    entered = await self._store(connection, selection.pick(parts))
                 stored = [part for part in parts if part not in refused]
                 late = await self._note(connection, selection.pick(stored).timestamps) if stored else 0
                 await self._record_dead(connection, refused)
@@ -242,6 +248,7 @@ class Store:
                 if dead > most_dead:
                     raise DeadLettersError(dead)
                 failpoints.reach("worker.before_commit")
+        self._catalogue.remember(entered)
         if late:
             metrics.late_ranges_noted.add(late)
         return Written(verdicts, selection)
@@ -265,6 +272,7 @@ class Store:
             raise PoolerError("synchronous_commit is not on in the worker's transaction: something on the way set it")
         if rows:
             self._check(rows[0]["newest"])
+            self._catalogue.begin(rows[0]["epoch"])
             if rows[0]["unfinished"]:
                 # Ids that this session has in store were given out before; the rows behind a deletion need later ones.
                 await connection.execute("discard sequences")
@@ -301,12 +309,12 @@ class Store:
         return {part: verdict for unit in units for part in unit.parts if instant_of(part.batch.accepted_at) < oldest}
 
     async def _bisect(self, connection: Any, selection: Selection, parts: Sequence[Part]) -> dict[Part, Verdict]:
-        """Copy `parts`, halving whatever the database refuses down to single batches; return these."""
+        """Store `parts`, halving whatever the database refuses down to single batches; return these."""
         if not parts:
             return {}
         try:
             async with connection.transaction():
-                await self._copy(connection, selection.pick(parts))
+                await self._store(connection, selection.pick(parts))
         except _REFUSED as error:
             if len(parts) == 1:
                 return {parts[0]: Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {message_of(error)}")}
@@ -319,9 +327,11 @@ class Store:
         if newest != self._deletions.newest:
             raise NewDeletionError
 
-    async def _copy(self, connection: Any, columns: Columns) -> None:
+    async def _store(self, connection: Any, columns: Columns) -> list[str]:
+        """Write sensors and rows; return what the catalogue may remember after the commit."""
         if not len(columns):
-            return
+            return []
+        entered = await self._catalogue.enter(connection, columns)
         rows = ordered(columns)
         await self._choose_path(connection, rows)
 
@@ -332,6 +342,7 @@ class Store:
         await connection.copy_to_table(
             "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
         )
+        return entered
 
     async def _choose_path(self, connection: Any, rows: Columns) -> None:
         """Compress on COPY where a transaction brings enough rows a sensor.

@@ -58,3 +58,8 @@ class WorkerSettings(Section):
         "rows",
         ge=0,
     )
+    remembered_sensors: PositiveInt = setting(
+        1_000_000,
+        "Sensors that a worker remembers to be in the catalogue, at some hundred bytes each; others cost a look.",
+        "sensors",
+    )

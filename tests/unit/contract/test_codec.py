@@ -17,13 +17,17 @@ from services.contract import (
     Entry,
     EntryError,
     NewerVersionError,
+    check_series,
     decode,
     encode,
     keyed_id,
     member_id,
     new_group,
+    series_id,
+    series_of,
 )
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE, TIMESTAMP_LIMITS
+from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_NAME
 
 LOW, HIGH = TIMESTAMP_LIMITS
 instants = st.integers(LOW, HIGH) | st.sampled_from([LOW, HIGH, 0, -1]) | st.integers(0, 4_000).map((1_000_000).__mul__)
@@ -32,9 +36,23 @@ sensor_ids = st.text(
 )
 
 
+def texts(longest: int) -> st.SearchStrategy[str]:
+    return st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=longest)
+
+
+all_series = st.builds(
+    lambda name, field, labels: series_of(name, labels.items(), field),
+    texts(MAX_NAME),
+    st.none() | texts(MAX_NAME),
+    st.dictionaries(texts(MAX_LABEL_NAME), texts(MAX_LABEL_VALUE), max_size=4),
+)
+
+
 @st.composite
 def columns(draw: st.DrawFn) -> Columns:
     ids = draw(st.lists(sensor_ids, min_size=1, max_size=5, unique=True))
+    series = {series_id(one): one for one in draw(st.lists(all_series, max_size=2))}
+    ids = draw(st.permutations(list(dict.fromkeys([*ids, *series]))))
     rows = draw(
         st.lists(
             st.tuples(st.integers(0, len(ids) - 1), instants, st.floats(-MAX_VALUE, MAX_VALUE)),
@@ -43,7 +61,9 @@ def columns(draw: st.DrawFn) -> Columns:
         )
     )
     index, timestamps, values = zip(*rows, strict=True)
-    return Columns(ids, np.array(index, np.uint32), np.array(timestamps, np.int64), np.array(values, np.float64))
+    return Columns(
+        ids, np.array(index, np.uint32), np.array(timestamps, np.int64), np.array(values, np.float64), series
+    )
 
 
 @st.composite
@@ -71,7 +91,8 @@ def entries(draw: st.DrawFn) -> Entry:
 def plain(entry: Entry) -> tuple[Any, ...]:
     found = entry.columns
     values = found.values.tobytes()
-    return entry.group, entry.batches, found.sensor_ids, found.index.tolist(), found.timestamps.tolist(), values
+    rows = found.index.tolist(), found.timestamps.tolist(), values
+    return entry.group, entry.batches, found.sensor_ids, found.series, *rows
 
 
 def assert_lawful(entry: Entry) -> None:
@@ -84,6 +105,9 @@ def assert_lawful(entry: Entry) -> None:
     )
     assert found.index.max() < len(found.sensor_ids)
     assert all(0 < len(sensor_id) <= MAX_SENSOR_ID and "\0" not in sensor_id for sensor_id in found.sensor_ids)
+    assert found.series.keys() <= set(found.sensor_ids)
+    for series in found.series.values():
+        check_series(series)
     assert np.isfinite(found.values).all()
     assert LOW <= found.timestamps.min() <= found.timestamps.max() <= HIGH
     assert all(batch.rows > 0 and LOW <= batch.accepted_at <= HIGH for batch in entry.batches)
@@ -94,6 +118,11 @@ def assert_lawful(entry: Entry) -> None:
 def test_what_is_encoded_decodes_to_itself(entry: Entry) -> None:
     assert plain(decode(encode(entry))) == plain(entry)
     assert_lawful(decode(encode(entry)))
+
+
+@given(entries())
+def test_an_entry_without_labels_is_of_the_first_version(entry: Entry) -> None:
+    assert encode(entry)[b"v"] == (b"2" if entry.columns.series else b"1")
 
 
 @given(entries())
@@ -174,6 +203,7 @@ def test_concat_keeps_rows_in_order_under_one_dictionary(parts: list[Columns]) -
     joined = Columns.concat(parts)
     assert rows_of(joined) == [row for part in parts for row in rows_of(part)]
     assert len(set(joined.sensor_ids)) == len(joined.sensor_ids)
+    assert joined.series == {name: one for part in parts for name, one in part.series.items()}
     assert joined.index.dtype == np.uint32
 
 
@@ -198,6 +228,7 @@ def test_compact_keeps_the_rows_and_drops_unused_ids(found: Columns, data: st.Da
     small = chosen.compact()
     assert rows_of(small) == rows_of(chosen)
     assert set(small.sensor_ids) == {sensor_id for sensor_id, _, _ in rows_of(chosen)}
+    assert small.series == {name: one for name, one in found.series.items() if name in small.sensor_ids}
 
 
 def rows_of(found: Columns) -> list[tuple[str, int, str]]:

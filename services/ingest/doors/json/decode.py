@@ -1,7 +1,7 @@
-"""A JSON array of ``{sensor_id, timestamp, value}``, or one such object.
+"""A JSON array of ``{sensor_id, timestamp, value}``, or one such object; in place of a sensor_id, name and labels.
 
 The compiled decoder reads a good body straight into one struct a row; only a body that it refuses, or in which a
-name stands twice, is read a second time, loosely, to name every record that is wrong.
+name stands twice, is read a second time: with name and labels, and at last loosely, to name every record that is wrong.
 """
 
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from services.contract import Series, SeriesError, check_series, series_id, series_of
 from services.platform.http.errors import Problem
 
 from ...readings import Decoded, Fault
@@ -27,11 +27,24 @@ class Reading(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     value: float
 
 
+class AnyReading(msgspec.Struct, forbid_unknown_fields=True):
+    """One measured value of a sensor with an id, or of a series with a name."""
+
+    timestamp: str
+    value: float
+    sensor_id: str | msgspec.UnsetType = msgspec.UNSET
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    field: str | msgspec.UnsetType = msgspec.UNSET
+    labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
 _decoder = msgspec.json.Decoder(list[Reading] | Reading)
+_any_decoder = msgspec.json.Decoder(list[AnyReading] | AnyReading)
 _sensor_id, _timestamp, _value = attrgetter("sensor_id"), attrgetter("timestamp"), attrgetter("value")
-_FIELDS = Reading.__struct_fields__
-_QUOTES = 2 * (len(_FIELDS) + 2)
-"""Quotation marks of a reading: three names and two texts. Another name, such as one that stands twice, adds two."""
+_REQUIRED, _TEXTS = ("timestamp", "value"), ("sensor_id", "name", "field", "timestamp")
+_FIELDS = AnyReading.__struct_fields__
+_QUOTES = 10
+"""Quotation marks of a plain reading: three names, two texts. Another name, such as one that stands twice, adds two."""
 _QUOTE, _SHORT = np.uint8(ord('"')), 4096
 _LOOSE_COMMAS = 16
 """Commas a reading that may stand in a body that is read loosely: many times what a right one has."""
@@ -45,26 +58,32 @@ def decode_json(body: bytes, most: int) -> Decoded:
     Raises:
         Problem: `malformed_body` or `too_many_rows`.
     """
-    positions: NDArray[np.intp] | None = None
-    faults: list[Fault] = []
     try:
         decoded = _decoder.decode(body)
         readings = decoded if isinstance(decoded, list) else [decoded]
-        strict = _each_name_once(body, len(readings))
+        strict = _each_name_once(body, _QUOTES * len(readings))
     except (ValueError, RecursionError):
         strict = False
     if not strict:
-        items = _loosely(body, most)
-        _check_count(len(items), most)
-        readings, positions, faults = _shaped(items)
-    _check_count(len(readings) + len(faults), most)
-    return Decoded(
-        list(map(_sensor_id, readings)),
-        list(map(_timestamp, readings)),
-        list(map(_value, readings)),
-        positions,
-        faults,
-    )
+        return _decode_any(body, most)
+    _check_count(len(readings), most)
+    return Decoded(list(map(_sensor_id, readings)), list(map(_timestamp, readings)), list(map(_value, readings)))
+
+
+def _decode_any(body: bytes, most: int) -> Decoded:
+    """Return the readings of a body that are not all plain ones of the right shape."""
+    try:
+        decoded = _any_decoder.decode(body)
+        readings = decoded if isinstance(decoded, list) else [decoded]
+        strict = _each_name_once(body, sum(map(_quotes_of, readings)))
+    except (ValueError, RecursionError):
+        strict = False
+    if strict:
+        _check_count(len(readings), most)
+        return _called(dict(enumerate(readings)), [])
+    items = _loosely(body, most)
+    _check_count(len(items), most)
+    return _called(*_shaped(items))
 
 
 def _check_count(count: int, most: int) -> None:
@@ -74,11 +93,17 @@ def _check_count(count: int, most: int) -> None:
         raise Problem("too_many_rows", f"{count} readings in one batch; at most {most} are taken: split it")
 
 
-def _each_name_once(body: bytes, readings: int) -> bool:
-    """Tell whether no name stands twice in a reading; each has all names and texts, so no body has fewer quotes."""
-    if _quotes(body) == _QUOTES * readings:
+def _each_name_once(body: bytes, quotes: int) -> bool:
+    """Tell whether no name stands twice in an object, if what was read of the body has so many quotation marks."""
+    if _quotes(body) == quotes:
         return True
-    return b"\\" in body and _quotes(body.replace(b"\\\\", b"").replace(b'\\"', b"")) == _QUOTES * readings
+    return b"\\" in body and _quotes(body.replace(b"\\\\", b"").replace(b'\\"', b"")) == quotes
+
+
+def _quotes_of(reading: AnyReading) -> int:
+    texts = sum(getattr(reading, name) is not msgspec.UNSET for name in _TEXTS)
+    labels = reading.labels
+    return 4 * texts + 2 + (0 if labels is msgspec.UNSET else 2 + 4 * len(labels))
 
 
 def _quotes(text: bytes) -> int:
@@ -104,7 +129,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _loosely(body: bytes, most: int) -> list[Any]:
     """Read a body that may hold wrong records and the NaN and Infinity that some encoders write."""
-    if body.count(b",") > _LOOSE_COMMAS * most:
+    # A label has a comma and four quotation marks.
+    if body.count(b",") - body.count(b'"') // 4 > _LOOSE_COMMAS * most:
         raise Problem("too_many_rows", f"the body holds more items than {most} readings can have: split it")
     try:
         # The standard library would guess UTF-16 and UTF-32 too; a mark at the front is no fault.
@@ -124,17 +150,62 @@ def _loosely(body: bytes, most: int) -> list[Any]:
     return items
 
 
-def _shaped(items: list[Any]) -> tuple[list[Reading], NDArray[np.intp], list[Fault]]:
-    """Return the items that are readings, their positions, and the faults of the others."""
-    readings, positions, faults = [], [], []
+def _shaped(items: list[Any]) -> tuple[dict[int, AnyReading], list[Fault]]:
+    """Return the items that are readings, by their positions, and the faults of the others."""
+    readings, faults = {}, []
     for index, item in enumerate(items):
         fault = _fault(index, item)
         if fault is None:
-            readings.append(Reading(item["sensor_id"], item["timestamp"], _number(item["value"])))
-            positions.append(index)
+            readings[index] = AnyReading(**item | {"value": _number(item["value"])})
         else:
             faults.append(fault)
-    return readings, np.array(positions, np.intp), faults
+    return readings, faults
+
+
+def _called(readings: dict[int, AnyReading], faults: list[Fault]) -> Decoded:
+    """Return readings by their positions as columns; those that name no sensor as they should join the faults."""
+    known: dict[Series, str] = {}
+    good: dict[int, str] = {}
+    wrong = list(faults)
+    for index, reading in readings.items():
+        try:
+            good[index] = _id_of(reading, known)
+        except SeriesError as error:
+            wrong.append(Fault(index, error.part, error.code, str(error)))
+    chosen = [readings[index] for index in good]
+    return Decoded(
+        list(good.values()),
+        [reading.timestamp for reading in chosen],
+        [reading.value for reading in chosen],
+        np.array(list(good), np.intp) if wrong else None,
+        wrong,
+        {sensor_id: series for series, sensor_id in known.items()},
+    )
+
+
+def _id_of(reading: AnyReading, known: dict[Series, str]) -> str:
+    """Return the sensor id of a reading, and put that of a series that is met for the first time into `known`.
+
+    Raises:
+        SeriesError: it has none, two, or one that breaks the limits.
+    """
+    name, field, labels = reading.name, reading.field, reading.labels
+    if reading.sensor_id is not msgspec.UNSET:
+        for part, value in (("name", name), ("field", field), ("labels", labels)):
+            if value is not msgspec.UNSET:
+                what = f"{part} stands beside sensor_id; give a sensor_id, or name and labels, from which it is made"
+                raise SeriesError(part, "two_identities", what)
+        return reading.sensor_id
+    if name is msgspec.UNSET:
+        if field is msgspec.UNSET and labels is msgspec.UNSET:
+            raise SeriesError("sensor_id", "missing", "sensor_id is missing; a reading has one, or name and labels")
+        raise SeriesError("name", "missing", "name is missing; labels belong to a name")
+    pairs = () if labels is msgspec.UNSET else labels.items()
+    series = series_of(name, pairs, None if field is msgspec.UNSET else field)
+    if series not in known:
+        check_series(series)
+        known[series] = series_id(series)
+    return known[series]
 
 
 def _fault(index: int, item: Any) -> Fault | None:
@@ -146,7 +217,9 @@ def _fault(index: int, item: Any) -> Fault | None:
 def _name_fault(index: int, item: dict[str, Any]) -> Fault | None:
     if isinstance(item, _Repeated):
         return Fault(index, _shown(item.name), "duplicate_field", f"{_shown(item.name)!r} stands more than once")
-    for name in _FIELDS:
+    if item.keys().isdisjoint(("sensor_id", "name", "field", "labels")):
+        return Fault(index, "sensor_id", "missing", "sensor_id is missing; a reading has one, or name and labels")
+    for name in _REQUIRED:
         if name not in item:
             return Fault(index, name, "missing", f"{name} is missing")
     for name in item:
@@ -160,16 +233,36 @@ def _type_fault(index: int, item: dict[str, Any]) -> Fault | None:
 
     JSON may escape half of a surrogate pair, which no encoding of text can hold. Python takes True for a number.
     """
-    for name in ("sensor_id", "timestamp"):
-        if not isinstance(item[name], str):
-            return Fault(index, name, "wrong_type", f"{name} must be a string")
-        if not item[name].isascii() and not _encodable(item[name]):
-            return Fault(index, name, "not_unicode", f"{name} holds half of a surrogate pair")
+    for name in _TEXTS:
+        if name in item and (fault := _text_fault(index, name, name, item[name])):
+            return fault
+    if "labels" in item and (fault := _labels_fault(index, item["labels"])):
+        return fault
     value = item["value"]
     if isinstance(value, str) and value in _NOT_FINITE:
         return Fault(index, "value", "not_finite", "value is not a finite number")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Fault(index, "value", "wrong_type", "value must be a number")
+    return None
+
+
+def _labels_fault(index: int, labels: Any) -> Fault | None:
+    if isinstance(labels, _Repeated):
+        return Fault(index, "labels", "duplicate_field", f"label {_shown(labels.name)!r} stands more than once")
+    if not isinstance(labels, dict):
+        return Fault(index, "labels", "wrong_type", "labels must be an object of names and strings")
+    for name, value in labels.items():
+        shown = f"label {_shown(name)!r}"
+        if fault := _text_fault(index, "labels", shown, name) or _text_fault(index, "labels", shown, value):
+            return fault
+    return None
+
+
+def _text_fault(index: int, field: str, what: str, text: Any) -> Fault | None:
+    if not isinstance(text, str):
+        return Fault(index, field, "wrong_type", f"{what} must be a string")
+    if not text.isascii() and not _encodable(text):
+        return Fault(index, field, "not_unicode", f"{what} holds half of a surrogate pair")
     return None
 
 

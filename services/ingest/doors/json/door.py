@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
+from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_NAME
 from services.platform.http.auth import Caller, Check
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import parameters, wrong
@@ -158,25 +159,71 @@ def readings_body(settings: IngestSettings) -> dict[str, Any]:
             "description": f"{limits}; `Content-Encoding` {' or '.join(ENCODINGS)} is taken.",
             "content": {
                 _MEDIA_TYPE: {
-                    "schema": {"oneOf": [{"type": "array", "minItems": 1, "items": _READING}, _READING]},
-                    "example": _EXAMPLE,
+                    "schema": {"oneOf": [{"type": "array", "minItems": 1, "items": {"oneOf": _READINGS}}, *_READINGS]},
+                    "examples": _EXAMPLES,
                 }
             },
         }
     }
 
 
-_READING = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["sensor_id", "timestamp", "value"],
-    "properties": {
-        "sensor_id": {"type": "string", "minLength": 1, "maxLength": MAX_SENSOR_ID, "pattern": "^[^\\u0000]*$"},
-        "timestamp": {"type": "string", "format": "date-time", "description": "RFC 3339, with an offset."},
-        "value": {"type": "number", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
+def _text(longest: int, about: str) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": longest,
+        "pattern": "^[^\\u0000]*$",
+        "description": about,
+    }
+
+
+def _reading(title: str, required: str, **called: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "title": title,
+        "additionalProperties": False,
+        "required": [required, "timestamp", "value"],
+        "properties": {
+            **called,
+            "timestamp": {"type": "string", "format": "date-time", "description": "RFC 3339, with an offset."},
+            "value": {"type": "number", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
+        },
+    }
+
+
+_READINGS = [
+    _reading("Reading", "sensor_id", sensor_id=_text(MAX_SENSOR_ID, "Whose value it is.")),
+    _reading(
+        "LabelledReading",
+        "name",
+        name=_text(MAX_NAME, "What is measured. The sensor's id is made from name, field and labels."),
+        field=_text(MAX_NAME, "Which of several values that are measured together."),
+        labels={
+            "type": "object",
+            "maxProperties": MAX_LABELS,
+            "propertyNames": _text(MAX_LABEL_NAME, "Name of a label."),
+            "additionalProperties": _text(MAX_LABEL_VALUE, "Its value."),
+            "description": "Where and of what, such as room and device.",
+        },
+    ),
+]
+_EXAMPLES = {
+    "plain": {
+        "summary": "A sensor with an id",
+        "value": [{"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}],
+    },
+    "labelled": {
+        "summary": "A series with a name and labels",
+        "value": [
+            {
+                "name": "temperature",
+                "labels": {"room": "kitchen", "floor": "1"},
+                "timestamp": "2025-10-22T21:00:00Z",
+                "value": 25.3,
+            }
+        ],
     },
 }
-_EXAMPLE = [{"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}]
 _ANSWER = {"batch_id": "019a0b1c-8f00-7000-8000-000000000001", "accepted": 1, "rejected": []}
 _KEY_HEADER = {
     "name": "Idempotency-Key",

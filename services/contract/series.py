@@ -1,0 +1,111 @@
+"""Labelled series: a name, a field and labels, and the sensor id that they come to, the same for ever."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from itertools import chain
+
+import msgspec
+
+__all__ = [
+    "MAX_LABELS",
+    "MAX_LABEL_NAME",
+    "MAX_LABEL_VALUE",
+    "MAX_NAME",
+    "Series",
+    "SeriesError",
+    "check_series",
+    "series_id",
+    "series_of",
+]
+
+MAX_NAME = 128
+"""Longest name or field of a series, in characters."""
+
+MAX_LABELS = 64
+"""Most labels of a series."""
+
+MAX_LABEL_NAME = 128
+"""Longest name of a label, in characters."""
+
+MAX_LABEL_VALUE = 1024
+"""Longest value of a label, in characters."""
+
+_SHOWN_NAME = 40
+_HASH_CHARACTERS = 20
+"""Of five bits each: 100 bits."""
+
+
+class Series(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a labelled series is called.
+
+    Attributes:
+        name: of what is measured, such as "temperature".
+        field: which of several values that are measured together; None where there is one.
+        labels: pairs of name and value in the order of their names, none of which comes twice.
+    """
+
+    name: str
+    field: str | None
+    labels: tuple[tuple[str, str], ...]
+
+
+class SeriesError(ValueError):
+    """A series breaks the limits.
+
+    Attributes:
+        part: "name", "field" or "labels".
+        code: "empty", "too_long", "too_many", "nul" or "unordered".
+    """
+
+    def __init__(self, part: str, code: str, message: str) -> None:
+        super().__init__(message)
+        self.part, self.code = part, code
+
+
+def series_of(name: str, labels: Iterable[tuple[str, str]], field: str | None = None) -> Series:
+    """Return the series of a name and labels in any order."""
+    return Series(name, field, tuple(sorted(labels)))
+
+
+def series_id(series: Series) -> str:
+    """Return the sensor id of a series that `check_series` has passed.
+
+    It is the first 40 characters of the name, "#", and the first 20 characters (RFC 4648 base32, small letters) of the
+    BLAKE2b-512 of name, field and all labels in the order of the code points of their names, as UTF-8 with a NUL
+    between any two; a field that is none is empty.
+    """
+    canonical = "\0".join((series.name, series.field or "", *chain.from_iterable(series.labels)))
+    digest = base64.b32encode(hashlib.blake2b(canonical.encode()).digest()[:15]).decode().lower()
+    return f"{series.name[:_SHOWN_NAME]}#{digest[:_HASH_CHARACTERS]}"
+
+
+def check_series(series: Series) -> None:
+    """See that a series holds to the limits.
+
+    Raises:
+        SeriesError: it does not.
+    """
+    _check("name", "name", series.name, MAX_NAME)
+    if series.field is not None:
+        _check("field", "field", series.field, MAX_NAME)
+    if len(series.labels) > MAX_LABELS:
+        raise SeriesError(
+            "labels", "too_many", f"there are {len(series.labels)} labels; at most {MAX_LABELS} are taken"
+        )
+    before = ""
+    for name, value in series.labels:
+        _check("labels", "the name of a label", name, MAX_LABEL_NAME)
+        _check("labels", f"label {name[:40]!r}", value, MAX_LABEL_VALUE)
+        if name <= before:
+            raise SeriesError("labels", "unordered", f"label {name[:40]!r} comes twice or out of order")
+        before = name
+
+
+def _check(part: str, what: str, text: str, longest: int) -> None:
+    if not text:
+        raise SeriesError(part, "empty", f"{what} is empty; leave it out")
+    if len(text) > longest:
+        raise SeriesError(part, "too_long", f"{what} has {len(text)} characters; at most {longest} are taken")
+    if "\0" in text:
+        raise SeriesError(part, "nul", f"{what} holds a NUL character")

@@ -1,0 +1,103 @@
+"""The catalogue of sensors, as a worker writes it: what it does not remember to be there goes in with its readings."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from services.contract import Columns, Series
+
+__all__ = ["Catalogue"]
+
+# Sorted, so that no two workers wait for each other. A transaction that enters sensors in another order, part by part,
+# has the lock alone.
+_ENTER = """
+insert into sensors (sensor_id, name, field, labels)
+select sensor_id, name, field, labels::jsonb
+from (select pg_advisory_xact_lock_shared(hashtext('millrace catalogue'))) as not_alone
+cross join unnest($1::text[], $2::text[], $3::text[], $4::text[]) as found (sensor_id, name, field, labels)
+order by sensor_id collate "C"
+on conflict (sensor_id) do nothing
+"""
+_ALONE = "select pg_advisory_xact_lock(hashtext('millrace catalogue'))"
+
+# The id of a labelled series is a plain sensor as long as it has come without its labels only.
+_LABEL = """
+update sensors
+set name = found.name, field = found.field, labels = found.labels::jsonb
+from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as found (sensor_id, name, field, labels)
+where sensors.sensor_id = found.sensor_id and sensors.sensor_id = any(array(
+  select sensor_id from sensors where sensor_id = any($1) and labels is null
+  order by sensor_id collate "C" for no key update
+))
+"""
+
+
+class Catalogue:
+    """Enters sensors into the catalogue, and remembers which are there; what it has forgotten is entered again.
+
+    It holds a string a sensor, some hundred bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Remember at most so many sensors, beside those of one transaction."""
+        self._most = most
+        self._known: set[str] = set()
+        self._epoch: int | None = None
+
+    def begin(self, epoch: int) -> None:
+        """Forget all where `epoch` says that this is another server or table than before."""
+        if epoch != self._epoch:
+            self.forget()
+            self._epoch = epoch
+
+    def forget(self) -> None:
+        """Forget all: the database may be another one."""
+        self._known = set()
+
+    def remember(self, entered: Iterable[str]) -> None:
+        """Remember what `enter` has returned, once its transaction has committed."""
+        self._known.update(entered)
+        if len(self._known) > self._most:
+            # Which ones does not matter: sensors that come in turns would be missed each time if the oldest had to go.
+            self._known = set(islice(self._known, self._most // 2))
+
+    async def enter(self, connection: Any, columns: Columns) -> list[str]:
+        """Enter the sensors of `columns` that are not remembered; return what to remember of them.
+
+        Raises:
+            DATABASE_FAILURES: the database is away or refuses them.
+        """
+        keys = columns.sensor_ids
+        if columns.series:
+            # A sensor that is known without its labels is not known with them.
+            keys = [f"{sensor_id}\0" if sensor_id in columns.series else sensor_id for sensor_id in keys]
+        if self._known.issuperset(keys):
+            return []
+        used = np.unique(columns.index).tolist()
+        unknown = [code for code in used if keys[code] not in self._known]
+        if unknown:
+            rows = [
+                _row(sensor_id, columns.series.get(sensor_id)) for sensor_id in _chosen(columns.sensor_ids, unknown)
+            ]
+            await connection.execute(_ENTER, *map(list, zip(*rows, strict=True)))
+            if labelled := [row for row in rows if row[1] is not None]:
+                await connection.execute(_LABEL, *map(list, zip(*labelled, strict=True)))
+        return _chosen(keys, unknown)
+
+    @staticmethod
+    async def alone(connection: Any) -> None:
+        """Keep others from entering sensors until the end of this transaction, which may enter some in any order."""
+        await connection.execute(_ALONE)
+
+
+def _chosen(items: list[str], codes: Iterable[int]) -> list[str]:
+    return [items[code] for code in codes]
+
+
+def _row(sensor_id: str, series: Series | None) -> tuple[str, str | None, str | None, str | None]:
+    if series is None:
+        return sensor_id, None, None, None
+    return sensor_id, series.name, series.field, msgspec.json.encode(dict(series.labels)).decode()
