@@ -1,8 +1,9 @@
 """`millrace operator`: looks after one namespace, by one active process at a time.
 
-kopf runs the process and only watches: `handlers` says why. The holder of the Lease acts, by four loops beside each
+kopf runs the process and only watches: `handlers` says why. The holder of the Lease acts, by five loops beside each
 other: passes, which bring the database to the resources (`reconcile`); autoscaling; and, on the database that the
-passes found, repair of late ranges and deletions, which are the same loops as on one machine (`database.repair`).
+passes found, repair of late ranges, deletions and the filling of the catalogue, which are the same loops as on one
+machine (`database.repair`).
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import uvloop
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ConfigError
 
+from services.database.repair.catalogue import CatalogueLoop
 from services.database.repair.deletions import DeletionLoop
 from services.database.repair.loop import RepairLoop, repair_health
 from services.platform.http.serving import StartError, health_app, serving
@@ -73,8 +75,9 @@ class _Operator:
             reconciler = Reconciler(self._client, self._settings, self._defaults, self._health)
             repair = RepairLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
             deletions = DeletionLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
+            catalogue = CatalogueLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
             scaling = Autoscaling(self._client, self._settings.redis, self._scaling_health)
-            self._parts = (reconciler, repair, deletions, scaling)
+            self._parts = (reconciler, repair, deletions, catalogue, scaling)
             loops = {"passes": self._health, "autoscaling": self._scaling_health, "repair": self._repair_health}
             await kopf.operator(
                 registry=registry(reconciler.wake, self._start, self._stop, loops),

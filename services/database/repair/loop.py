@@ -1,6 +1,6 @@
 """Rounds of repair on the owner's connections, begun anew whenever the database is lost.
 
-The operator runs the loops of repair and deletions beside its own; `millrace repair` runs them alone.
+The operator runs the loops of repair, deletions and catalogue beside its own; `millrace repair` runs them alone.
 """
 
 import asyncio
@@ -47,8 +47,8 @@ UNDER_WAY = 15.0
 
 
 def repair_health(settings: RepairSettings) -> Health:
-    """Return the health of the loops of repair and deletions; repair may be silent for the length of a refresh."""
-    return Health("repair", "deletions", stuck_after=settings.refresh_timeout * 2 + 120)
+    """Return the health of the loops that run together; repair may be silent for the length of a refresh."""
+    return Health("repair", "deletions", "catalogue", stuck_after=settings.refresh_timeout * 2 + 120)
 
 
 class Rounds:

@@ -1,4 +1,4 @@
-"""Repair and deletions as a process of its own, for where there is no operator."""
+"""Repair, deletions and the filling of the catalogue as a process of its own, for where there is no operator."""
 
 import asyncio
 
@@ -10,6 +10,7 @@ from services.platform.postgres.connections import Connector
 from services.platform.postgres.schema import wait_for_schema
 from services.platform.settings import DatabaseSettings, Settings
 
+from .catalogue import CatalogueLoop
 from .deletions import DeletionLoop
 from .loop import RepairLoop, repair_health
 
@@ -17,7 +18,7 @@ __all__ = ["run_repair"]
 
 
 def run_repair(settings: Settings) -> None:
-    """Refresh late ranges and carry out deletions until SIGTERM or SIGINT.
+    """Refresh late ranges, carry out deletions and fill the catalogue until SIGTERM or SIGINT.
 
     Raises:
         StartError: the health port is taken.
@@ -33,7 +34,8 @@ async def _repair(settings: Settings) -> None:
         return settings.database, await wait_for_schema(owner, health, session=True)
 
     async with serving(health_app("Millrace repair", health), own.host, own.port, "MILLRACE_REPAIR_PORT"):
-        loops = [asyncio.create_task(kind(own, health, database).run()) for kind in (RepairLoop, DeletionLoop)]
+        kinds = (RepairLoop, DeletionLoop, CatalogueLoop)
+        loops = [asyncio.create_task(kind(own, health, database).run()) for kind in kinds]
         await asyncio.wait((*loops, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
         for loop in loops:
             loop.cancel()

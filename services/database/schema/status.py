@@ -9,7 +9,7 @@ from services.platform.postgres.capability import Capability, capability
 
 from .scripts import INIT_VERSION, SQL, Migration, SchemaError, migrations
 
-__all__ = ["SchemaStatus", "ledger", "pending", "schema_status"]
+__all__ = ["SchemaStatus", "catalogue_filling", "ledger", "pending", "schema_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,13 @@ class SchemaStatus:
         version: the highest migration that it has had.
         pending: migrations that it has not had, in order.
         capability: what the database can do.
+        catalogue: in words how far the catalogue of sensors is filled from what was stored before it.
     """
 
     version: int
     pending: tuple[str, ...]
     capability: Capability
+    catalogue: str
 
 
 async def schema_status(connection: asyncpg.Connection) -> SchemaStatus:
@@ -41,7 +43,19 @@ async def schema_status(connection: asyncpg.Connection) -> SchemaStatus:
     waiting = [str(migration) for migration in pending(migrations(SQL / "migrations"), had)]
     if INIT_VERSION not in had:
         waiting.insert(0, "0001 init")
-    return SchemaStatus(max(had, default=0), tuple(waiting), await capability(connection))
+    able, catalogue = await capability(connection), await catalogue_filling(connection)
+    return SchemaStatus(max(had, default=0), tuple(waiting), able, catalogue)
+
+
+async def catalogue_filling(connection: asyncpg.Connection) -> str:
+    """Return in words how far the catalogue is filled."""
+    if not await connection.fetchval("select to_regclass('public.catalogue_filling') is not null"):
+        return "there is no catalogue yet"
+    row = await connection.fetchrow("select added, reached::text, passes from catalogue_filling")
+    if row is None or row["passes"]:
+        return "the catalogue has all sensors"
+    reached = f", up to {row['reached']}" if row["reached"] else ""
+    return f"the catalogue is being filled with what was stored before it: {row['added']} sensors{reached}"
 
 
 async def ledger(connection: asyncpg.Connection) -> dict[int, str | None]:

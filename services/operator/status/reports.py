@@ -56,7 +56,9 @@ def schema_report(status: SchemaStatus) -> Report:
         "notSupported": list(able.missing),
     }
     lacks = Condition(status=True, reason="NotSupported", message=f"not supported here: {'; '.join(able.missing)}")
-    ready = Condition(status=True, reason="Applied", message=f"schema version {status.version} on {able}")
+    ready = Condition(
+        status=True, reason="Applied", message=f"schema version {status.version} on {able}; {status.catalogue}"
+    )
     return Report(fields, {"Ready": ready, "Degraded": lacks if able.missing else WELL, "Progressing": IDLE})
 
 

@@ -23,6 +23,7 @@ Place = Literal[
     "worker.after_commit",
     "worker.after_settle",
     "deletion.before_commit",
+    "catalogue.before_commit",
 ]
 """Before and after the entry is written; after entries were read; between ledger and COPY, COPY and COMMIT, COMMIT
 and acknowledgement; after that; between deleting a slice of rows and COMMIT."""
