@@ -55,7 +55,7 @@ class SeriesError(ValueError):
 
     Attributes:
         part: "name", "field" or "labels".
-        code: "empty", "too_long", "too_many", "nul" or "unordered".
+        code: such as "empty" or "too_long".
     """
 
     def __init__(self, part: str, code: str, message: str) -> None:
@@ -85,20 +85,19 @@ def check_series(series: Series) -> None:
 
     Raises:
         SeriesError: it does not.
+        ValueError: its labels are not as `series_of` leaves them.
     """
     _check("name", "name", series.name, MAX_NAME)
     if series.field is not None:
         _check("field", "field", series.field, MAX_NAME)
     if len(series.labels) > MAX_LABELS:
-        raise SeriesError(
-            "labels", "too_many", f"there are {len(series.labels)} labels; at most {MAX_LABELS} are taken"
-        )
+        raise SeriesError("labels", "too_many", f"{len(series.labels)} labels; at most {MAX_LABELS} are taken")
     before = ""
     for name, value in series.labels:
         _check("labels", "the name of a label", name, MAX_LABEL_NAME)
         _check("labels", f"label {name[:40]!r}", value, MAX_LABEL_VALUE)
         if name <= before:
-            raise SeriesError("labels", "unordered", f"label {name[:40]!r} comes twice or out of order")
+            raise ValueError(f"label {name[:40]!r} comes twice or out of order")
         before = name
 
 

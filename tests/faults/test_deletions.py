@@ -1,6 +1,5 @@
 """Deletions that are broken off: by the death of who carries them out, of a worker, of the database."""
 
-import signal
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,9 +10,9 @@ import pytest
 from services.platform.runtime.failpoints import Place
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import whole
-from tests.support import Service, TestDatabase, eventually
+from tests.support import TestDatabase, eventually
 from tests.support.deletions import ask_deletion
-from tests.support.faults import Failpoints, Make, drained
+from tests.support.faults import Failpoints, Make, drained, ended
 from tests.support.late import connected
 from tests.support.readings import rows_in, sql
 
@@ -32,11 +31,6 @@ def quick(settings: Settings) -> Settings:
 
 def admin(settings: Settings) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.ingest.admin_port}", timeout=30)
-
-
-def ended(process: Service) -> bool:
-    assert process.process
-    return process.process.poll() == -signal.SIGKILL
 
 
 async def finished(client: httpx.AsyncClient, deletion_id: str) -> dict[str, Any] | None:

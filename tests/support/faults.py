@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from services.platform.stream import STREAM_ERRORS, Stream, redis_client
 from .patience import eventually, free_port
 from .service import Service
 
-__all__ = ["Failpoints", "Make", "acknowledged", "chance", "drained", "load", "worker"]
+__all__ = ["Failpoints", "Make", "acknowledged", "chance", "drained", "ended", "load", "worker"]
 
 Make = Callable[[str, Settings], Service]
 
@@ -103,3 +104,9 @@ async def drained(settings: Settings, patience: float = 60.0) -> None:
                 return False
 
         await eventually(empty, patience)
+
+
+def ended(process: Service) -> bool:
+    """Tell whether a process has been killed."""
+    assert process.process
+    return process.process.poll() == -signal.SIGKILL

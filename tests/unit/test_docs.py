@@ -27,11 +27,14 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
 
 def test_every_fault_of_a_reading_is_documented() -> None:
     folder = DOCS.parent / "services"
-    source = "".join(file.read_text() for file in [*folder.glob("ingest/**/*.py"), folder / "contract/instants.py"])
+    contract = [folder / "contract" / name for name in ("instants.py", "series.py")]
+    source = "".join(file.read_text() for file in [*folder.glob("ingest/**/*.py"), *contract])
     table = (DOCS / "api.md").read_text().partition("### Faults of readings")[2]
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.MULTILINE)
     documented = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
-    assert documented == set(re.findall(r'(?:return |Fault\([\w.(), ]*(?:"\w+", )?)"(\w+)", f?"', source))
+    assert documented == set(
+        re.findall(r'(?:return |(?:Fault|SeriesError)\([\w.(), ]*(?:"\w+", )?)"(\w+)", f?"', source)
+    )
 
 
 def test_the_delay_after_a_change_of_retention_is_documented() -> None:
@@ -63,7 +66,7 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 
 
 def test_every_fault_is_shown_by_a_test_and_every_row_is_told() -> None:
-    assert {row for row, _, _ in matrix()} == set(range(1, 39))
+    assert {row for row, _, _ in matrix()} == set(range(1, 40))
     assert [row for row, _, shown in matrix() if not shown] == []
     named = set(re.findall(r"`(test_\w+)`", (DOCS / "reliability.md").read_text()))
     sources = "".join(file.read_text() for file in (DOCS.parent / "tests").rglob("test_*.py"))

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from services.contract.instants import MICROSECOND
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connection, Connector
 from services.platform.postgres.errors import with_deadline
@@ -210,7 +211,7 @@ async def fill_once(connection: Connection, capability: Capability, most: int = 
         if len(found) == most:
             await connection.execute(PROGRESS, start, found[-1][0], added)
         else:
-            await connection.execute(PROGRESS, start + timedelta(microseconds=1) if start else None, None, added)
+            await connection.execute(PROGRESS, start + MICROSECOND if start else None, None, added)
             if start is None:
                 await connection.execute(FINISH)
                 return Step(more=False, added=added, total=at["added"] + added, finished=True)

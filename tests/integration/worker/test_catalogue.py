@@ -40,7 +40,9 @@ def labelled(*series: Series, plain: str = "plain") -> Entry:
 
 
 async def catalogue(settings: Settings) -> list[str]:
-    return [row[0] for row in await sql(settings.database, 'select sensor_id from sensors order by sensor_id collate "C"')]
+    return [
+        row[0] for row in await sql(settings.database, 'select sensor_id from sensors order by sensor_id collate "C"')
+    ]
 
 
 async def test_sensors_come_in_with_their_readings_and_series_with_their_labels(settings: Settings) -> None:

@@ -193,8 +193,7 @@ def _id_of(reading: AnyReading, known: dict[Series, str]) -> str:
     if reading.sensor_id is not msgspec.UNSET:
         for part, value in (("name", name), ("field", field), ("labels", labels)):
             if value is not msgspec.UNSET:
-                what = f"{part} stands beside sensor_id; give a sensor_id, or name and labels, from which it is made"
-                raise SeriesError(part, "two_identities", what)
+                raise SeriesError(part, "two_identities", f"{part} stands beside sensor_id, and is what makes one")
         return reading.sensor_id
     if name is msgspec.UNSET:
         if field is msgspec.UNSET and labels is msgspec.UNSET:

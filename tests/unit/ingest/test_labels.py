@@ -1,0 +1,140 @@
+"""Readings by name and labels: the same rows as by the id that is made of them, and each fault by its name."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.contract import Columns, Series, readings, series_id, series_of
+from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_NAME
+from services.ingest.doors.json.decode import decode_json
+from services.ingest.limits.window import Limits
+from services.ingest.readings import Decoded, Fault, check
+from services.platform.http.errors import Problem
+from tests.unit.contract.test_codec import all_series
+
+LIMITS = Limits(0, 4_102_444_800_000_000)
+WHEN = {"timestamp": "2025-10-22T21:00:00Z", "value": 1.5}
+PLAIN = {"sensor_id": "a", **WHEN}
+HEAT = series_of("heat", [("room", "kitchen"), ("floor", "1")])
+LABELLED = {"name": "heat", "labels": {"room": "kitchen", "floor": "1"}, **WHEN}
+
+
+def decode(items: Any, *, partial: bool = False) -> tuple[Columns, list[Fault]]:
+    body = items if isinstance(items, bytes) else json.dumps(items).encode()
+    return check(decode_json(body, 1000), LIMITS, partial=partial)
+
+
+def ids(columns: Columns) -> list[str]:
+    return [columns.sensor_ids[code] for code in columns.index.tolist()]
+
+
+def test_readings_by_id_and_by_labels_stand_in_one_batch() -> None:
+    other_order = {**LABELLED, "labels": {"floor": "1", "room": "kitchen"}}
+    columns, faults = decode([PLAIN, LABELLED, other_order, {"name": "heat", **WHEN}])
+    bare = Series("heat", None, ())
+    assert ids(columns) == ["a", series_id(HEAT), series_id(HEAT), series_id(bare)]
+    assert columns.series == {series_id(HEAT): HEAT, series_id(bare): bare}
+    assert faults == []
+    assert decode(LABELLED)[0].series == {series_id(HEAT): HEAT}
+
+
+def test_a_batch_without_labels_knows_of_none() -> None:
+    assert decode([PLAIN, PLAIN])[0].series == {}
+
+
+LONG = "x" * 2000
+FAULTS = [
+    ({**LABELLED, "sensor_id": "a"}, "name", "two_identities"),
+    ({**PLAIN, "labels": {}}, "labels", "two_identities"),
+    ({**PLAIN, "field": "f"}, "field", "two_identities"),
+    (WHEN, "sensor_id", "missing"),
+    ({"labels": {"room": "a"}, **WHEN}, "name", "missing"),
+    ({"field": "f", **WHEN}, "name", "missing"),
+    ({"name": "heat", "value": 1}, "timestamp", "missing"),
+    ({**LABELLED, "unit": "K"}, "unit", "unknown_field"),
+    ({**LABELLED, "name": ""}, "name", "empty"),
+    ({**LABELLED, "name": LONG[: MAX_NAME + 1]}, "name", "too_long"),
+    ({**LABELLED, "name": "a\0"}, "name", "nul"),
+    ({**LABELLED, "name": None}, "name", "wrong_type"),
+    ({**LABELLED, "field": ""}, "field", "empty"),
+    ({**LABELLED, "field": LONG[: MAX_NAME + 1]}, "field", "too_long"),
+    ({**LABELLED, "labels": None}, "labels", "wrong_type"),
+    ({**LABELLED, "labels": [["a", "b"]]}, "labels", "wrong_type"),
+    ({**LABELLED, "labels": {"floor": 1}}, "labels", "wrong_type"),
+    ({**LABELLED, "labels": {"": "a"}}, "labels", "empty"),
+    ({**LABELLED, "labels": {"a": ""}}, "labels", "empty"),
+    ({**LABELLED, "labels": {LONG[: MAX_LABEL_NAME + 1]: "a"}}, "labels", "too_long"),
+    ({**LABELLED, "labels": {"a": LONG[: MAX_LABEL_VALUE + 1]}}, "labels", "too_long"),
+    ({**LABELLED, "labels": {"a": "\0"}}, "labels", "nul"),
+    ({**LABELLED, "labels": {"\0": "a"}}, "labels", "nul"),
+    ({**LABELLED, "labels": {"a": "\ud800"}}, "labels", "not_unicode"),
+    ({**LABELLED, "labels": {str(n): "v" for n in range(MAX_LABELS + 1)}}, "labels", "too_many"),
+    ({**LABELLED, "value": "1"}, "value", "wrong_type"),
+]
+
+
+@pytest.mark.parametrize(("item", "field", "code"), FAULTS)
+def test_each_fault_names_its_record_field_and_code_and_only_it_is_left_out(item: Any, field: str, code: str) -> None:
+    items = [LABELLED, item, PLAIN, {**LABELLED, "name": "wind"}]
+    with pytest.raises(Problem) as caught:
+        decode(items)
+    errors: Any = caught.value.members["errors"]
+    assert [(error["index"], error["field"], error["code"]) for error in errors] == [(1, field, code)]
+    columns, faults = decode(items, partial=True)
+    assert [(fault.index, fault.field, fault.code) for fault in faults] == [(1, field, code)]
+    assert [sensor_id.split("#")[0] for sensor_id in ids(columns)] == ["heat", "a", "wind"]
+    assert {series.name for series in columns.series.values()} == {"heat", "wind"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"name": "a", "name": "a", "timestamp": "2025-10-22T21:00:00Z", "value": 1}', "name"),
+        (b'{"name": "a", "timestamp": "2025-10-22T21:00:00Z", "value": 1, "labels": {}, "labels": {}}', "labels"),
+        (b'{"name": "a", "timestamp": "2025-10-22T21:00:00Z", "value": 1, "labels": {"b": "c", "b": "c"}}', "labels"),
+        (b'{"name": "a", "labels": {"b": "\\"", "b": "c"}, "timestamp": "2025-10-22T21:00:00Z", "value": 1}', "labels"),
+    ],
+)
+def test_what_stands_twice_is_refused_and_no_value_of_it_taken(body: bytes, field: str) -> None:
+    with pytest.raises(Problem) as caught:
+        decode(body)
+    errors: Any = caught.value.members["errors"]
+    assert [(error["field"], error["code"]) for error in errors] == [(field, "duplicate_field")]
+
+
+@given(st.lists(all_series | st.just(None), min_size=1, max_size=5), st.booleans(), st.booleans())
+def test_what_is_shown_of_readings_is_taken_for_the_same(
+    series: list[Series | None], ascii_only: bool, beside_a_fault: bool
+) -> None:
+    items = [
+        PLAIN
+        if one is None
+        else {"name": one.name, "labels": dict(one.labels), **WHEN} | ({"field": one.field} if one.field else {})
+        for one in series
+    ]
+    body = json.dumps(items + [1] * beside_a_fault, ensure_ascii=ascii_only).encode()
+    columns, faults = decode(body, partial=beside_a_fault)
+    assert len(faults) == beside_a_fault
+    assert columns.series == {series_id(one): one for one in series if one}
+    assert ids(columns) == ["a" if one is None else series_id(one) for one in series]
+    again, _ = decode(readings(columns))
+    assert (ids(again), again.series) == (ids(columns), columns.series)
+
+
+def test_batches_that_share_an_entry_keep_their_labels() -> None:
+    first, second, third = (
+        decode_json(json.dumps(item).encode(), 10) for item in (LABELLED, PLAIN, {**WHEN, "name": "n"})
+    )
+    columns, _ = check(Decoded.joined([first, second, third]), LIMITS, partial=False)
+    assert set(columns.series) == {series_id(HEAT), series_id(Series("n", None, ()))}
+    assert ids(columns) == [series_id(HEAT), "a", series_id(Series("n", None, ()))]
+
+
+def test_a_body_of_many_labels_and_one_fault_is_not_called_too_many_rows() -> None:
+    labels = {str(number): "v" for number in range(MAX_LABELS)}
+    items = [{**LABELLED, "labels": labels} for _ in range(999)]
+    columns, faults = decode([*items, {}], partial=True)
+    assert (len(columns), len(faults)) == (999, 1)
