@@ -1,5 +1,6 @@
 """The catalogue of sensors, as a worker writes it: what it does not remember to be there goes in with its readings."""
 
+import hashlib
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -34,17 +35,24 @@ where sensors.sensor_id = found.sensor_id and sensors.sensor_id = any(array(
 ))
 """
 
+_MANY = 1000
+"""Sensors of a transaction from which one look at all of their ids is cheaper than one at each."""
+
+_MOST_FLEETS = 1000
+
 
 class Catalogue:
     """Enters sensors into the catalogue, and remembers which are there; what it has forgotten is entered again.
 
-    It holds a string a sensor, some hundred bytes.
+    It holds a string a sensor, some hundred bytes, and a hash of each large set of ids that came together lately: such
+    a set often comes again, and a look at a million strings one by one is dear.
     """
 
     def __init__(self, most: int) -> None:
         """Remember at most so many sensors, beside those of one transaction."""
         self._most = most
         self._known: set[str] = set()
+        self._fleets: set[bytes] = set()
         self._epoch: int | None = None
 
     def begin(self, epoch: int) -> None:
@@ -56,6 +64,7 @@ class Catalogue:
     def forget(self) -> None:
         """Forget all: the database may be another one."""
         self._known = set()
+        self._fleets = set()
 
     def remember(self, entered: Iterable[str]) -> None:
         """Remember what `enter` has returned, once its transaction has committed."""
@@ -74,7 +83,7 @@ class Catalogue:
         if columns.series:
             # A sensor that is known without its labels is not known with them.
             keys = [f"{sensor_id}\0" if sensor_id in columns.series else sensor_id for sensor_id in keys]
-        if self._known.issuperset(keys):
+        if self._knows(keys):
             return []
         used = np.unique(columns.index).tolist()
         unknown = [code for code in used if keys[code] not in self._known]
@@ -86,6 +95,20 @@ class Catalogue:
             if labelled := [row for row in rows if row[1] is not None]:
                 await connection.execute(_LABEL, *map(list, zip(*labelled, strict=True)))
         return _chosen(keys, unknown)
+
+    def _knows(self, keys: list[str]) -> bool:
+        """Tell whether all of `keys` are remembered."""
+        if len(keys) < _MANY:
+            return self._known.issuperset(keys)
+        fleet = hashlib.blake2b("\0\0".join(keys).encode(), digest_size=16).digest()
+        if fleet in self._fleets:
+            return True
+        if not self._known.issuperset(keys):
+            return False
+        if len(self._fleets) == _MOST_FLEETS:
+            self._fleets = set()
+        self._fleets.add(fleet)
+        return True
 
     @staticmethod
     async def alone(connection: Any) -> None:

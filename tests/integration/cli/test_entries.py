@@ -48,7 +48,7 @@ async def test_damaged_and_newer_entries_are_shown_as_such(
     redis_settings: RedisSettings, stream: Stream, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await stream.client.xadd(stream.names.stream, {"some": "thing"})
-    await stream.add({**encode(ENTRY), b"v": b"2"}, {})
+    await stream.add({**encode(ENTRY), b"v": b"999"}, {})
     problems = [entry["problem"].split(":")[0] for entry in await shown(redis_settings, capsys)]
     assert problems == ["damaged", "newer"]
 

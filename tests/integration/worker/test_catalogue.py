@@ -132,6 +132,23 @@ async def test_more_sensors_than_are_remembered_are_all_entered_again_and_again(
     assert await catalogue(settings) == [f"s{number:02}" for number in range(15)] + ["t0", "t1", "t2"]
 
 
+async def test_a_large_fleet_is_known_as_a_whole_only_as_long_as_its_sensors_are(settings: Settings) -> None:
+    store = await store_for(settings)
+
+    def fleet(*others: str) -> Work:
+        rows: list[Row] = [(f"s{number}", NOW, 1.0) for number in range(1500)]
+        return work_of(entry_of([*rows, *((other, NOW, 1.0) for other in others)]))
+
+    for _ in range(3):
+        await store.write(fleet())
+    await store.write(fleet("new"))
+    assert len(await catalogue(settings)) == 1501
+    await sql(settings.database, "truncate sensors")
+    await store.write(fleet())
+    store.close()
+    assert len(await catalogue(settings)) == 1500
+
+
 async def test_an_id_that_came_without_its_labels_gets_them_with_the_first_reading_that_has_some(
     settings: Settings,
 ) -> None:

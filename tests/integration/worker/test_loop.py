@@ -89,7 +89,7 @@ async def test_a_newer_entry_stays_pending_and_the_worker_says_so(
     settings: Settings, stream: Stream, start: Start
 ) -> None:
     await stream.ensure_group()
-    await stream.client.xadd(settings.redis.stream, {"v": "2", "n": "1", "e": b"from the future"})
+    await stream.client.xadd(settings.redis.stream, {"v": "999", "n": "1", "e": b"from the future"})
     await add_entry(stream, entry_of([("b", NOW, 1.0)]))
     health = await start()
     await eventually(lambda: rows_in(settings.database))
@@ -104,7 +104,7 @@ async def test_a_worker_is_ready_again_when_what_it_held_is_gone_though_nothing_
 ) -> None:
     names = stream.names
     await stream.ensure_group()
-    entry_id: Any = await stream.client.xadd(names.stream, {"v": "2", "n": "1", "e": b"from the future"})
+    entry_id: Any = await stream.client.xadd(names.stream, {"v": "999", "n": "1", "e": b"from the future"})
     health = await start(reclaim_idle=3600.0)
     await eventually(lambda: health.reasons().get("contract"))
     match way:
@@ -123,7 +123,7 @@ async def test_a_worker_holds_newer_entries_until_the_last_is_gone(stream: Strea
     await stream.ensure_group()
     pipeline = stream.client.pipeline()
     for _ in range(600):
-        pipeline.xadd(stream.names.stream, {"v": "2", "n": "1"})
+        pipeline.xadd(stream.names.stream, {"v": "999", "n": "1"})
     newer = await pipeline.execute()
     health = await start(reclaim_idle=3600.0)
     await eventually(lambda: "600 entries" in health.reasons().get("contract", ""))
@@ -174,7 +174,7 @@ async def test_the_stream_is_asked_for_dead_letters_while_no_transaction_is_open
 
 async def test_what_a_foreign_entry_claims_cannot_push_the_counts_below_nothing(stream: Stream, start: Start) -> None:
     await stream.ensure_group()
-    await stream.client.xadd(stream.names.stream, {"v": "2", "n": "1", "e": b"from the future"})
+    await stream.client.xadd(stream.names.stream, {"v": "999", "n": "1", "e": b"from the future"})
     await stream.client.xadd(stream.names.stream, {"v": "1", "n": "100000000", "e": b"lies"})
     await start()
     await eventually(lambda: raw_entries(stream, stream.names.dead))
