@@ -7,6 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from services.database.repair.catalogue import CatalogueLoop
 from services.database.repair.deletions import DeletionLoop
 from services.database.repair.loop import RepairLoop
 from services.database.schema.apply import apply
@@ -74,7 +75,7 @@ class Told(Health):
     """Keeps what was told of it."""
 
     def __init__(self) -> None:
-        super().__init__("repair", "deletions")
+        super().__init__("repair", "deletions", "catalogue")
         self.ready, self.problems = list[str](), list[str]()
 
     def has(self, part: str) -> None:
@@ -88,10 +89,14 @@ class Told(Health):
 
 @pytest.mark.parametrize(
     ("kind", "part", "rights"),
-    [(RepairLoop, "repair", "delete on late_ranges"), (DeletionLoop, "deletions", "select on deletions")],
+    [
+        (RepairLoop, "repair", "delete on late_ranges"),
+        (DeletionLoop, "deletions", "select on deletions"),
+        (CatalogueLoop, "catalogue", "update on catalogue_filling"),
+    ],
 )
 async def test_what_refuses_each_round_is_no_moment_ready_until_a_round_has_succeeded(
-    database: TestDatabase, kind: type[RepairLoop] | type[DeletionLoop], part: str, rights: str
+    database: TestDatabase, kind: type[RepairLoop] | type[DeletionLoop] | type[CatalogueLoop], part: str, rights: str
 ) -> None:
     health, work = Told(), RepairSettings(interval=0.1)
 
