@@ -16,6 +16,8 @@ from services.platform.runtime.health import Health, health_routes
 from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
 
+from .catalogue.latest import latest
+from .catalogue.routes import catalogue
 from .fetch import Fetcher, ask_nothing
 from .routes import questions
 from .series.routes import series
@@ -78,7 +80,10 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.query.root_path,
         lifespan=lifespan,
     )
-    routers = [questions(fetcher, settings.query.max_limit, ready), series(fetcher, settings.query, ready)]
+    routers = [
+        questions(fetcher, settings.query.max_limit, ready),
+        *(part(fetcher, settings.query, ready) for part in (series, latest, catalogue)),
+    ]
     routes = [route for router in routers for route in router.routes]
     app.add_middleware(CancelOnDisconnect, paths={route.path for route in routes if isinstance(route, APIRoute)})
     guard(app, settings.auth, Scope.QUERY)

@@ -26,6 +26,8 @@ from services.platform.postgres.errors import DATABASE_FAILURES, refused, words_
 from services.platform.postgres.pool import Pool
 from services.platform.settings import Settings
 
+from .catalogue.plans import newest, pages
+from .catalogue.selection import selection
 from .copy_out import CopyReader, copy_out, inlined
 from .plan import Plan, Question, hours, least, readings
 from .replicas import Replica, Replicas
@@ -161,7 +163,8 @@ async def ask_nothing(connection: Connection) -> None:
         asyncpg.PostgresError: one cannot be answered, as a table, a function or a right to them lacks.
     """
     nothing = Question("", EPOCH, EPOCH)
-    for plan in (readings(nothing), least(nothing), hours(nothing)):
+    of_catalogue = (pages(selection(()), "", 1), newest((), None, None))
+    for plan in (readings(nothing), least(nothing), hours(nothing), *of_catalogue):
         await connection.fetch(plan.limited(plan.limit), *plan.arguments)
 
 

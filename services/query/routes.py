@@ -22,7 +22,7 @@ from .plan import FIRST, LAST, Plan, Question, hours, least, readings
 from .streaming import StreamedAnswer
 from .table import Table
 
-__all__ = ["questions"]
+__all__ = ["OTHER_FORMATS", "Format", "questions"]
 
 _EXAMPLE = "2025-10-22T21:00:00Z"
 _JSON = MEDIA_TYPES["json"]
@@ -138,7 +138,7 @@ class Hourly(RootModel[list[HourBucket]]):
     model_config = ConfigDict(json_schema_extra={"examples": [[_HOUR]]})
 
 
-_OTHER_FORMATS: dict[int | str, dict[str, Any]] = {
+OTHER_FORMATS: dict[int | str, dict[str, Any]] = {
     200: {"content": {media: {"schema": {"type": "string"}} for media in MEDIA_TYPES.values() if media != _JSON}},
     **problem_responses("not_acceptable"),
 }
@@ -158,7 +158,7 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
         summary="Readings of a range",
         response_model=ReadingList,
         dependencies=[Depends(only("sensor_id", "start", "end", "limit", "cursor", "format"))],
-        responses=_OTHER_FORMATS,
+        responses=OTHER_FORMATS,
     )
     async def get_range(
         request: Request,
@@ -199,7 +199,7 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
         summary="Hour buckets of a sensor",
         response_model=Hourly,
         dependencies=[Depends(only("sensor_id", "start", "end", "format"))],
-        responses=_OTHER_FORMATS,
+        responses=OTHER_FORMATS,
     )
     async def hourly(
         request: Request, question: Annotated[Question, Depends(unbounded)], wanted: Format = None

@@ -14,6 +14,7 @@ import structlog
 from fastapi import Response
 from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.platform.http.errors import Problem
@@ -95,16 +96,18 @@ class CancelOnDisconnect:
 
     def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
         self._app = app
-        self._paths = paths
+        self._paths = {path for path in paths if "{" not in path}
+        self._templates = [compile_path(path)[:2] for path in paths if "{" in path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, unless the client goes away before."""
-        if scope["type"] != "http" or scope["path"] not in self._paths:
+        route = self._route(scope["path"]) if scope["type"] == "http" else None
+        if route is None:
             await self._app(scope, receive, send)
             return
         traceparent = Headers(scope=scope).get("traceparent")
         begun = time.perf_counter()
-        with request_span(f"{scope['method']} {scope['path']}", traceparent, SpanKind.SERVER) as span:
+        with request_span(f"{scope['method']} {route}", traceparent, SpanKind.SERVER) as span:
             complete = False
 
             async def observed(message: Message) -> None:
@@ -115,7 +118,13 @@ class CancelOnDisconnect:
                 await send(message)
 
             await _while_awaited(self._app(scope, receive, observed), receive, lambda: complete)
-        query_seconds.record(time.perf_counter() - begun, {"route": scope["path"]})
+        query_seconds.record(time.perf_counter() - begun, {"route": route})
+
+    def _route(self, path: str) -> str | None:
+        """Return the route of a question's path, with the names of its parameters; None where it is no question's."""
+        if path in self._paths:
+            return path
+        return next((shown for pattern, shown in self._templates if pattern.match(path)), None)
 
 
 async def _while_awaited(answer: Awaitable[None], receive: Receive, complete: Callable[[], bool]) -> None:

@@ -78,7 +78,7 @@ class Column:
         if any(column.texts != texts for column in columns):
             places: dict[str, int] = {}
             new = [[places.setdefault(text, len(places)) for text in column.texts] for column in columns]
-            values = [np.array(place)[old] for place, old in zip(new, values, strict=True)]
+            values = [np.array(place, np.int64)[old] for place, old in zip(new, values, strict=True)]
             texts = tuple(places)
         nulls = None
         if any(column.nulls is not None for column in columns):

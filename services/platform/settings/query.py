@@ -15,7 +15,13 @@ class QuerySettings(Section):
     root_path: str = setting("", "Path prefix at which a proxy shows this service, such as /query.", pattern=ROOT_PATH)
     statement_timeout: PositiveFloat = setting(30.0, "Longest statement, its streaming included.", "s")
     max_limit: PositiveInt = setting(10_000_000, "Largest `limit` of `/get_range`.", "rows")
-    max_sensors: PositiveInt = setting(1000, "Most sensors that one question of `/series` may name.", "sensors")
+    max_sensors: PositiveInt = setting(
+        1000, "Most sensors that one question of `/series` may name or choose.", "sensors"
+    )
+    max_latest: PositiveInt = setting(
+        200_000, "Most sensors that regular expressions may choose for one question of `/latest`.", "sensors"
+    )
+    max_page: PositiveInt = setting(10_000, "Largest `limit` of `/sensors` and `/labels`.", "rows")
     max_cells: PositiveInt = setting(1_000_000, "Most sensors × buckets of one question of `/series`.", "cells")
     max_replica_lag: PositiveFloat = setting(
         5.0, "How far a read replica may be behind; while one is further, others and the primary are asked.", "s"

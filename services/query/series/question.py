@@ -3,18 +3,19 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from services.contract.codec import MAX_SENSOR_ID
-from services.contract.instants import instant_of
+from services.contract.instants import instant_of, micros_of
 
+from ..catalogue.selector import Match, parse_all
 from ..grid import Bucket, Grid, GridError, moment, parse_bucket, whole, zone_of
 from .merge import AGGREGATES, FILLS
 
-__all__ = ["Limits", "Parameters", "QuestionError", "SeriesQuestion", "ask"]
+__all__ = ["Limits", "Parameters", "QuestionError", "SeriesQuestion", "ask", "with_sensors"]
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class Parameters:
     bucket: str | None = None
     tz: str | None = None
     fill: str | None = None
+    match: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +75,7 @@ class SeriesQuestion:
         bucket: None where the range is one bucket, or readings are asked for.
         grid: the buckets; None where readings are asked for.
         fill: what stands in buckets without readings: a name out of `FILLS`, or a number.
+        matches: choose further sensors of the catalogue, which `with_sensors` adds.
     """
 
     sensors: tuple[str, ...]
@@ -83,6 +86,7 @@ class SeriesQuestion:
     bucket: Bucket | None
     grid: Grid | None
     fill: str | float
+    matches: tuple[Match, ...] = ()
 
 
 def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
@@ -104,9 +108,12 @@ def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
     start = read("start", lambda: moment(given.start, now, zone), 0)
     end = read("end", lambda: now if given.end is None else moment(given.end, now, zone), now)
     sensors = read("sensor_id", lambda: _sensors(given.sensor_id, limits.sensors), _sensors((), 0))
+    matches = read("match", lambda: parse_all(given.match), parse_all(()))
     aggregates = read("agg", lambda: _aggregates(given.agg), _aggregates(None))
     bucket = read("bucket", lambda: None if given.bucket is None else parse_bucket(given.bucket), None)
     fill = read("fill", lambda: _fill(given.fill), _fill(None))
+    if not given.sensor_id and not given.match:
+        faults["sensor_id"] = "name a sensor, or choose some by match"
     if not faults.keys() & {"start", "end"} and start >= end:
         faults |= {"start": "must be before end, by a microsecond or more", "end": "must be after start"}
     if given.bucket is not None and given.agg is None:
@@ -115,8 +122,20 @@ def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
         faults.setdefault("fill", "needs bucket; without it there are no gaps")
     if faults:
         raise QuestionError(faults)
-    grid = _grid(start, end, bucket, zone, sensors=len(sensors), most=limits.cells) if aggregates else None
-    return SeriesQuestion(sensors, instant_of(start), instant_of(end), zone, aggregates, bucket, grid, fill)
+    grid = _grid(start, end, bucket, zone, sensors=max(len(sensors), 1), most=limits.cells) if aggregates else None
+    return SeriesQuestion(sensors, instant_of(start), instant_of(end), zone, aggregates, bucket, grid, fill, matches)
+
+
+def with_sensors(question: SeriesQuestion, sensors: Sequence[str], limits: Limits) -> SeriesQuestion:
+    """Return a question about the sensors that it names or chooses, in the order of their code points.
+
+    Raises:
+        QuestionError: with them it is too large.
+    """
+    if question.grid is not None and len(sensors) * len(question.grid) > limits.cells:
+        ends = micros_of(question.start), micros_of(question.end)
+        _grid(*ends, question.bucket, question.zone, sensors=len(sensors), most=limits.cells)
+    return replace(question, sensors=tuple(sensors))
 
 
 def _sensors(given: Sequence[str], most: int) -> tuple[str, ...]:

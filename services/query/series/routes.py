@@ -17,6 +17,8 @@ from services.platform.http.parameters import only, wrong
 from services.platform.runtime.metrics import rows_returned
 from services.platform.settings import QuerySettings
 
+from ..catalogue.choice import TooManyError, ids_of
+from ..catalogue.parameters import MATCH_REPEATED, Matches
 from ..fetch import Fetcher
 from ..formats.json import MEDIA_TYPE, SeriesEncoder
 from ..grid import written
@@ -24,7 +26,7 @@ from ..streaming import StreamedAnswer
 from ..table import Table
 from .merge import AGGREGATES, Merge
 from .plan import plan
-from .question import Limits, Parameters, QuestionError, SeriesQuestion, ask
+from .question import Limits, Parameters, QuestionError, SeriesQuestion, ask, with_sensors
 
 __all__ = ["series"]
 
@@ -108,7 +110,8 @@ class Series(BaseModel):
 
 async def _parameters(
     *,
-    sensor_id: Annotated[list[SensorId], Query(description="A sensor, to the letter; may be repeated.")],
+    sensor_id: Annotated[list[SensorId], Query(description="A sensor, to the letter; may be repeated.")] = [],  # noqa: B006 -- FastAPI copies it
+    match: Matches = [],  # noqa: B006
     start: Annotated[str, Query(description=f"First instant of the range: {_MOMENT}")],
     end: Annotated[
         str | None, Query(description="First instant after the range, like `start`; now by default.")
@@ -137,7 +140,7 @@ async def _parameters(
         ),
     ] = None,
 ) -> Parameters:
-    return Parameters(sensor_id, start, end, agg, bucket, tz, fill)
+    return Parameters(sensor_id, start, end, agg, bucket, tz, fill, match)
 
 
 def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaitable[None]]) -> APIRouter:
@@ -148,7 +151,9 @@ def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
         responses=problem_responses("invalid_parameter", "database_unavailable", "query_timeout"),
     )
     limits = Limits(settings.max_sensors, settings.max_cells)
-    names = only("sensor_id", "start", "end", "agg", "bucket", "tz", "fill", repeatable={"sensor_id"})
+    names = only(
+        "sensor_id", "start", "end", "agg", "bucket", "tz", "fill", "match", repeatable={"sensor_id", *MATCH_REPEATED}
+    )
 
     @router.get(_PATH, summary="Readings or buckets of sensors", response_model=Series, dependencies=[Depends(names)])
     async def get_series(parameters: Annotated[Parameters, Depends(_parameters)]) -> Response:
@@ -160,11 +165,29 @@ def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
         try:
             # Days of thousands of years take seconds to lay.
             question = await asyncio.to_thread(ask, parameters, micros_of(datetime.now(UTC)), limits)
+            question = await _chosen(fetcher, question, limits)
         except QuestionError as error:
             raise wrong(**error.faults) from None
         return StreamedAnswer(fetcher.fetch(plan(question)), _writer(question), MEDIA_TYPE)
 
     return router
+
+
+async def _chosen(fetcher: Fetcher, question: SeriesQuestion, limits: Limits) -> SeriesQuestion:
+    """Return a question with the sensors that it chooses of the catalogue.
+
+    Raises:
+        QuestionError: they are too many.
+        Problem: database_unavailable, query_timeout.
+    """
+    if not question.matches:
+        return question
+    named = "MILLRACE_QUERY_MAX_SENSORS"
+    try:
+        sensors = await ids_of(fetcher, question.sensors, question.matches, limits.sensors, named)
+    except TooManyError as error:
+        raise QuestionError({"match": str(error)}) from None
+    return with_sensors(question, sensors, limits)
 
 
 def _writer(question: SeriesQuestion) -> Callable[[AsyncIterator[Table]], AsyncGenerator[bytes, None]]:

@@ -35,7 +35,8 @@ async def refused(client: httpx.AsyncClient, parameters: Any) -> dict[str, str]:
 
 
 async def test_each_fault_is_named(client: httpx.AsyncClient) -> None:
-    assert set(await refused(client, {})) == {"sensor_id", "start"}
+    assert set(await refused(client, {})) == {"start"}
+    assert set(await refused(client, {"start": "now"})) == {"sensor_id", "start", "end"}
     hours = {"agg": "avg", "bucket": "1h"}
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"sensor_id": ""}, "1 to 128"),
@@ -58,7 +59,7 @@ async def test_each_fault_is_named(client: httpx.AsyncClient) -> None:
 
 
 async def test_what_is_not_known_here_or_comes_twice_is_refused(client: httpx.AsyncClient) -> None:
-    for name in ["match", "by", "points", "downsample", "order", "limit", "cursor", "layout", "epoch", "format", "x"]:
+    for name in ["by", "points", "downsample", "order", "limit", "cursor", "layout", "epoch", "format", "x"]:
         assert await refused(client, RIGHT | {name: "1"}) == {name: "is not known here"}
     for name, value in [("start", "now"), ("end", "now"), ("agg", "avg"), ("bucket", "1h"), ("tz", "UTC")]:
         asked = [*RIGHT.items(), (name, value)] if name in RIGHT else [*RIGHT.items(), (name, value), (name, value)]
@@ -66,7 +67,7 @@ async def test_what_is_not_known_here_or_comes_twice_is_refused(client: httpx.As
 
 
 async def test_every_documented_example_is_true(database: TestDatabase) -> None:
-    examples = re.findall(r"```\nGET (\S+)\n```\n\n```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    examples = re.findall(r"```\nGET (/series\S+)\n```\n\n```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(examples) == PAGE.read_text().count("GET /series?") >= 4
     async with owner(database) as connection:
         await insert(connection, "sensor-1", [(timedelta(minutes=minute), value) for minute, value in DEMO])
