@@ -1,4 +1,4 @@
-# The image of all workloads; the command chooses: ingest, worker, query, operator, repair, schema apply.
+# The image of all workloads; the command chooses: run ingest, run query, run worker, run repair, run operator, schema apply.
 #
 #   build    everything that is only needed to install: uv, the packages with their hashes, the bytecode
 #   (last)   the base, the environment made above, and the SQL files; user 65532, nothing to be written

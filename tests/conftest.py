@@ -127,8 +127,8 @@ def service(tmp_path: Path) -> Iterator[Callable[[str, Settings], Service]]:
     """Make services as real processes; what still runs behind the test is killed."""
     made: list[Service] = []
 
-    def make(command: str, settings: Settings) -> Service:
-        made.append(Service(command, settings, tmp_path / f"{command.split(maxsplit=1)[0]}-{len(made)}.log"))
+    def make(workload: str, settings: Settings) -> Service:
+        made.append(Service(workload, settings, tmp_path / f"{workload}-{len(made)}.log"))
         return made[-1]
 
     yield make

@@ -17,7 +17,7 @@ from .prove import prove, prove_cluster
 from .schema import app as schema
 from .secret import secret
 from .send import send
-from .workloads import ingest, operator, query, repair, worker
+from .workloads import app as run
 
 __all__ = ["app", "main"]
 
@@ -29,13 +29,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _command in (
-    *(ingest, query, worker, repair, operator),
     *(up, demo, prove, prove_cluster),
     *(send, entries, delete, deletions),
     *(aggregates, config, secret),
 ):
     app.command()(_command)
-for _name, _group in {"dead-letters": dead_letters, "keys": keys, "schema": schema}.items():
+for _name, _group in {"dead-letters": dead_letters, "keys": keys, "run": run, "schema": schema}.items():
     app.add_typer(_group, name=_name)
 
 

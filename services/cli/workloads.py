@@ -1,10 +1,15 @@
-"""`millrace ingest`, `query`, `worker`, `repair` and `operator`: one image, and the command chooses the workload."""
+"""`millrace run ingest`, `query`, `worker`, `repair` and `operator`: one image, and the word chooses the workload."""
+
+import typer
 
 from .process import service
 
-__all__ = ["ingest", "operator", "query", "repair", "worker"]
+__all__ = ["app"]
+
+app = typer.Typer(help="Run one workload, as a container does.", no_args_is_help=True)
 
 
+@app.command()
 def ingest() -> None:
     """Take readings over HTTP and write them to the stream."""
     with service("ingest") as settings:
@@ -13,6 +18,7 @@ def ingest() -> None:
         run(settings)
 
 
+@app.command()
 def query() -> None:
     """Answer questions over HTTP."""
     with service("query") as settings:
@@ -21,6 +27,7 @@ def query() -> None:
         run(settings)
 
 
+@app.command()
 def worker() -> None:
     """Write what stands in the stream to the database, exactly once."""
     with service("worker") as settings:
@@ -29,6 +36,7 @@ def worker() -> None:
         run(settings)
 
 
+@app.command()
 def repair() -> None:
     """Refresh the hour buckets that late rows touched."""
     with service("repair") as settings:
@@ -37,6 +45,7 @@ def repair() -> None:
         run_repair(settings)
 
 
+@app.command()
 def operator() -> None:
     """Look after the custom resources of a namespace, inside a cluster or from outside."""
     with service("operator") as settings:

@@ -1,4 +1,4 @@
-"""`millrace ingest`."""
+"""`millrace run ingest`."""
 
 from services.platform.http.middleware import with_cors_and_prefix
 from services.platform.http.serving import Port, serve

@@ -19,7 +19,7 @@ __all__ = ["affected", "follow_changes"]
 log = structlog.get_logger(__name__)
 
 ROOT = Path(services.__file__).parents[1]
-COMMANDS = {"ingest": "ingest", "worker": "worker", "query": "query", "database": "repair"}
+WORKLOADS = {"ingest": "ingest", "worker": "worker", "query": "query", "database": "repair"}
 """What each part's change restarts."""
 
 APART = {"local", "operator", "prove", "sender"}
@@ -34,9 +34,9 @@ async def follow_changes(stack: Stack) -> None:
         paths = [Path(path).relative_to(ROOT) for _, path in changes]
         if any(path.parts[0] == "sql" for path in paths):
             await _apply(stack)
-        commands = affected(paths)
+        workloads = affected(paths)
         began = time.monotonic()
-        touched = [service for service in stack.plan.services if service.command in commands]
+        touched = [service for service in stack.plan.services if service.workload in workloads]
         try:
             await stack.restart(touched)
         except StartError as error:
@@ -48,15 +48,15 @@ async def follow_changes(stack: Stack) -> None:
 
 
 def affected(paths: Iterable[Path]) -> set[str]:
-    """Return the commands whose services a change of `paths`, relative to the root, touches.
+    """Return the workloads that a change of `paths`, relative to the root, touches.
 
     What stands below all services (contract, platform, cli) touches each of them; what it does not hold, the
     supervisor itself (local) among it, restarts none.
     """
     parts = {path.parts[1] for path in paths if path.parts[0] == "services" and path.suffix != ".pyc"}
-    if parts - COMMANDS.keys() - APART:
-        return set(COMMANDS.values())
-    return {COMMANDS[part] for part in parts if part in COMMANDS}
+    if parts - WORKLOADS.keys() - APART:
+        return set(WORKLOADS.values())
+    return {WORKLOADS[part] for part in parts if part in WORKLOADS}
 
 
 async def _warm_up(stack: Stack) -> None:

@@ -17,20 +17,20 @@ WARM = Path(__file__).with_name("warm.py")
 
 
 class ServiceProcess:
-    """`millrace <command>` with an environment of its own; `url` is where its health is asked."""
+    """`millrace run <workload>` with an environment of its own; `url` is where its health is asked."""
 
-    def __init__(self, name: str, command: str, environment: Mapping[str, str], url: str, grace: float) -> None:
+    def __init__(self, name: str, workload: str, environment: Mapping[str, str], url: str, grace: float) -> None:
         """Describe the process; nothing starts.
 
         Args:
             name: shown before its lines.
-            command: of `millrace`.
+            workload: what it runs, such as "worker".
             environment: the whole of it.
             url: of its HTTP port.
             grace: seconds it may take to end what it has in hand.
         """
         self.name = name
-        self.command = command
+        self.workload = workload
         self.url = url
         self._environment = environment
         self._grace = grace
@@ -45,13 +45,13 @@ class ServiceProcess:
             self._warm.stdin.close()
             self._process, self._warm = self._warm, None
         else:
-            self._process = await self._spawn("-m", "services.cli", self.command)
+            self._process = await self._spawn("-m", "services.cli", "run", self.workload)
         self._lines = asyncio.create_task(self._pass_on(self._process))
 
     async def warm_up(self) -> None:
         """Prepare the next start: an interpreter that has imported all but our own code."""
         if self._warm is None:
-            self._warm = await self._spawn("-P", str(WARM), self.command, stdin=asyncio.subprocess.PIPE)
+            self._warm = await self._spawn("-P", str(WARM), "run", self.workload, stdin=asyncio.subprocess.PIPE)
 
     async def _spawn(self, *arguments: str, stdin: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

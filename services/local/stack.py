@@ -83,8 +83,8 @@ class Stack:
         for part in plan.parts:
             await self._forget(part)
         await asyncio.gather(*(service.cool_down() for service in plan.services))
-        for commands in ({"ingest"}, {"worker"}, {"query", "repair"}):
-            await asyncio.gather(*(each.stop() for each in plan.services if each.command in commands))
+        for workloads in ({"ingest"}, {"worker"}, {"query", "repair"}):
+            await asyncio.gather(*(each.stop() for each in plan.services if each.workload in workloads))
         await asyncio.gather(plan.valkey.stop(), plan.postgres.stop())
 
     def hurry(self) -> None:

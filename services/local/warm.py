@@ -1,6 +1,6 @@
 """A Python that has imported what services need from others, and waits for a line to become one of them.
 
-``python -P warm.py COMMAND``: `make dev` keeps one ready for each service, so that a restart only reads our code.
+``python -P warm.py run WORKLOAD``: `make dev` keeps one ready for each service, so that a restart only reads our code.
 """
 
 import importlib
@@ -33,7 +33,7 @@ OTHERS = (
 
 
 def main() -> None:
-    """Import, wait, become `millrace COMMAND`; without a line, because the starter has gone, end."""
+    """Import, wait, become `millrace run WORKLOAD`; without a line, because the starter has gone, end."""
     for name in OTHERS:
         importlib.import_module(name)
     if not sys.stdin.readline():

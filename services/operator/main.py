@@ -1,4 +1,4 @@
-"""`millrace operator`: looks after one namespace, by one active process at a time.
+"""`millrace run operator`: looks after one namespace, by one active process at a time.
 
 kopf runs the process and only watches: `handlers` says why. The holder of the Lease acts, by five loops beside each
 other: passes, which bring the database to the resources (`reconcile`); autoscaling; and, on the database that the

@@ -193,7 +193,7 @@ def leaks_table(plan: Plan, watch: Watch, left: Leftovers) -> Table:
         memory, memory_life, descriptors, descriptors_life = cells
         age = longest_life(samples)[-1].age
         found.add_row(name, memory, descriptors, f"{age:,.0f} s: {memory_life}, {descriptors_life}")
-    workers = sum(service.command == "worker" for service in plan.services)
+    workers = sum(service.workload == "worker" for service in plan.services)
     found.caption = "\n".join(
         (
             f"database connections without a client: {left.connections}",
@@ -217,7 +217,7 @@ async def _look(plan: Plan, others: Sequence[uuid.UUID]) -> Leftovers:
         await asking.close()
     async with redis_client(redis) as client:
         consumers = {each["name"].decode() for each in await client.xinfo_consumers(redis.stream, GROUP)}
-    workers = {service.name for service in plan.services if service.command == "worker"}
+    workers = {service.name for service in plan.services if service.workload == "worker"}
     gone = sum(port not in living for port in clients)
     return Leftovers(gone, tuple(sorted(consumers - workers)), ledger["rows"], ledger["unmatched"])
 

@@ -1,4 +1,4 @@
-"""`millrace query`."""
+"""`millrace run query`."""
 
 from services.platform.http.middleware import with_cors_and_prefix
 from services.platform.http.serving import Port, serve

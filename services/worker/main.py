@@ -1,4 +1,4 @@
-"""`millrace worker`: the process, its parts and its port, and `GET /backlog` for autoscalers that ask by HTTP."""
+"""`millrace run worker`: the process, its parts and its port, and `GET /backlog` for autoscalers that ask by HTTP."""
 
 import asyncio
 from dataclasses import asdict

@@ -65,6 +65,15 @@ def test_what_runs_on_has_three_probes_and_no_liveness_asks_another_server(objec
                 assert container["livenessProbe"]["httpGet"]["port"] in ports
 
 
+def test_a_workload_is_run_by_its_own_name(objects: list[Object]) -> None:
+    for pod in pods(objects):
+        if pod.component in ONCE | SERVERS | {"schema"}:
+            continue
+        (container,) = pod.spec["containers"]
+        line = " ".join(["millrace", *container["args"]] if "args" in container else container["command"])
+        assert f"millrace run {pod.component}" in line, pod.name
+
+
 def test_objects_carry_the_common_labels_and_the_namespace(objects: list[Object]) -> None:
     for one in objects:
         labels = one["metadata"]["labels"]

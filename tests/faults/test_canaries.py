@@ -120,7 +120,7 @@ async def test_no_secret_leaves_a_stack_that_is_used_broken_and_asked_everything
     told += [getattr(settings.database, f"{role}_url").get_secret_value() for role in ("owner", "writer", "reader")]
     assert all(canaries.in_(text) for text in [*told, *keys.values()]), "the search itself finds nothing"
     heard = Heard()
-    processes = [service(command, settings) for command in SERVICES]
+    processes = [service(workload, settings) for workload in SERVICES]
     for process in processes:
         process.start()
     await asyncio.gather(*(process.ready(60.0) for process in processes))
@@ -148,7 +148,7 @@ async def test_no_secret_leaves_a_stack_that_is_used_broken_and_asked_everything
 
     assert b"store" in collector.bodies("/v1/traces"), "no span was exported"
     assert b"millrace_rows_accepted" in collector.bodies("/v1/metrics")
-    logs = [(process.command, process.log_text()) for process in processes]
+    logs = [(process.workload, process.log_text()) for process in processes]
     assert '"action": "accept"' in logs[0][1], "it did not log at the level debug"
     for _, text in logs:
         assert all(json.loads(line)["event"] for line in text.splitlines())
@@ -240,12 +240,12 @@ async def start_with_wrong_passwords(heard: Heard, settings: Settings, canaries:
         for role in ("owner", "writer", "reader")
     }
     turned_away: list[Service] = []
-    for command in SERVICES:
-        section = getattr(settings, command).model_copy(update={"port": free_port()})
-        if command == "ingest":
+    for workload in SERVICES:
+        section = getattr(settings, workload).model_copy(update={"port": free_port()})
+        if workload == "ingest":
             section = section.model_copy(update={"admin_port": section.port + 1})
-        changed: dict[str, Any] = {command: section, "database": settings.database.model_copy(update=urls)}
-        turned_away.append(service(command, settings.model_copy(update={**changed, "redis": redis})))
+        changed: dict[str, Any] = {workload: section, "database": settings.database.model_copy(update=urls)}
+        turned_away.append(service(workload, settings.model_copy(update={**changed, "redis": redis})))
         turned_away[-1].start()
 
     async def all_say_so() -> bool:
@@ -254,9 +254,9 @@ async def start_with_wrong_passwords(heard: Heard, settings: Settings, canaries:
 
     await eventually(all_say_so, 60.0)
     for process in turned_away:
-        heard.words.append((f"{process.command} /readyz", await _readiness(process)))
+        heard.words.append((f"{process.workload} /readyz", await _readiness(process)))
         process.terminate()
-        heard.words.append((process.command, process.log_text()))
+        heard.words.append((process.workload, process.log_text()))
     changed = {"redis": redis, "database": settings.database.model_copy(update=urls)}
     for command in ("entries", "schema apply", "aggregates"):
         assert await heard.run(command, settings.model_copy(update=changed))
@@ -274,15 +274,15 @@ async def set_bad_urls(heard: Heard, settings: Settings, canaries: Canaries) -> 
     """Give the commands settings that name no server."""
     word = canaries.password("unreadable")
     bad = [
-        ("ingest", "MILLRACE_REDIS_URL", f"redis://:{word}/x@127.0.0.1/0"),
-        ("ingest", "MILLRACE_REDIS_URL", word),
-        ("worker", "MILLRACE_DATABASE_WRITER_URL", f"postgresql://w:{word}#x@127.0.0.1/sensors"),
-        ("query", "MILLRACE_DATABASE_READER_URL", f"mysql://r:{word}@127.0.0.1/sensors"),
-        ("repair", "MILLRACE_DATABASE_OWNER_URL", f"postgresql://o:{word}@127.0.0.1:{word}/sensors"),
-        ("query", "MILLRACE_TELEMETRY_OTLP_ENDPOINT", f"probe:{word}@collector:4318"),
+        ("run ingest", "MILLRACE_REDIS_URL", f"redis://:{word}/x@127.0.0.1/0"),
+        ("run ingest", "MILLRACE_REDIS_URL", word),
+        ("run worker", "MILLRACE_DATABASE_WRITER_URL", f"postgresql://w:{word}#x@127.0.0.1/sensors"),
+        ("run query", "MILLRACE_DATABASE_READER_URL", f"mysql://r:{word}@127.0.0.1/sensors"),
+        ("run repair", "MILLRACE_DATABASE_OWNER_URL", f"postgresql://o:{word}@127.0.0.1:{word}/sensors"),
+        ("run query", "MILLRACE_TELEMETRY_OTLP_ENDPOINT", f"probe:{word}@collector:4318"),
         ("dead-letters list", "MILLRACE_CLIENT_KEY", f"millrace_{word}\n"),
         ("config", "MILLRACE_CLIENT_KEY", f"millrace_{word} {word}"),
-        ("worker", "MILLRACE_WORKER_PORT", word),
+        ("run worker", "MILLRACE_WORKER_PORT", word),
     ]
     for command, name, value in bad:
         assert f"millrace: {name}" in await heard.run(command, settings, **{name: value})

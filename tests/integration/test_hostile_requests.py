@@ -93,7 +93,7 @@ def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         servers.databases("timescaledb").drop(database)
     for process in processes:
         events = [json.loads(line) for line in process.log_text().splitlines()]
-        assert {event["service"] for event in events} <= {process.command}
+        assert {event["service"] for event in events} <= {process.workload}
         assert {event["event"] for event in events if event["level"] in {"error", "critical"}} <= {"a damaged entry"}
         assert not [event for event in events if "forged" in event["event"]]
 

@@ -1,4 +1,4 @@
-"""`python -m tests.support.mutants COMMAND`: the command with the promise broken on purpose, as MUTANT says."""
+"""`python -m tests.support.mutants run WORKLOAD`: the workload with the promise broken on purpose, as MUTANT says."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A service as a real process: `python -m services.cli <command>`, started, asked, stopped and killed."""
+"""A service as a real process: `python -m services.cli run <workload>`, started, asked, stopped and killed."""
 
 import asyncio
 import signal
@@ -24,15 +24,15 @@ ROOT = Path(__file__).parents[2]
 class Service:
     """One process, and its log. As `async with`, it is ready inside the block and gone behind it."""
 
-    def __init__(self, command: str, settings: Settings, log: Path) -> None:
+    def __init__(self, workload: str, settings: Settings, log: Path) -> None:
         """Describe the process; nothing starts.
 
         Args:
-            command: of `millrace`, with its arguments, such as "worker".
+            workload: what it runs, such as "worker".
             settings: handed to it as its environment.
             log: file that takes what it writes; several processes may share it.
         """
-        self.command = command
+        self.workload = workload
         self.settings = settings
         self.log = log
         self.module = "services.cli"
@@ -43,12 +43,12 @@ class Service:
     @property
     def url(self) -> str:
         """Where its HTTP port is."""
-        section = getattr(self.settings, self.command.split()[0])
+        section = getattr(self.settings, self.workload)
         return f"http://{section.host}:{section.port}"
 
     def start(self) -> None:
         """Start the process; it dies with the tests."""
-        command = adorned([*self.prefix, sys.executable, "-m", self.module, *self.command.split()])
+        command = adorned([*self.prefix, sys.executable, "-m", self.module, "run", self.workload])
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
@@ -70,7 +70,7 @@ class Service:
             AssertionError: the process has ended; its log is shown.
         """
         assert self.process is not None
-        assert self.process.poll() is None, f"{self.command} ended:\n{self.log_text()}"
+        assert self.process.poll() is None, f"{self.workload} ended:\n{self.log_text()}"
         try:
             async with httpx.AsyncClient() as client:
                 return (await client.get(f"{self.url}/readyz")).status_code == 200

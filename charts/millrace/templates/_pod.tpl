@@ -70,9 +70,9 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{/* What a workload runs: (list root workload). While one develops, a change of the sources starts it anew. */}}
 {{- define "millrace.command" -}}
 {{- if (index . 0).Values.development.reload -}}
-command: [watchfiles, --filter, python, --sigint-timeout, "30", millrace {{ index . 1 }}, /opt/millrace/services]
+command: [watchfiles, --filter, python, --sigint-timeout, "30", millrace run {{ index . 1 }}, /opt/millrace/services]
 {{- else -}}
-args: [{{ index . 1 }}]
+args: [run, {{ index . 1 }}]
 {{- end }}
 {{- end }}
 

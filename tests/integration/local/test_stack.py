@@ -156,7 +156,7 @@ async def test_a_demo_that_begins_beside_the_stack_waits_for_it(stack_in: Runnin
 
 def test_workers_get_names_and_ports_of_their_own(running: RunningStack, tmp_path: Path) -> None:
     plan = make_plan(running.settings, tmp_path)
-    workers = [service for service in plan.services if service.command == "worker"]
+    workers = [service for service in plan.services if service.workload == "worker"]
     assert [worker.name for worker in workers] == ["worker-1", "worker-2"]
     assert len({port for _, port in plan.ports.values()}) == len(plan.ports) == 8
     said = [json.loads(line) for line in running.log_text().splitlines() if line.startswith("{")]

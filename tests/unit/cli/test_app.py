@@ -55,10 +55,12 @@ def test_what_runs_without_a_cluster_loads_nothing_for_one(module: str, found: s
     assert set(loaded.stdout.split()) == found
 
 
-@pytest.mark.parametrize("command", ["ingest", "query", "worker", "repair", "up", "demo", "config", "send", "entries"])
+@pytest.mark.parametrize(
+    "command", ["run ingest", "run query", "run worker", "run repair", "up", "demo", "config", "send", "entries"]
+)
 def test_a_misspelt_setting_ends_every_command_in_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_INGEST_PROT", "1")
-    found = runner.invoke(app, [command])
+    found = runner.invoke(app, command.split())
     assert found.exit_code == 2
     assert found.stderr.count("\n") == 1
     assert "unknown setting MILLRACE_INGEST_PROT" in found.stderr
@@ -153,7 +155,7 @@ def test_a_taken_port_ends_a_service_in_one_line() -> None:
             "MILLRACE_INGEST_HOST": "127.0.0.1",
             "MILLRACE_INGEST_PORT": str(taken.getsockname()[1]),
         }
-        command = [sys.executable, "-m", "services.cli", "ingest"]
+        command = [sys.executable, "-m", "services.cli", "run", "ingest"]
         found = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=60)
     assert found.returncode == 2
     assert "Traceback" not in found.stderr

@@ -66,7 +66,7 @@ def test_what_cannot_be_done_is_told_in_one_line(file: str, words: list[str], to
 def test_a_service_with_a_wrong_file_of_keys_does_not_start(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(file).write_text("callers: 7")
     monkeypatch.setenv("MILLRACE_AUTH_KEYS_FILE", file)
-    for command in ("ingest", "query"):
-        found = runner.invoke(app, [command])
+    for workload in ("ingest", "query"):
+        found = runner.invoke(app, ["run", workload])
         assert found.exit_code == 2
         assert f"{file}: callers: " in found.stderr
