@@ -14,6 +14,7 @@ from .entries import entries
 from .keys import app as keys
 from .local import demo, up
 from .prove import prove, prove_cluster
+from .questions import latest, query, sensors
 from .schema import app as schema
 from .secret import secret
 from .send import send
@@ -30,7 +31,8 @@ app = typer.Typer(
 )
 for _command in (
     *(up, demo, prove, prove_cluster),
-    *(send, entries, delete, deletions),
+    *(send, query, latest, sensors),
+    *(entries, delete, deletions),
     *(aggregates, config, secret),
 ):
     app.command()(_command)

@@ -32,10 +32,10 @@ def printable(text: object) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text))
 
 
-def fail(message: object) -> typer.Exit:
+def fail(message: object, code: int = CANNOT) -> typer.Exit:
     """Write one line to standard error and return the exit to raise."""
     typer.echo(f"millrace: {printable(' '.join(str(message).split()))}", err=True)
-    return typer.Exit(CANNOT)
+    return typer.Exit(code)
 
 
 @contextmanager

@@ -10,5 +10,6 @@ class ClientSettings(Section):
     """What the commands that talk to a running Millrace send."""
 
     key: ClientKey | None = setting(
-        None, "API key of `millrace send`, `demo`, `dead-letters`, `delete` and `deletions`."
+        None,
+        "API key of `millrace send`, `demo`, `query`, `latest`, `sensors`, `dead-letters`, `delete` and `deletions`.",
     )
