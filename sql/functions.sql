@@ -73,20 +73,24 @@ comment on function rows_gone(int, tstzrange) is 'Parts of a span from which a h
 -- What an aggregate has not computed since its rows changed, whoever changed them, before its watermark: what stands in
 -- TimescaleDB's own logs of invalidations. A transaction of a worker may log a wide range for a few late rows; it notes
 -- their hours in late_ranges, and is found there by its xmin, so what it logged counts for nothing here as long as it
--- stands in the hypertable's log, which a refresh hands on to the aggregates'.
+-- stands in the hypertable's log, which a refresh hands on to the aggregates'. Hours younger than 59 minutes it did not
+-- need to note, and there the log of an aggregate of less than an hour counts.
 create or replace function changed_ranges(aggregate int, span tstzrange) returns tstzmultirange
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
 as $$
 declare
   source int;
+  width interval;
   low bigint := _timescaledb_functions.to_unix_microseconds(lower(span));
   high bigint;
   found tstzmultirange;
 begin
-  select a.raw_hypertable_id, least(w.watermark, _timescaledb_functions.to_unix_microseconds(upper(span)))
-  into source, high
+  select a.raw_hypertable_id, b.bucket_width::interval,
+    least(w.watermark, _timescaledb_functions.to_unix_microseconds(upper(span)))
+  into source, width, high
   from _timescaledb_catalog.continuous_agg a
+  join _timescaledb_catalog.continuous_aggs_bucket_function b using (mat_hypertable_id)
   join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
   where a.mat_hypertable_id = aggregate;
   if high is null or low >= high then
@@ -105,10 +109,14 @@ begin
     from _timescaledb_catalog.continuous_aggs_materialization_ranges r
     where r.materialization_id = aggregate
     union all
-    select h.lowest_modified_value, h.greatest_modified_value
+    select
+      case when n.noted_at is null then h.lowest_modified_value
+        else greatest(h.lowest_modified_value, _timescaledb_functions.to_unix_microseconds(
+          date_bin('1 hour', n.noted_at + interval '1 minute - 1 microsecond', '2000-01-03 00:00:00+00'))) end,
+      h.greatest_modified_value
     from _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log h
-    where h.hypertable_id = source
-      and not exists (select from public.late_ranges n where n.xmin = h.xmin)
+    left join lateral (select r.noted_at from public.late_ranges r where r.xmin = h.xmin limit 1) n on true
+    where h.hypertable_id = source and (n.noted_at is null or width < interval '1 hour')
   ) l (first, last)
   where l.first < high and l.last >= low;
   return coalesce(found, '{}');
@@ -159,6 +167,50 @@ begin
 end
 $$;
 comment on function hours_from_rows(tstzrange) is 'The hours of a span that are answered from rows.';
+
+-- How far aggregates over the readings may be trusted in a span, in the snapshot of whoever asks: `behind` is where each
+-- one is behind its rows, or has never been refreshed; `gone` is where the rows are gone, so that what an aggregate has
+-- is all there is. Where it is behind and the rows are gone, `kept` tells from where to where it has buckets. An
+-- aggregate that is not there any more is left out.
+create or replace function rollup_coverage(aggregates int[], span tstzrange)
+  returns table (aggregate int, behind tstzmultirange, gone tstzmultirange, kept tstzrange)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  found record;
+  notes tstzmultirange;
+begin
+  select coalesce(span::tstzmultirange * range_agg(tstzrange(r.range_start, r.range_end)), '{}') into notes
+  from public.late_ranges r
+  where r.range_start < upper(span) and r.range_end > lower(span);
+  for found in
+    select a.mat_hypertable_id as id, a.raw_hypertable_id as source, a.user_view_schema, a.user_view_name,
+      d.column_name, greatest(_timescaledb_functions.to_timestamp(w.watermark), lower(span)) as watermark
+    from _timescaledb_catalog.continuous_agg a
+    join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
+    join _timescaledb_catalog.dimension d on d.hypertable_id = a.mat_hypertable_id and d.interval_length is not null
+    where a.mat_hypertable_id = any (aggregates)
+  loop
+    aggregate := found.id;
+    behind := notes + public.changed_ranges(found.id, span)
+      + span::tstzmultirange * tstzrange(found.watermark, null)::tstzmultirange;
+    gone := public.rows_gone(found.source, span);
+    kept := null;
+    if not isempty(behind * gone) then
+      execute format(
+        'select tstzrange(min(%1$I), max(%1$I), ''[]'') from %2$I.%3$I where %1$I >= $1 and %1$I < $2',
+        found.column_name, found.user_view_schema, found.user_view_name)
+      into kept using lower(behind * gone), upper(behind * gone);
+      if lower(kept) is null then
+        kept := null;
+      end if;
+    end if;
+    return next;
+  end loop;
+end
+$$;
+comment on function rollup_coverage(int[], tstzrange) is 'Where aggregates are behind their rows, and where these are gone.';
 
 -- From the first to the last bucket that the aggregates over a hypertable hold in a span, null where they hold none;
 -- of buckets that reach out of it only those where `whole` is not asked.

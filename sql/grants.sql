@@ -31,7 +31,8 @@ begin
       ('millrace_writer', 'sensors', 'select'),
       ('millrace_writer', 'sensors', 'insert'),
       ('millrace_reader', 'sensors', 'select'),
-      ('millrace_reader', 'catalogue_filling', 'select')
+      ('millrace_reader', 'catalogue_filling', 'select'),
+      ('millrace_reader', 'sensor_rollup_15m', 'select')
     ) as rights (role, relation, privilege)
     -- What a pending migration makes gets its rights there first.
     where to_regclass('public.' || relation) is not null
@@ -48,6 +49,7 @@ begin
       ('hours_from_rows', 'millrace_reader'),
       ('changed_ranges', 'millrace_reader'),
       ('chunk_ranges', 'millrace_reader'),
+      ('rollup_coverage', 'millrace_reader'),
       ('rows_gone', 'millrace_reader'),
       ('retention_age', 'millrace_reader'),
       ('kept_buckets', null),

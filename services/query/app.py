@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from services.platform.http.app import bare_app
 from services.platform.http.auth import Scope, guard
 from services.platform.http.errors import Problem
-from services.platform.postgres.connections import Connector
+from services.platform.postgres.connections import Connection, Connector
 from services.platform.postgres.schema import look_at_schema, wait_for_schema
 from services.platform.runtime.health import Health, health_routes
 from services.platform.runtime.tasks import end, fail_fast
@@ -19,6 +19,7 @@ from services.platform.settings import Settings
 from .catalogue.latest import latest
 from .catalogue.routes import catalogue
 from .fetch import Fetcher, ask_nothing
+from .rollups import Rollups
 from .routes import questions
 from .series.routes import series
 from .streaming import CancelOnDisconnect
@@ -33,14 +34,19 @@ def create_app(settings: Settings) -> FastAPI:
     """Return the app; it connects when it starts, and answers 503 until the database has our schema."""
     health = Health("database")
     fetcher = Fetcher(settings)
+    rollups = Rollups()
     seen = asyncio.Event()
     connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
+
+    async def needed(connection: Connection) -> None:
+        await ask_nothing(connection)
+        await rollups.look(connection)
 
     async def look_once() -> None:
         """See whether some database that questions are put to can answer them."""
         problem = ""
         for way in (*(replica.pool.connector for replica in fetcher.replicas.fresh()), connector):
-            found = await look_at_schema(way, ask_nothing)
+            found = await look_at_schema(way, needed)
             if not isinstance(found, str):
                 health.has("database")
                 return
@@ -48,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         health.lacks("database", problem)
 
     async def look() -> None:
-        await wait_for_schema(connector, health, needed=ask_nothing)
+        await wait_for_schema(connector, health, needed=needed)
         seen.set()
         while True:
             await asyncio.sleep(_SOON if health.reasons() else _LOOK_INTERVAL)
@@ -82,7 +88,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     routers = [
         questions(fetcher, settings.query.max_limit, ready),
-        *(part(fetcher, settings.query, ready) for part in (series, latest, catalogue)),
+        series(fetcher, settings.query, ready, rollups),
+        *(part(fetcher, settings.query, ready) for part in (latest, catalogue)),
     ]
     routes = [route for router in routers for route in router.routes]
     app.add_middleware(CancelOnDisconnect, paths={route.path for route in routes if isinstance(route, APIRoute)})

@@ -1,7 +1,8 @@
 """A plan's columns out of the database, by the reader's role: which server answers, how long, and in which way.
 
-An answer is one statement, and so one snapshot. Fresh read replicas are asked first, one after the other, then the
-primary; an answer of which nothing has come yet starts anew there. Whatever fails leaves as a problem.
+An answer is one statement, and so one snapshot, or two in a transaction that keeps its snapshot. Fresh read replicas
+are asked first, one after the other, then the primary; an answer of which nothing has come yet starts anew there.
+Whatever fails leaves as a problem.
 
 A small answer comes by a prepared statement: COPY prepares none, and planning costs more than the few rows do. What
 is larger comes by COPY, which gives columns without an object a row. How large an answer is nobody knows before, so a
@@ -13,6 +14,7 @@ where a question names a limit that is not small, as pages of large answers do, 
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 
@@ -29,7 +31,7 @@ from services.platform.settings import Settings
 from .catalogue.plans import newest, pages
 from .catalogue.selection import selection
 from .copy_out import CopyReader, copy_out, inlined
-from .plan import Plan, Question, hours, least, readings
+from .plan import Plan, Question, RoutedPlan, hours, least, readings
 from .replicas import Replica, Replicas
 from .table import Table
 
@@ -40,6 +42,10 @@ log = structlog.get_logger(__name__)
 _FIRST_ROWS = (1, 11, 101)
 """Rows that prepared statements are limited to, short of a plan's own: each text is planned anew by each connection,
 which keeps a hundred, so that a statement for each limit that clients may name would be planned again and again."""
+
+
+_NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InsufficientPrivilegeError)
+"""What a rollup that was dropped, made anew or closed to us since it was last seen ends in."""
 
 
 class Fetcher:
@@ -70,7 +76,7 @@ class Fetcher:
         self.replicas.close()
 
     @contextlib.asynccontextmanager
-    async def fetch(self, plan: Plan) -> AsyncIterator[AsyncIterator[Table]]:
+    async def fetch(self, asked: Plan | RoutedPlan) -> AsyncIterator[AsyncIterator[Table]]:
         """Yield an iterator of the answer's batches, each with a row or more, the first already in hand.
 
         A small answer is the only batch, and its connection is already given back. Of a large one, nothing is read
@@ -81,23 +87,29 @@ class Fetcher:
         Raises:
             Problem: database_unavailable, query_timeout; from the block as well as before it.
         """
-        for replica in [*self.replicas.fresh(), None]:
+        servers = deque([*self.replicas.fresh(), None])
+        while servers:
+            replica = servers.popleft()
             begun = False
             try:
-                async with self._connection(replica) as connection:
+                async with self._connection(replica, snapshot=isinstance(asked, RoutedPlan)) as connection:
+                    plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
                     small = await _small(connection, plan)
                     if small is None:
                         async with contextlib.aclosing(self._copied(connection, plan, replica)) as batches:
                             first = await anext(batches, None)
                             begun = True
-                            async with contextlib.aclosing(_continued(first, batches)) as answer:
+                            async with contextlib.aclosing(_continued(plan.lead, first, batches)) as answer:
                                 yield answer
             except Problem as problem:
-                if begun or replica is None or problem.code != "database_unavailable":
+                if not begun and isinstance(asked, RoutedPlan) and isinstance(problem.__cause__, _NOT_THERE):
+                    asked = asked.otherwise
+                    servers.appendleft(replica)
+                elif begun or replica is None or problem.code != "database_unavailable":
                     raise
             else:
                 if small is not None:
-                    yield _continued(plan.finish(small) if len(small) else None)
+                    yield _continued(plan.lead, plan.finish(small) if len(small) else None)
                 return
 
     async def _copied(self, connection: Connection, plan: Plan, replica: Replica | None) -> AsyncGenerator[Table, None]:
@@ -130,8 +142,10 @@ class Fetcher:
                     connection.terminate()
 
     @contextlib.asynccontextmanager
-    async def _connection(self, replica: Replica | None) -> AsyncIterator[Connection]:
-        """Lend a connection for one question; our own clock ends what the server's cannot.
+    async def _connection(self, replica: Replica | None, *, snapshot: bool = False) -> AsyncIterator[Connection]:
+        """Lend a connection for one question, which may have one `snapshot` for several statements.
+
+        Our own clock ends what the server's cannot.
 
         A server that waits for a client to take its rows does not look at statement_timeout.
         """
@@ -141,7 +155,7 @@ class Fetcher:
             async with asyncio.timeout(self._settings.connect_timeout) as deadline, pool.answering() as connection:
                 connected = True
                 deadline.reschedule(asyncio.get_running_loop().time() + self._timeout)
-                async with connection.asking():
+                async with connection.asking(snapshot=snapshot):
                     yield connection
         except DATABASE_FAILURES as error:
             if not connected:
@@ -168,6 +182,10 @@ async def ask_nothing(connection: Connection) -> None:
         await connection.fetch(plan.limited(plan.limit), *plan.arguments)
 
 
+async def _routed(connection: Connection, asked: RoutedPlan) -> Plan:
+    return asked.plan(await connection.fetch(asked.statement, *asked.arguments))
+
+
 async def _small(connection: Connection, plan: Plan) -> Table | None:
     """Return all rows of a small answer, by a prepared statement; None where it is not small."""
     if plan.limit is not None and plan.limit > plan.few:
@@ -179,10 +197,11 @@ async def _small(connection: Connection, plan: Plan) -> Table | None:
 
 
 async def _continued(
-    first: Table | None, rest: AsyncGenerator[Table, None] | None = None
+    lead: Table | None, first: Table | None, rest: AsyncGenerator[Table, None] | None = None
 ) -> AsyncGenerator[Table, None]:
-    if first is not None:
-        yield first
+    for table in (lead, first):
+        if table is not None:
+            yield table
     if rest is not None:
         async for table in rest:
             yield table

@@ -4,10 +4,11 @@ The SQL stands in `queries.sql`, in blocks with a name and a sentence each.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +17,12 @@ from services.contract.instants import instant_of
 from .keyset import Keyset
 from .table import Column, Kind, Table
 
-__all__ = ["FIRST", "LAST", "SQL", "Argument", "Plan", "Question", "hours", "least", "readings"]
+__all__ = ["FIRST", "LAST", "SQL", "Argument", "Plan", "Question", "RoutedPlan", "hours", "least", "readings"]
 
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
-Argument = str | int | datetime | tuple[str, ...]
+Argument = str | int | datetime | tuple[str, ...] | tuple[int, ...]
 
 _HOUR = timedelta(hours=1)
 _BELOW_ALL_IDS = -(1 << 63)
@@ -65,6 +66,7 @@ class Plan:
         limit: most rows that are of use; None where all are.
         finish: makes the answer's columns of the statement's.
         finished: what the answer's columns hold; None where that is the same.
+        lead: goes before the answer's batches, as it is; None where nothing does.
     """
 
     statement: str
@@ -74,6 +76,7 @@ class Plan:
     limit: int | None = None
     finish: Callable[[Table], Table] = lambda table: table
     finished: Mapping[str, Kind] | None = None
+    lead: Table | None = None
 
     @property
     def columns(self) -> Mapping[str, Kind]:
@@ -83,6 +86,23 @@ class Plan:
     def limited(self, limit: int | None) -> str:
         """Return the statement of at most `limit` rows; planned for a limit it does not know, it would sort all."""
         return f"{self.statement}\nlimit {'all' if limit is None else limit}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedPlan:
+    """A plan that hangs on what the database knows, which is asked first, in the snapshot of the plan's own statement.
+
+    Attributes:
+        statement: with `$1`, `$2`, … for the arguments.
+        arguments: in their order.
+        plan: makes the plan of the statement's rows.
+        otherwise: the plan where what was found is not there any more when it is asked for, or may not be read.
+    """
+
+    statement: str
+    arguments: tuple[Argument, ...]
+    plan: Callable[[Sequence[Any]], Plan]
+    otherwise: Plan
 
 
 def readings(question: Question, after: Keyset | None = None, limit: int | None = None) -> Plan:

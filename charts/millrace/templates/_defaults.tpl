@@ -22,6 +22,12 @@ kind: ContinuousAggregate
 metadata: {name: measurement-hourly}
 spec:
   {{- toYaml .Values.defaults.continuousAggregate | nindent 2 }}
+---
+apiVersion: millrace.dev/v1alpha1
+kind: ContinuousAggregate
+metadata: {name: sensor-rollup-15m}
+spec:
+  {{- toYaml .Values.defaults.rollup | nindent 2 }}
 {{- if eq .Values.worker.autoscaling.mode "backlog" }}
 {{- with .Values.worker.autoscaling }}
 ---

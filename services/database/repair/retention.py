@@ -14,7 +14,7 @@ NOTE = "select hypertable, range_start, range_end, gone from note_dropped_ranges
 # A refresh of what retention has dropped finds no rows and deletes the buckets. The operator refuses such resources;
 # what stands here was made by SQL.
 DANGEROUS = """
-select r.job_id, r.hypertable_name as relation, r.config ->> 'drop_after' as drop_after, a.view_name as aggregate,
+select distinct on (r.job_id) r.job_id, r.hypertable_name as relation, r.config ->> 'drop_after' as drop_after, a.view_name as aggregate,
   coalesce(c.config ->> 'start_offset', 'all of it') as start_offset
 from timescaledb_information.jobs r
 join timescaledb_information.continuous_aggregates a
@@ -32,6 +32,7 @@ where r.proc_name = 'policy_retention' and r.scheduled and pg_has_role(r.owner, 
       and pg_input_is_valid(coalesce(c.config ->> 'start_offset', 'infinity'), 'interval')
     then (r.config ->> 'drop_after')::interval <= coalesce(c.config ->> 'start_offset', 'infinity')::interval
   end
+order by r.job_id, a.view_name
 """
 
 

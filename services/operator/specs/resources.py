@@ -168,6 +168,7 @@ class Function(StrEnum):
     MAX = "max"
     COUNT = "count"
     SUM = "sum"
+    STDDEV = "stddev"
     FIRST = "first"
     LAST = "last"
     PERCENTILE = "percentile"

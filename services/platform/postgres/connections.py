@@ -37,10 +37,7 @@ _COMMON = {
 }
 _DIRECT = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 # A transaction that has begun takes no more notice of the defaults.
-_IN_TRANSACTION = {
-    "default_transaction_isolation": "transaction_isolation",
-    "default_transaction_read_only": "transaction_read_only",
-}
+_IN_TRANSACTION = {"default_transaction_read_only": "transaction_read_only"}
 _MARK = "millrace.connection"
 _ATTEMPTS = 3
 _LONGEST_ROLLBACK = 5.0
@@ -65,26 +62,26 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     _local = ""
 
     @contextlib.asynccontextmanager
-    async def asking(self) -> AsyncIterator[None]:
-        """Have the settings hold inside the block, for one statement.
+    async def asking(self, *, snapshot: bool = False) -> AsyncIterator[None]:
+        """Have the settings hold inside the block, for one statement, or for several that see one `snapshot`.
 
         Raises:
             PoolerError: they do not.
         """
-        if self.pooled:
-            async with self.writing():
+        if self.pooled or snapshot:
+            async with self.writing("repeatable read" if snapshot else "read committed"):
                 yield
         else:
             yield
 
     @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
+    async def writing(self, isolation: str = "read committed") -> AsyncIterator[None]:
         """Have a transaction in the block, in which the settings hold; it is committed behind it.
 
         Raises:
             PoolerError: they do not.
         """
-        transaction = self.transaction()
+        transaction = self.transaction(isolation=isolation.replace(" ", "_"))
         try:
             await transaction.start()
         except asyncpg.PostgresConnectionError as error:
@@ -105,8 +102,12 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     def by_pooler(self, session: dict[str, str]) -> None:
         """Take a pooler to stand before the server; each transaction then sets `session`."""
         token = secrets.token_hex(8)
-        settings = {**session, _MARK: token}
-        statements = [f"set local {_IN_TRANSACTION.get(name, name)} = '{value}'" for name, value in settings.items()]
+        # A transaction's own isolation stands in its beginning.
+        settings = {name: value for name, value in session.items() if name != "default_transaction_isolation"}
+        statements = [
+            f"set local {_IN_TRANSACTION.get(name, name)} = '{value}'"
+            for name, value in (settings | {_MARK: token}).items()
+        ]
         self.pooled = True
         self._local = "; ".join([*statements, _seen(token)])
 

@@ -6,13 +6,15 @@ The grain and its origin are literals: a width that is a parameter would switch 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.contract.instants import instant_of
+from services.contract.instants import instant_of, micros_of
 
 from ..grid import offsets
-from ..plan import Plan, Question, readings
+from ..plan import Plan, Question, RoutedPlan, readings
+from ..router import Rollup, Segment, Span, fitting
 from ..table import Column, Kind, Table
 from .merge import partials_of
 from .question import SeriesQuestion
+from .routed import COVERAGE, Arguments, date_bin, needed, rollup_part, routes, sources
 
 __all__ = ["plan"]
 
@@ -20,8 +22,9 @@ _FEW = 10_000
 """Partials that are fetched at once; they cost more to find than to fetch."""
 
 # The bounds of all years, as asyncpg sends the first and last instant of Python as infinities.
-_ABOVE_START = "timestamp >= greatest($2, timestamptz '0001-01-01Z')"
-_BELOW_END = "timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')"
+_ABOVE = "timestamp >= greatest({}, timestamptz '0001-01-01Z')"
+_BELOW = "timestamp < least({}, timestamptz '9999-12-31 23:59:59.999999Z')"
+_ABOVE_START, _BELOW_END = _ABOVE.format("$2"), _BELOW.format("$3")
 _BEFORE = "timestamp < greatest($2, timestamptz '0001-01-01Z') and timestamp >= timestamptz '0001-01-01Z'"
 _BEHIND = "timestamp >= $3 and timestamp < timestamptz '9999-12-31 23:59:59.999999Z'"
 
@@ -39,6 +42,9 @@ cross join lateral (
 order by asked.ordinal, found.timestamp, found.id
 """  # noqa: S608 -- of constants
 
+_OUTSIDE = {"previous": [(-1, _BEFORE, "desc")], "linear": [(-1, _BEFORE, "desc"), (1, _BEHIND, "asc")]}
+"""What a fill needs of the readings outside of the range: on which side, which, and the nearest first."""
+
 _AGGREGATED = {
     "sum": "sum(value)",
     "min": "min(value)",
@@ -55,9 +61,24 @@ _ALONE = {"squares": "0::double precision"}
 """The partials of one reading, where they are not its value."""
 
 
-def plan(question: SeriesQuestion) -> Plan:
-    """Return the plan of a question's readings, or of the partials that its buckets are merged from."""
-    return _readings(question) if question.grid is None else _partials(question)
+def plan(question: SeriesQuestion, rollups: Sequence[Rollup] = ()) -> Plan | RoutedPlan:
+    """Return the plan of a question's readings, or of the partials that its buckets are merged from.
+
+    Args:
+        question: what is asked.
+        rollups: those that are known; what of them is taken is decided by how far they are.
+    """
+    grid, start, end = question.grid, question.start, question.end
+    if grid is None:
+        return _readings(question)
+    rows = _partials(question, [Segment(*_span(question), None)])
+    fit = fitting(rollups, grid, needed(question.aggregates))
+    if not fit:
+        return rows
+    ids = tuple(rollup.id for rollup in fit)
+    return RoutedPlan(
+        COVERAGE, (ids, start, end), lambda found: _partials(question, *routes(start, end, fit, found)), rows
+    )
 
 
 def _readings(question: SeriesQuestion) -> Plan:
@@ -81,40 +102,80 @@ def _readings(question: SeriesQuestion) -> Plan:
     return Plan(_READINGS, (question.sensors, question.start, question.end), kinds, few=501, finish=finish)
 
 
-def _partials(question: SeriesQuestion) -> Plan:
-    """Return the plan of partials: one for each sensor and grain with readings, and those outside that a fill needs."""
+def _partials(question: SeriesQuestion, segments: Sequence[Segment], gone: Sequence[Span] = ()) -> Plan:
+    """Return the plan of partials: one for each sensor and grain with readings, and those outside that a fill needs.
+
+    Args:
+        question: what is asked.
+        segments: what each part of its range is answered from.
+        gone: where in the range the rows are gone.
+    """
     grid = question.grid
     assert grid is not None  # noqa: S101 -- narrows for the type checker
     names = partials_of(question.aggregates)
-    origin = instant_of(int(grid.edges[0])).isoformat()
-    aggregates = ["count(*) as count", *(f"{_AGGREGATED[name]} as {name}" for name in names)]
-    columns = [f"nearest_{name}.value" if name in _NEAREST else f"grouped.{name}" for name in names]
-    parts = [
-        f"select 0::bigint, asked.ordinal, grouped.grain, {', '.join(['grouped.count', *columns])}",
-        "from (",
-        "  select sensor_id,",
-        f"    date_bin(interval '{grid.grain} microseconds', timestamp, timestamptz '{origin}') as grain,",
-        f"    {', '.join(aggregates)}",
-        "  from sensor_data",
-        f"  where sensor_id = any($1::text[]) and {_ABOVE_START} and {_BELOW_END}",
-        "  group by 1, 2",
-        ") as grouped",
-        f"join {_SENSORS} using (sensor_id)",
-        *(_nearest(name) for name in names if name in _NEAREST),
-    ]
-    rows = len(question.sensors) * -(-int(grid.edges[-1] - grid.edges[0]) // grid.grain)
-    outside = {"previous": [(-1, _BEFORE, "desc")], "linear": [(-1, _BEFORE, "desc"), (1, _BEHIND, "asc")]}
-    for side, where, order in outside.get(str(question.fill), []):
+    outside = _OUTSIDE.get(str(question.fill), [])
+    whole = [(segment.start, segment.end, segment.rollup) for segment in segments] == [(*_span(question), None)]
+    # An argument that nothing names would have no type.
+    arguments = Arguments(question.sensors, *((question.start, question.end) if outside or whole else ()))
+    parts: list[str] = []
+    rows = 0
+    for rollup in dict.fromkeys(segment.rollup for segment in segments):
+        spans = [(segment.start, segment.end) for segment in segments if segment.rollup is rollup]
+        grain = grid.grain if rollup is None else rollup.width
+        rows += len(question.sensors) * sum(-(-(high - low) // grain) + 1 for low, high in spans)
+        part = (
+            _rows_part(question, spans, names, arguments)
+            if rollup is None
+            else rollup_part(rollup, spans, grid, names, arguments)
+        )
+        parts += ["union all"] * bool(parts) + [part]
+    for side, where, order in outside:
         parts += ["union all", _outside(side, where, order, names)]
         rows += len(question.sensors)
     kinds = {"side": Kind.INTEGER, "ordinal": Kind.INTEGER, "grain": Kind.INSTANT, "count": Kind.INTEGER}
     return Plan(
         "\n".join(parts),
-        (question.sensors, question.start, question.end),
+        tuple(arguments.values),
         kinds | dict.fromkeys(names, Kind.FLOAT),
         few=_FEW,
         # There are no more, so an answer that is small is known to be, and no other is computed twice.
         limit=rows,
+        lead=sources(segments, gone),
+    )
+
+
+def _span(question: SeriesQuestion) -> Span:
+    return micros_of(question.start), micros_of(question.end)
+
+
+def _rows_part(question: SeriesQuestion, spans: Sequence[Span], names: Sequence[str], into: Arguments) -> str:
+    """Return the part of the statement that gives the partials of the readings in spans."""
+    grid = question.grid
+    assert grid is not None  # noqa: S101 -- narrows for the type checker
+    aggregates = ["count(*) as count", *(f"{_AGGREGATED[name]} as {name}" for name in names)]
+    columns = [f"nearest_{name}.value" if name in _NEAREST else f"grouped.{name}" for name in names]
+    stretches, low, high = [], "$2", "$3"
+    if len(spans) > 1:
+        edges = [into.add(tuple(instant_of(span[end]).isoformat() for span in spans)) for end in (0, 1)]
+        lows, highs = (f"{edge}::text[]::timestamptz[]" for edge in edges)
+        stretches, low, high = [f"unnest({lows}, {highs}) as stretch (low, high)", "cross join lateral"], "low", "high"
+    elif spans != [_span(question)]:
+        low, high = (into.add(instant_of(end)) for end in spans[0])
+    return "\n".join(
+        [
+            f"select 0::bigint, asked.ordinal, grouped.grain, {', '.join(['grouped.count', *columns])}",
+            "from",
+            *stretches,
+            "(",
+            f"  select sensor_id, {date_bin(grid, 'timestamp')} as grain,",
+            f"    {', '.join(aggregates)}",
+            "  from sensor_data",
+            f"  where sensor_id = any($1::text[]) and {_ABOVE.format(low)} and {_BELOW.format(high)}",
+            "  group by 1, 2",
+            ") as grouped",
+            f"join {_SENSORS} using (sensor_id)",
+            *(_nearest(name) for name in names if name in _NEAREST),
+        ]
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -22,11 +22,14 @@ from ..catalogue.parameters import MATCH_REPEATED, Matches
 from ..fetch import Fetcher
 from ..formats.json import MEDIA_TYPE, SeriesEncoder
 from ..grid import written
+from ..rollups import Rollups
+from ..router import Segment
 from ..streaming import StreamedAnswer
 from ..table import Table
 from .merge import AGGREGATES, Merge
 from .plan import plan
 from .question import Limits, Parameters, QuestionError, SeriesQuestion, ask, with_sensors
+from .routed import sources
 
 __all__ = ["series"]
 
@@ -47,7 +50,16 @@ class Source(BaseModel):
 
     start: str
     end: str
-    from_: str = Field(alias="from", description="`rows`: the readings themselves.")
+    from_: str = Field(alias="from", description="A rollup's name, or `rows`: the readings themselves.")
+
+
+class Gone(BaseModel):
+    """A part of the range whose readings are gone: what rollups keep of it is all there is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: str
+    end: str
 
 
 class Cut(BaseModel):
@@ -65,6 +77,10 @@ class Meta(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     source: list[Source]
+    rows_gone: list[Gone] = Field(
+        default=[],
+        description="Where the readings are gone, by retention or by hand, as far as rollups were looked at.",
+    )
     bucket: str | None = Field(description="Null where no bucket was asked for.")
     tz: str
     cut: Cut
@@ -143,7 +159,9 @@ async def _parameters(
     return Parameters(sensor_id, start, end, agg, bucket, tz, fill, match)
 
 
-def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaitable[None]]) -> APIRouter:
+def series(
+    fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaitable[None]], rollups: Rollups
+) -> APIRouter:
     """Return the route; it asks `ready` first, which raises a problem as long as nothing can be asked."""
     router = APIRouter(
         tags=["questions"],
@@ -168,7 +186,7 @@ def series(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
             question = await _chosen(fetcher, question, limits)
         except QuestionError as error:
             raise wrong(**error.faults) from None
-        return StreamedAnswer(fetcher.fetch(plan(question)), _writer(question), MEDIA_TYPE)
+        return StreamedAnswer(fetcher.fetch(plan(question, rollups.known)), _writer(question), MEDIA_TYPE)
 
     return router
 
@@ -194,7 +212,9 @@ def _writer(question: SeriesQuestion) -> Callable[[AsyncIterator[Table]], AsyncG
     """Return what makes the answer's parts of a plan's batches."""
 
     async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
-        with contextlib.closing(SeriesEncoder({}, _meta(question))) as encoder:
+        # What an answer of buckets is made of comes before its partials.
+        lead = None if question.grid is None else await anext(batches)
+        with contextlib.closing(SeriesEncoder({}, _meta(question, lead))) as encoder:
             async for table in batches if question.grid is None else _merged(question, batches):
                 yield encoder.rows(table)
                 rows_returned.add(len(table), {"route": _PATH})
@@ -214,13 +234,23 @@ async def _merged(question: SeriesQuestion, batches: AsyncIterator[Table]) -> As
         yield table
 
 
-def _meta(question: SeriesQuestion) -> dict[str, object]:
-    ends = {"start": question.start, "end": question.end}
-    source = {name: written(micros_of(instant), question.zone) for name, instant in ends.items()}
+def _meta(question: SeriesQuestion, lead: Table | None) -> dict[str, object]:
     grid = question.grid
     return {
-        "source": [{**source, "from": "rows"}],
+        **_sources(question, lead or sources([Segment(micros_of(question.start), micros_of(question.end), None)])),
         "bucket": None if question.bucket is None else str(question.bucket),
         "tz": question.zone.key,
         "cut": {"first": grid is not None and grid.first_cut, "last": grid is not None and grid.last_cut},
     }
+
+
+def _sources(question: SeriesQuestion, lead: Table) -> Mapping[str, object]:
+    """Return what each part was answered from, and where rows are gone if they are."""
+    ends = [[written(instant, question.zone) for instant in lead[name].values.tolist()] for name in ("start", "end")]
+    names, gone = lead["from"], lead["from"].nulls
+    found: dict[bool, list[dict[str, str]]] = {False: [], True: []}
+    for row, (start, end) in enumerate(zip(*ends, strict=True)):
+        lacking = gone is not None and bool(gone[row])
+        origin = {} if lacking else {"from": names.texts[int(names.values[row])]}
+        found[lacking].append({"start": start, "end": end, **origin})
+    return {"source": found[False]} | ({"rows_gone": found[True]} if found[True] else {})

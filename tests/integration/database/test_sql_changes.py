@@ -26,7 +26,11 @@ TRUTH = """
 select date_trunc('hour', timestamp at time zone 'UTC') at time zone 'UTC', min(value), max(value), count(*)
 from sensor_data where sensor_id = $1 group by 1 order by 1
 """
-WATERMARK = "select _timescaledb_functions.to_timestamp(watermark) from _timescaledb_catalog.continuous_aggs_watermark"
+WATERMARK = """
+select _timescaledb_functions.to_timestamp(watermark)
+from _timescaledb_catalog.continuous_aggs_watermark join _timescaledb_catalog.continuous_agg using (mat_hypertable_id)
+where user_view_name = 'measurement_hourly'
+"""
 CHANGES = {
     "delete of a sensor": (
         "delete from sensor_data where sensor_id = 'sensor-1' and timestamp < {at} + interval '5 hours'"

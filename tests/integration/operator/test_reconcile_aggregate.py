@@ -27,6 +27,15 @@ HOURLY: dict[str, Any] = {
     "realTime": True,
     "refresh": {"startOffset": "7 days", "endOffset": "1 minute", "schedule": "1 minute"},
 }
+ROLLUP: dict[str, Any] = HOURLY | {
+    "name": "sensor_rollup_15m",
+    "bucket": {"width": "15 minutes", "column": "timestamp"},
+    "columns": [
+        {"name": "count", "function": "count"},
+        *({"name": name, "function": name, "of": "value"} for name in ("sum", "min", "max", "stddev")),
+    ],
+    "realTime": False,
+}
 DAILY: dict[str, Any] = {
     "name": "daily",
     "source": {"aggregate": "measurement_hourly"},
@@ -68,7 +77,8 @@ async def settled(database: TestDatabase, owner: Any, spec: dict[str, Any]) -> P
 async def policies(owner: Any) -> list[tuple[Any, ...]]:
     rows = await owner.fetch(
         "select config->>'start_offset', config->>'end_offset', schedule_interval::text, scheduled"
-        " from timescaledb_information.jobs where proc_name = 'policy_refresh_continuous_aggregate' order by 1"
+        " from timescaledb_information.jobs where proc_name = 'policy_refresh_continuous_aggregate'"
+        " and hypertable_name <> 'sensor_rollup_15m' order by 1"
     )
     return [tuple(row) for row in rows]
 
@@ -76,9 +86,18 @@ async def policies(owner: Any) -> list[tuple[Any, ...]]:
 USUAL = [("7 days", "00:01:00", "00:01:00", True)]
 
 
-async def test_what_init_sql_makes_needs_no_step(timescaledb: TestDatabase) -> None:
+@pytest.mark.parametrize("spec", [HOURLY, ROLLUP], ids=lambda spec: spec["name"])
+async def test_what_the_schema_makes_needs_no_step(timescaledb: TestDatabase, spec: dict[str, Any]) -> None:
     async with connected(timescaledb, "owner") as owner:
-        assert await reconcile(owner, HOURLY) == Plan()
+        assert await reconcile(owner, spec) == Plan()
+
+
+async def test_a_rollup_dropped_by_hand_comes_back_with_its_history(timescaledb: TestDatabase) -> None:
+    async with connected(timescaledb, "owner") as owner:
+        await insert(owner, OLD, OLD + timedelta(hours=5))
+        await owner.execute("drop materialized view sensor_rollup_15m")
+        assert (await settled(timescaledb, owner, ROLLUP)).fill
+        assert await owner.fetchval("select sum(count) from sensor_rollup_15m") == 2
 
 
 async def test_a_plain_database_says_what_it_cannot_do(database: TestDatabase) -> None:
