@@ -22,12 +22,15 @@ kind: ContinuousAggregate
 metadata: {name: measurement-hourly}
 spec:
   {{- toYaml .Values.defaults.continuousAggregate | nindent 2 }}
+{{- /* An upgrade that reuses an older release's values has none. */}}
+{{- with .Values.defaults.rollup }}
 ---
 apiVersion: millrace.dev/v1alpha1
 kind: ContinuousAggregate
 metadata: {name: sensor-rollup-15m}
 spec:
-  {{- toYaml .Values.defaults.rollup | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- if eq .Values.worker.autoscaling.mode "backlog" }}
 {{- with .Values.worker.autoscaling }}
 ---

@@ -66,9 +66,10 @@ WINDOW = """
 -- An open bucket is left to the policy: refreshing it would push the watermark past rows that are still coming. It
 -- counts as open for a minute more, as for the policy, so that transactions that noted nothing are over.
 -- A window beyond the watermark begins at it, for the refresh moves it past all between. Where nothing is
--- materialised yet (a watermark before all dates), that is everything.
+-- materialised yet (a watermark before all dates), it begins with what the usual policy refreshes; the history before
+-- is a changed range like others, and recomputed piece by piece.
 select
-  case when known then least($2::timestamptz - 2 * width, watermark) end as start,
+  least($2::timestamptz - 2 * width, case when known then watermark else now() - interval '7 days' end) as start,
   least($3::timestamptz + width, greatest(now() - interval '1 minute', watermark)) as stop
 from (
   select

@@ -14,7 +14,8 @@ NOTE = "select hypertable, range_start, range_end, gone from note_dropped_ranges
 # A refresh of what retention has dropped finds no rows and deletes the buckets. The operator refuses such resources;
 # what stands here was made by SQL.
 DANGEROUS = """
-select distinct on (r.job_id) r.job_id, r.hypertable_name as relation, r.config ->> 'drop_after' as drop_after, a.view_name as aggregate,
+select distinct on (r.job_id)
+  r.job_id, r.hypertable_name as relation, r.config ->> 'drop_after' as drop_after, a.view_name as aggregate,
   coalesce(c.config ->> 'start_offset', 'all of it') as start_offset
 from timescaledb_information.jobs r
 join timescaledb_information.continuous_aggregates a

@@ -115,8 +115,9 @@ def _partials(question: SeriesQuestion, segments: Sequence[Segment], gone: Seque
     names = partials_of(question.aggregates)
     outside = _OUTSIDE.get(str(question.fill), [])
     whole = [(segment.start, segment.end, segment.rollup) for segment in segments] == [(*_span(question), None)]
-    # An argument that nothing names would have no type.
-    arguments = Arguments(question.sensors, *((question.start, question.end) if outside or whole else ()))
+    # What nothing names would have no type: a fill names the start, and one that looks behind the range its end.
+    ends = (question.start, question.end)[: 2 if whole else len(outside)]
+    arguments = Arguments(question.sensors, *ends)
     parts: list[str] = []
     rows = 0
     for rollup in dict.fromkeys(segment.rollup for segment in segments):
