@@ -14,6 +14,7 @@ where a question names a limit that is not small, as pages of large answers do, 
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
@@ -33,9 +34,10 @@ from .catalogue.selection import selection
 from .copy_out import CopyReader, copy_out, inlined
 from .plan import Plan, Question, RoutedPlan, hours, least, readings
 from .replicas import Replica, Replicas
+from .shares import Shares
 from .table import Table
 
-__all__ = ["Fetcher", "ask_nothing"]
+__all__ = ["Batches", "Fetcher", "ask_nothing"]
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,27 @@ _NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg
 """What a rollup that was dropped, made anew or closed to us since it was last seen ends in."""
 
 
+class Batches(AsyncIterator[Table]):
+    """The batches of one answer.
+
+    Attributes:
+        as_of: microseconds since 1970-01-01 UTC by this machine's clock: what was stored before is in the answer.
+        lead: what the plan tells of the answer before its rows.
+    """
+
+    def __init__(self, as_of: int, lead: Table | None, tables: AsyncGenerator[Table, None]) -> None:
+        self.as_of = as_of
+        self.lead = lead
+        self._tables = tables
+
+    async def __anext__(self) -> Table:
+        return await anext(self._tables)
+
+    async def aclose(self) -> None:
+        """Give up what was not taken."""
+        await self._tables.aclose()
+
+
 class Fetcher:
     """Fetches what plans ask for, over pools of connections that can only read."""
 
@@ -55,6 +78,7 @@ class Fetcher:
         """Connect later, when the first question comes."""
         self._settings = settings.database
         self._timeout = settings.query.statement_timeout
+        self._shares = Shares(max(int(settings.database.pool_size * settings.query.caller_share), 1))
         connector = partial(
             Connector,
             settings=self._settings,
@@ -76,8 +100,10 @@ class Fetcher:
         self.replicas.close()
 
     @contextlib.asynccontextmanager
-    async def fetch(self, asked: Plan | RoutedPlan) -> AsyncIterator[AsyncIterator[Table]]:
+    async def fetch(self, asked: Plan | RoutedPlan, asker: str = "") -> AsyncIterator[Batches]:
         """Yield an iterator of the answer's batches, each with a row or more, the first already in hand.
+
+        The connection counts to the share of `asker`.
 
         A small answer is the only batch, and its connection is already given back. Of a large one, nothing is read
         from the database's socket while nobody asks for the next batch. The block in which the iterator is used is
@@ -92,14 +118,16 @@ class Fetcher:
             replica = servers.popleft()
             begun = False
             try:
-                async with self._connection(replica, snapshot=isinstance(asked, RoutedPlan)) as connection:
+                async with self._connection(replica, asker, snapshot=isinstance(asked, RoutedPlan)) as connection:
+                    as_of = _now() if replica is None else replica.as_of
                     plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
                     small = await _small(connection, plan)
                     if small is None:
                         async with contextlib.aclosing(self._copied(connection, plan, replica)) as batches:
                             first = await anext(batches, None)
                             begun = True
-                            async with contextlib.aclosing(_continued(plan.lead, first, batches)) as answer:
+                            rows = _continued(first, batches)
+                            async with contextlib.aclosing(Batches(as_of, plan.lead, rows)) as answer:
                                 yield answer
             except Problem as problem:
                 if not begun and isinstance(asked, RoutedPlan) and isinstance(problem.__cause__, _NOT_THERE):
@@ -109,7 +137,7 @@ class Fetcher:
                     raise
             else:
                 if small is not None:
-                    yield _continued(plan.lead, plan.finish(small) if len(small) else None)
+                    yield Batches(as_of, plan.lead, _continued(plan.finish(small) if len(small) else None))
                 return
 
     async def _copied(self, connection: Connection, plan: Plan, replica: Replica | None) -> AsyncGenerator[Table, None]:
@@ -142,7 +170,9 @@ class Fetcher:
                     connection.terminate()
 
     @contextlib.asynccontextmanager
-    async def _connection(self, replica: Replica | None, *, snapshot: bool = False) -> AsyncIterator[Connection]:
+    async def _connection(
+        self, replica: Replica | None, asker: str = "", *, snapshot: bool = False
+    ) -> AsyncIterator[Connection]:
         """Lend a connection for one question, which may have one `snapshot` for several statements.
 
         Our own clock ends what the server's cannot.
@@ -152,12 +182,22 @@ class Fetcher:
         pool = replica.pool if replica else self._pool
         connected = False
         try:
-            async with asyncio.timeout(self._settings.connect_timeout) as deadline, pool.answering() as connection:
+            async with (
+                asyncio.timeout(self._settings.connect_timeout) as deadline,
+                self._shares.turn((pool, asker)),
+                pool.answering() as connection,
+            ):
                 connected = True
                 deadline.reschedule(asyncio.get_running_loop().time() + self._timeout)
                 async with connection.asking(snapshot=snapshot):
                     yield connection
         except DATABASE_FAILURES as error:
+            if not connected and self._shares.exhausted((pool, asker)):
+                raise _unavailable(
+                    f"no connection to the database could be had: {self._shares.most} questions of this caller are "
+                    "under way, the share that MILLRACE_QUERY_CALLER_SHARE gives",
+                    error,
+                ) from error
             if not connected:
                 if replica:
                     self.replicas.away(replica)
@@ -168,6 +208,10 @@ class Fetcher:
                     f"the answer was not complete within {self._timeout:g} s; narrow the range, or page by limit",
                 ) from error
             raise _unavailable("the database failed during the question", error) from error
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 async def ask_nothing(connection: Connection) -> None:
@@ -197,11 +241,10 @@ async def _small(connection: Connection, plan: Plan) -> Table | None:
 
 
 async def _continued(
-    lead: Table | None, first: Table | None, rest: AsyncGenerator[Table, None] | None = None
+    first: Table | None, rest: AsyncGenerator[Table, None] | None = None
 ) -> AsyncGenerator[Table, None]:
-    for table in (lead, first):
-        if table is not None:
-            yield table
+    if first is not None:
+        yield first
     if rest is not None:
         async for table in rest:
             yield table

@@ -22,9 +22,12 @@ from numpy.typing import NDArray
 
 from services.contract.instants import MICROSECOND, InstantError, instant_of, micros_of, parse_instant
 
-__all__ = ["Bucket", "Grid", "GridError", "moment", "offsets", "parse_bucket", "whole", "written", "zone_of"]
+__all__ = ["EPOCHS", "Bucket", "Grid", "GridError", "moment", "offsets", "parse_bucket", "whole", "written", "zone_of"]
 
 Numbers = NDArray[np.int64]
+
+EPOCHS = {"s": 1_000_000, "ms": 1000, "us": 1}
+"""What instants may be counted in since 1970-01-01 UTC, and how many microseconds that is."""
 
 _ORIGIN = date(2000, 1, 3)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()

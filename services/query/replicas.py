@@ -56,19 +56,25 @@ class Positions:
 
     def lag(self, at: float, replayed: int) -> float:
         """Return how many seconds a server is behind that has replayed so many bytes; infinite where no note tells."""
-        for instant, written in reversed(self._notes):
-            if written <= replayed:
-                return 0.0 if instant == self._notes[-1][0] else at - instant
-        return math.inf
+        instant = self.replayed_at(replayed)
+        return 0.0 if self._notes and instant == self._notes[-1][0] else at - instant
+
+    def replayed_at(self, replayed: int) -> float:
+        """Return the last instant of which a server has all that was written; before all time where no note tells."""
+        return next((instant for instant, written in reversed(self._notes) if written <= replayed), -math.inf)
 
 
 @dataclass(slots=True)
 class Replica:
-    """A server to read from: its host, its pool, and how many seconds it is behind."""
+    """A server to read from: its host, its pool, how many seconds it is behind, and as of when it answers.
+
+    `as_of` is in microseconds since 1970-01-01 UTC: what the primary had written before, the server has.
+    """
 
     host: str
     pool: Pool
     lag: float = field(default=math.inf)
+    as_of: int = 0
 
 
 class Replicas:
@@ -114,24 +120,29 @@ class Replicas:
         for replica in self._replicas:
             replica.pool.drop()
 
-    def _written(self, position: int | None) -> None:
+    def _written(self, asked: float, position: int | None) -> None:
         if position is not None:
-            self._positions.note(time.monotonic(), position)
+            self._positions.note(asked, position)
 
-    async def _watch(self, connector: Connector, statement: str, seen: Callable[[int | None], None]) -> None:
-        """Tell `seen` a server's position every second, None while it is away."""
+    async def _watch(self, connector: Connector, statement: str, seen: Callable[[float, int | None], None]) -> None:
+        """Tell `seen` when a server was asked for its position, and what it is, every second; None while it is away.
+
+        The instant is that before the question: what was committed by then, the position has behind it.
+        """
         connection: Connection | None = None
         try:
             while True:
+                asked = time.monotonic()
                 try:
                     async with asyncio.timeout(self._settings.connect_timeout):
                         if connection is None:
                             connection = await connector.connect()
+                        asked = time.monotonic()
                         async with connection.asking():
                             position = await connection.fetchval(statement)
-                        seen(position)
+                        seen(asked, position)
                 except DATABASE_FAILURES:
-                    seen(None)
+                    seen(asked, None)
                     if connection is not None:
                         connection.terminate()
                         connection = None
@@ -150,9 +161,12 @@ class _Seen:
     max_lag: float
     told: bool | None = None
 
-    def __call__(self, position: int | None) -> None:
+    def __call__(self, _: float, position: int | None) -> None:
+        replayed_at = -math.inf if position is None else self.positions.replayed_at(position)
         lag = math.inf if position is None else self.positions.lag(time.monotonic(), position)
         self.replica.lag = lag
+        if math.isfinite(replayed_at):
+            self.replica.as_of = int((time.time() - time.monotonic() + replayed_at) * 1_000_000)
         fresh = lag <= self.max_lag
         if fresh is not self.told:
             self.told = fresh

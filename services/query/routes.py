@@ -19,6 +19,7 @@ from .formats import FORMATS, MEDIA_TYPES, Shape
 from .keyset import CURSOR_PATTERN, CursorError, Keyset, Page, unpack
 from .negotiation import media_type
 from .plan import FIRST, LAST, Plan, Question, hours, least, readings
+from .shares import asker
 from .streaming import StreamedAnswer
 from .table import Table
 
@@ -178,7 +179,7 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
             raise wrong(limit="pages are JSON's alone; leave limit out: other formats stream the whole range")
         after = None if cursor is None else _after(cursor, question)
         plan, page = readings(question, after, limit), Page(limit, question.identity())
-        return _streamed(fetcher, plan, page, (Shape.PAGE, media), "/get_range")
+        return _streamed(fetcher, plan, page, (Shape.PAGE, media), request)
 
     @router.get(
         "/min",
@@ -186,11 +187,11 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
         response_model=Least,
         dependencies=[Depends(only("sensor_id", "start", "end"))],
     )
-    async def minimum(question: Annotated[Question, Depends(bounded)]) -> Response:
+    async def minimum(request: Request, question: Annotated[Question, Depends(bounded)]) -> Response:
         """Return the least value with `start <= timestamp < end`, null where there is none."""
         plan = least(question)
         encoder = FORMATS[Shape.ROW, _JSON](plan.columns)
-        async with fetcher.fetch(plan) as batches:
+        async with fetcher.fetch(plan, asker(request)) as batches:
             parts = [encoder.rows(batch) async for batch in batches]
         return Response(b"".join([*parts, encoder.end()]), media_type=_JSON)
 
@@ -211,16 +212,14 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
         """
         media = media_type(Shape.LIST, wanted, request.headers.getlist("accept"))
         page = Page(None, question.identity())
-        return _streamed(fetcher, hours(question), page, (Shape.LIST, media), "/hourly")
+        return _streamed(fetcher, hours(question), page, (Shape.LIST, media), request)
 
     return router
 
 
-def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str], route: str) -> StreamedAnswer:
-    """Return the answer of a plan, cut to a page, in the layout that `FORMATS` names so.
-
-    `route` is what its rows are counted by.
-    """
+def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str], request: Request) -> StreamedAnswer:
+    """Return the answer of a plan, cut to a page, in the layout that `FORMATS` names so."""
+    route = request.scope["path"]
 
     async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
         with contextlib.closing(FORMATS[layout](plan.columns)) as encoder:
@@ -231,7 +230,7 @@ def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str
                     rows_returned.add(len(part), {"route": route})
             yield encoder.end(page.following())
 
-    return StreamedAnswer(fetcher.fetch(plan), write, layout[1])
+    return StreamedAnswer(fetcher.fetch(plan, asker(request)), write, layout[1])
 
 
 def _after(cursor: str, question: Question) -> Keyset:

@@ -7,7 +7,7 @@ later leaves the body without its end, and the server closes the connection: the
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -22,8 +22,8 @@ from services.platform.runtime.metrics import query_seconds
 from services.platform.runtime.telemetry import request_span
 
 from .compression import COMPRESSORS, Compressor
+from .fetch import Batches
 from .negotiation import content_coding
-from .table import Table
 
 __all__ = ["CancelOnDisconnect", "StreamedAnswer"]
 
@@ -41,8 +41,8 @@ class StreamedAnswer(Response):
 
     def __init__(
         self,
-        fetched: AbstractAsyncContextManager[AsyncIterator[Table]],
-        write: Callable[[AsyncIterator[Table]], AsyncGenerator[bytes, None]],
+        fetched: AbstractAsyncContextManager[Batches],
+        write: Callable[[Batches], AsyncGenerator[bytes, None]],
         media_type: str,
     ) -> None:
         """Take what fetches the batches, in whose block they are sent, and what makes the body's parts of them."""
@@ -117,7 +117,8 @@ class CancelOnDisconnect:
                 complete = message["type"] == "http.response.body" and not message.get("more_body")
                 await send(message)
 
-            await _while_awaited(self._app(scope, receive, observed), receive, lambda: complete)
+            body = _Body(receive, whole=scope["method"] != "POST")
+            await _while_awaited(self._app(scope, body.receive, observed), body.gone, lambda: complete)
         query_seconds.record(time.perf_counter() - begun, {"route": route})
 
     def _route(self, path: str) -> str | None:
@@ -127,10 +128,12 @@ class CancelOnDisconnect:
         return next((shown for pattern, shown in self._templates if pattern.match(path)), None)
 
 
-async def _while_awaited(answer: Awaitable[None], receive: Receive, complete: Callable[[], bool]) -> None:
+async def _while_awaited(
+    answer: Awaitable[None], gone: Callable[[], Awaitable[None]], complete: Callable[[], bool]
+) -> None:
     """Run `answer` to its end, or until the client is gone with the answer not `complete`."""
     answering = asyncio.ensure_future(answer)
-    leaving = asyncio.ensure_future(_gone(receive))
+    leaving = asyncio.ensure_future(gone())
     try:
         await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if answering.done() or complete():
@@ -141,6 +144,25 @@ async def _while_awaited(answer: Awaitable[None], receive: Receive, complete: Ca
         await asyncio.gather(answering, leaving, return_exceptions=True)
 
 
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Body:
+    """A request's messages: those of its body are the application's, what comes behind them tells that it is gone."""
+
+    def __init__(self, receive: Receive, *, whole: bool) -> None:
+        """Take where messages come from, and whether no body is waited for."""
+        self._receive = receive
+        self._whole = asyncio.Event()
+        if whole:
+            self._whole.set()
+
+    async def receive(self) -> Message:
+        """Return the next message, for the application."""
+        message = await self._receive()
+        if not message.get("more_body"):
+            self._whole.set()
+        return message
+
+    async def gone(self) -> None:
+        """Return when the client is gone."""
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass

@@ -90,9 +90,13 @@ class Column:
 
     def head(self, rows: int) -> "Column":
         """Return the first rows, at most `rows`."""
-        nulls = None if self.nulls is None else self.nulls[:rows]
-        offsets = None if self.offsets is None else self.offsets[:rows]
-        return Column(self.kind, self.values[:rows], nulls, self.texts, offsets)
+        return self.taken(slice(rows))
+
+    def taken(self, rows: NDArray[np.int64] | Flags | slice) -> "Column":
+        """Return some of the rows: those at places, those that are marked, or a part."""
+        nulls = None if self.nulls is None else self.nulls[rows]
+        offsets = None if self.offsets is None else self.offsets[rows]
+        return Column(self.kind, self.values[rows], nulls, self.texts, offsets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,3 +129,7 @@ class Table:
         if len(self) <= rows:
             return self
         return Table({name: column.head(rows) for name, column in self.columns.items()})
+
+    def taken(self, rows: NDArray[np.int64] | Flags | slice) -> "Table":
+        """Return some of the rows: those at places, those that are marked, or a part."""
+        return Table({name: column.taken(rows) for name, column in self.columns.items()})

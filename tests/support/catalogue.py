@@ -23,7 +23,8 @@ class Sensor:
 
     def value(self, label: str) -> str:
         """Return a label's value, the empty text where there is none."""
-        return {"__name__": self.name, "__field__": self.field}.get(label, (self.labels or {}).get(label)) or ""
+        known = {"__name__": self.name, "__field__": self.field, "__sensor_id__": self.sensor_id}
+        return known.get(label, (self.labels or {}).get(label)) or ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def latest(readings: Sequence[tuple[datetime, float]], at: datetime | None) -> t
 
 # Few of each, so that they meet; among them what LIKE, JSON, SQL, quotes and expressions could take for their own.
 _TEXTS = ["", "a", "b", "ab", "ä", "a%", "a_b", "a.b", "a\\b", 'say "x"', "it's", "a\nb", "$1", "{", "\U0010ffff"]
-_LABELS = ["site", "room", "a.b/c", 'q"', "__name__", "__field__"]
+_LABELS = ["site", "room", "a.b/c", 'q"', "__name__", "__field__", "__sensor_id__"]
 _ROUGH = st.text(st.sampled_from("ab.%_\\*?{}#ä\n'\ue000\U0010ffff"), min_size=1, max_size=5)
 
 

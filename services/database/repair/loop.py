@@ -1,6 +1,7 @@
 """Rounds of repair on the owner's connections, begun anew whenever the database is lost.
 
-The operator runs the loops of repair, deletions and catalogue beside its own; `millrace run repair` runs them alone.
+The operator runs the loops of repair, deletions and catalogue beside its own; `millrace run repair` runs
+them alone.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 from pydantic import PositiveFloat, PositiveInt
 
-from .section import ROOT_PATH, Section, setting
+from .section import MIB, ROOT_PATH, Section, setting
 
 __all__ = ["QuerySettings"]
 
@@ -14,7 +14,7 @@ class QuerySettings(Section):
     port: int = setting(8001, "Port to listen on.", "", ge=0, le=65535)
     root_path: str = setting("", "Path prefix at which a proxy shows this service, such as /query.", pattern=ROOT_PATH)
     statement_timeout: PositiveFloat = setting(30.0, "Longest statement, its streaming included.", "s")
-    max_limit: PositiveInt = setting(10_000_000, "Largest `limit` of `/get_range`.", "rows")
+    max_limit: PositiveInt = setting(10_000_000, "Largest `limit` of `/get_range` and `/series`.", "rows")
     max_sensors: PositiveInt = setting(
         1000, "Most sensors that one question of `/series` may name or choose.", "sensors"
     )
@@ -23,6 +23,20 @@ class QuerySettings(Section):
     )
     max_page: PositiveInt = setting(10_000, "Largest `limit` of `/sensors` and `/labels`.", "rows")
     max_cells: PositiveInt = setting(1_000_000, "Most sensors × buckets of one question of `/series`.", "cells")
+    max_held_rows: PositiveInt = setting(
+        1_000_000,
+        "Most rows that one question of `/series` may hold in memory, where it cannot do with less: "
+        "`layout=columns`, and each sensor's readings with `downsample=lttb`.",
+        "rows",
+    )
+    max_body_bytes: PositiveInt = setting(MIB, "Largest body of a question, `POST /series`.", "bytes")
+    body_timeout: PositiveFloat = setting(10.0, "How long the body of a question may take to arrive.", "s")
+    caller_share: PositiveFloat = setting(
+        0.75,
+        "Largest part of the connections, of which there are `MILLRACE_DATABASE_POOL_SIZE`, that questions of one "
+        "caller hold at once; at least one. A caller is an API key's, without keys the address that asks.",
+        le=1,
+    )
     max_replica_lag: PositiveFloat = setting(
         5.0, "How far a read replica may be behind; while one is further, others and the primary are asked.", "s"
     )

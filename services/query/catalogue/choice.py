@@ -10,7 +10,7 @@ from ..fetch import Fetcher
 from ..plan import Plan
 from ..table import Table
 from .plans import chosen_ids
-from .selection import Selection, selection, taken
+from .selection import Selection, selection
 from .selector import Match
 
 __all__ = ["TooManyError", "chosen_rows", "ids_of"]
@@ -24,7 +24,7 @@ class TooManyError(ValueError):
 
 
 async def chosen_rows(
-    fetcher: Fetcher, plan: Plan, chosen: Selection, most: int, *, distinct: str | None = None
+    fetcher: Fetcher, plan: Plan, chosen: Selection, most: int, whose: str, *, distinct: str | None = None
 ) -> Table:
     """Return the first rows of a plan that are chosen, at most so many; one for each text of a `distinct` column.
 
@@ -32,7 +32,7 @@ async def chosen_rows(
         Problem: database_unavailable, query_timeout.
     """
     found = [Table.of(plan.kinds, ())]
-    async with fetcher.fetch(plan) as batches, contextlib.aclosing(_checked(batches, chosen)) as tables:
+    async with fetcher.fetch(plan, whose) as batches, contextlib.aclosing(_checked(batches, chosen)) as tables:
         async for table in tables:
             if distinct is not None:
                 table = _changes(table, distinct, found[-1])  # noqa: PLW2901 -- what is left of it
@@ -43,7 +43,9 @@ async def chosen_rows(
     return Table.joined(found)
 
 
-async def ids_of(fetcher: Fetcher, given: Sequence[str], matches: Sequence[Match], most: int, named: str) -> list[str]:
+async def ids_of(
+    fetcher: Fetcher, given: Sequence[str], matches: Sequence[Match], most: int, named: str, *, whose: str
+) -> list[str]:
     """Return the ids that are given or chosen, in the order of their code points.
 
     Args:
@@ -52,13 +54,14 @@ async def ids_of(fetcher: Fetcher, given: Sequence[str], matches: Sequence[Match
         matches: choose sensors of the catalogue.
         most: how many there may be.
         named: the setting that says so.
+        whose: share of the connections it counts to.
 
     Raises:
         TooManyError: there are more.
         Problem: database_unavailable, query_timeout.
     """
     chosen = selection(matches)
-    table = await chosen_rows(fetcher, chosen_ids(chosen, most), chosen, most + 1)
+    table = await chosen_rows(fetcher, chosen_ids(chosen, most), chosen, most + 1, whose)
     texts = table["sensor_id"].texts
     ids = sorted({*given, *(texts[place] for place in table["sensor_id"].values.tolist())})
     if len(ids) > most:
@@ -75,7 +78,7 @@ def _changes(table: Table, name: str, before: Table) -> Table:
     changed = np.diff(column.values, prepend=-1) != 0
     if len(table) and len(before):
         changed[0] = column.texts[column.values[0]] != last.texts[last.values[-1]]
-    return taken(table, changed)
+    return table.taken(changed)
 
 
 async def _checked(batches: AsyncIterator[Table], chosen: Selection) -> AsyncGenerator[Table, None]:
@@ -84,4 +87,4 @@ async def _checked(batches: AsyncIterator[Table], chosen: Selection) -> AsyncGen
             yield batch
             continue
         for begin in range(0, len(batch), _PART):
-            yield await asyncio.to_thread(chosen.chosen, taken(batch, slice(begin, begin + _PART)))
+            yield await asyncio.to_thread(chosen.chosen, batch.taken(slice(begin, begin + _PART)))

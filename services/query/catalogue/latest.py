@@ -18,12 +18,12 @@ from services.platform.runtime.metrics import rows_returned
 from services.platform.settings import QuerySettings
 
 from ..fetch import Fetcher
-from ..formats import FORMATS, MEDIA_TYPES, Shape
-from ..formats.json import SeriesEncoder
-from ..grid import GridError, moment, offsets, written, zone_of
+from ..formats import FORMATS, Shape
+from ..grid import EPOCHS, GridError, moment, offsets, written, zone_of
 from ..negotiation import media_type
 from ..plan import Plan
 from ..routes import OTHER_FORMATS, Format
+from ..shares import asker
 from ..streaming import StreamedAnswer
 from ..table import Column, Kind, Table
 from .choice import TooManyError, ids_of
@@ -35,7 +35,6 @@ from .selector import Match
 __all__ = ["latest"]
 
 _PATH = "/latest"
-_EPOCHS = {"s": 1_000_000, "ms": 1000, "us": 1}
 
 
 class Newest(BaseModel):
@@ -103,7 +102,7 @@ def _question(
     ] = None,
     epoch: Annotated[
         str | None,
-        Query(description="Instants as integers since 1970-01-01 UTC.", json_schema_extra={"enum": list(_EPOCHS)}),
+        Query(description="Instants as integers since 1970-01-01 UTC.", json_schema_extra={"enum": list(EPOCHS)}),
     ] = None,
 ) -> _Question:
     faults: dict[str, str] = {}
@@ -124,8 +123,8 @@ def _question(
         until = None if at is None else instant_of(moment(at, micros_of(datetime.now(UTC)), zone))
     except GridError as error:
         faults["at"] = str(error)
-    if epoch is not None and epoch not in _EPOCHS:
-        faults["epoch"] = f"is none of {', '.join(_EPOCHS)}"
+    if epoch is not None and epoch not in EPOCHS:
+        faults["epoch"] = f"is none of {', '.join(EPOCHS)}"
     if faults:
         raise wrong(**faults)
     return _Question(tuple(sensor_id), matches, until, zone, epoch)
@@ -155,20 +154,21 @@ def latest(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
         Rows are in the order of the sensors' code points; a sensor without such a reading is absent. A sensor that is
         named is answered although the catalogue does not have it yet.
         """
-        media = media_type(Shape.PAGE, wanted, request.headers.getlist("accept"))
-        plan = await _plan(fetcher, question, settings.max_latest)
-        return StreamedAnswer(fetcher.fetch(plan), _writer(question, plan, media), media)
+        media = media_type(Shape.SERIES, wanted, request.headers.getlist("accept"))
+        whose = asker(request)
+        plan = await _plan(fetcher, question, settings.max_latest, whose)
+        return StreamedAnswer(fetcher.fetch(plan, whose), _writer(question, plan, media), media)
 
     return router
 
 
-async def _plan(fetcher: Fetcher, question: _Question, most: int) -> Plan:
+async def _plan(fetcher: Fetcher, question: _Question, most: int, whose: str) -> Plan:
     """Return the plan of a question; what SQL must not be asked of the catalogue is checked before."""
     chosen = selection(question.matches) if question.matches else None
     sensors: Sequence[str] = question.sensors
     if chosen is not None and chosen.checks:
         try:
-            sensors = await ids_of(fetcher, sensors, question.matches, most, "MILLRACE_QUERY_MAX_LATEST")
+            sensors = await ids_of(fetcher, sensors, question.matches, most, "MILLRACE_QUERY_MAX_LATEST", whose=whose)
         except TooManyError as error:
             raise wrong(match=f"has regular expressions, and {error}") from None
         chosen = None
@@ -184,8 +184,7 @@ def _writer(
 
     async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
         told = {"at": at, "tz": question.zone.key}
-        shown = SeriesEncoder(kinds, told) if media == MEDIA_TYPES["json"] else FORMATS[Shape.PAGE, media](kinds)
-        with contextlib.closing(shown) as encoder:
+        with contextlib.closing(FORMATS[Shape.SERIES, media](kinds, told, question.zone.key)) as encoder:
             async for table in batches:
                 yield encoder.rows(Table({**table.columns, "timestamp": _instants(table, question)}))
                 rows_returned.add(len(table), {"route": _PATH})
@@ -198,5 +197,5 @@ def _instants(table: Table, question: _Question) -> Column:
     """Return the instants as the question wants them written."""
     values = table["timestamp"].values
     if question.epoch is not None:
-        return Column(Kind.INTEGER, values // _EPOCHS[question.epoch])
+        return Column(Kind.INTEGER, values // EPOCHS[question.epoch])
     return Column(Kind.INSTANT, values, offsets=None if question.zone.key == "UTC" else offsets(values, question.zone))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -16,7 +16,7 @@ from services.platform.runtime.metrics import rows_returned
 from services.platform.settings import QuerySettings
 
 from ..fetch import Fetcher
-from ..plan import Plan
+from ..shares import asker
 from ..table import Column, Kind, Table
 from .choice import chosen_rows
 from .parameters import MATCH_REPEATED, Matches, matches_of
@@ -114,6 +114,7 @@ def catalogue(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awa
         dependencies=[Depends(only("match", "limit", "after", "stats", repeatable=MATCH_REPEATED))],
     )
     async def sensors(
+        request: Request,
         chosen: Chosen,
         limit: Limit = usual,
         after: After = "",
@@ -123,21 +124,25 @@ def catalogue(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awa
 
         `next` is there where more follow: give it back as `after`, with the same `match`.
         """
-        table = await chosen_rows(fetcher, pages(chosen, after, limit), chosen, limit + 1)
+        whose = asker(request)
+        table = await chosen_rows(fetcher, pages(chosen, after, limit), chosen, limit + 1, whose)
         page = _sensors(table.head(limit))
         if stats and page:
-            readings = await _newest(fetcher, [sensor["sensor_id"] for sensor in page])
+            readings = await _newest(fetcher, [sensor["sensor_id"] for sensor in page], whose)
             page = [{**sensor, "latest": readings.get(sensor["sensor_id"])} for sensor in page]
         rows_returned.add(len(page), {"route": "/sensors"})
         return _page(page, page[-1]["sensor_id"] if len(table) > limit else None)
 
     @router.get("/labels", summary="Names of labels", response_model=TextPage, dependencies=[Depends(names)])
-    async def labels(chosen: Chosen, limit: Limit = usual, after: After = "") -> Response:
+    async def labels(request: Request, chosen: Chosen, limit: Limit = usual, after: After = "") -> Response:
         """Return the names of the labels of the sensors that `match` chooses, all without it.
 
         `__name__` and `__field__` are among them where a sensor has a name, or a field.
         """
-        return await _texts(fetcher, label_names(chosen, after, limit), chosen, limit, "/labels")
+        table = await chosen_rows(
+            fetcher, label_names(chosen, after, limit), chosen, limit + 1, asker(request), distinct="label"
+        )
+        return _texts(table, limit, "/labels")
 
     @router.get(
         "/labels/{name:path}/values",
@@ -146,21 +151,25 @@ def catalogue(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awa
         dependencies=[Depends(names)],
     )
     async def values(
+        request: Request,
         name: Annotated[str, Path(min_length=1, pattern=r"^[^\u0000]+$", description="The label.", examples=["site"])],
         chosen: Chosen,
         limit: Limit = usual,
         after: After = "",
     ) -> Response:
         """Return the values that a label has among the sensors that `match` chooses, all without it."""
-        return await _texts(fetcher, label_values(name, chosen, after, limit), chosen, limit, "/labels/{name}/values")
+        table = await chosen_rows(
+            fetcher, label_values(name, chosen, after, limit), chosen, limit + 1, asker(request), distinct="label"
+        )
+        return _texts(table, limit, "/labels/{name}/values")
 
     return router
 
 
-async def _newest(fetcher: Fetcher, sensors: list[str]) -> Mapping[str, Mapping[str, object]]:
+async def _newest(fetcher: Fetcher, sensors: list[str], whose: str) -> Mapping[str, Mapping[str, object]]:
     """Return the newest readings by their sensors."""
     found: dict[str, Mapping[str, object]] = {}
-    async with fetcher.fetch(newest(sensors, None, None)) as batches:
+    async with fetcher.fetch(newest(sensors, None, None), whose) as batches:
         async for batch in batches:
             now = micros_of(datetime.now(UTC))
             ids, at = batch["sensor_id"], batch["timestamp"].values.tolist()
@@ -170,9 +179,8 @@ async def _newest(fetcher: Fetcher, sensors: list[str]) -> Mapping[str, Mapping[
     return found
 
 
-async def _texts(fetcher: Fetcher, plan: Plan, chosen: Selection, limit: int, route: str) -> Response:
-    """Return a page of the first distinct texts of a plan's column `label`."""
-    table = await chosen_rows(fetcher, plan, chosen, limit + 1, distinct="label")
+def _texts(table: Table, limit: int, route: str) -> Response:
+    """Return a page of the texts of a table's column `label`."""
     texts = list(_items(table["label"]))
     rows_returned.add(min(len(texts), limit), {"route": route})
     return _page(texts[:limit], texts[limit - 1] if len(texts) > limit else None)

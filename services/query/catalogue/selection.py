@@ -13,15 +13,15 @@ import orjson
 from numpy.typing import NDArray
 
 from ..plan import Argument
-from ..table import Column, Kind, Table
+from ..table import Kind, Table
 from .patterns import Pattern, RegularExpression
-from .selector import FIELD, NAME, Glob, Match, Matcher
+from .selector import FIELD, ID, NAME, Glob, Match, Matcher
 
-__all__ = ["Selection", "selection", "taken"]
+__all__ = ["Selection", "selection"]
 
 Flags = NDArray[np.bool_]
 
-_COLUMNS = {NAME: "name", FIELD: "field"}
+_COLUMNS = {NAME: "name", FIELD: "field", ID: "sensor_id"}
 
 _FEW_PATTERNS = 64
 """Alternatives that SQL compares with each value in turn; RE2 takes more of them at once."""
@@ -74,7 +74,7 @@ class Selection:
             for check in checks:
                 held &= check.holds(table)
             chosen |= held
-        return taken(table, chosen)
+        return table.taken(chosen)
 
 
 def selection(matches: Sequence[Match]) -> Selection:
@@ -169,13 +169,3 @@ def _value(label: str, arguments: list[Argument]) -> str:
     """Return a label's value, the empty text where a sensor has none."""
     column = _COLUMNS.get(label)
     return f"coalesce({f'labels ->> {_placed(label, arguments)}' if column is None else column}, '')"
-
-
-def taken(table: Table, rows: Flags | slice) -> Table:
-    """Return some of a table's rows."""
-
-    def part(column: Column) -> Column:
-        nulls = None if column.nulls is None else column.nulls[rows]
-        return Column(column.kind, column.values[rows], nulls, column.texts)
-
-    return Table({name: part(column) for name, column in table.columns.items()})

@@ -4,7 +4,7 @@ r"""What `match` may say: a glob over ids, or a selector of labels in the words 
     temperature{site="north",room!="hall",floor=~"1|2",unit!~".*F"}
 
 A text in which a `{` stands that no backslash takes is a selector. A label that a sensor does not have is the empty
-text. A series' name is the label `__name__`, and its field `__field__`.
+text. A series' name is the label `__name__`, its field `__field__`, and any sensor's id `__sensor_id__`.
 """
 
 import re
@@ -15,6 +15,7 @@ from .patterns import Pattern, PatternError, RegularExpression, glob, regular_ex
 
 __all__ = [
     "FIELD",
+    "ID",
     "MOST_MATCHES",
     "NAME",
     "Glob",
@@ -26,8 +27,8 @@ __all__ = [
     "parse_all",
 ]
 
-NAME, FIELD = "__name__", "__field__"
-"""Labels that stand for the name and the field of a series."""
+NAME, FIELD, ID = "__name__", "__field__", "__sensor_id__"
+"""Labels that stand for the name and the field of a series, and for the id of a sensor."""
 
 MOST_MATCHES = 32
 _LONGEST = 16_384

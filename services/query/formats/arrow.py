@@ -3,9 +3,11 @@
 The bodies of its batches are not compressed: HTTP does that, for who asks for it.
 """
 
+from collections.abc import Mapping
 from io import RawIOBase
 from typing import IO, Any, cast
 
+import orjson
 from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_ipc_stream
 
@@ -16,13 +18,15 @@ __all__ = ["MEDIA_TYPE", "ArrowEncoder", "BatchEncoder", "Sink"]
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
+META = "millrace.meta"
+"""Key of what an answer tells of itself, as JSON, in the metadata of its schema."""
+
 BATCH = 65_536
 """Rows of a record batch, and so of a row group of Parquet: enough that what surrounds them does not count."""
 
 _TYPES = {
     Kind.INTEGER: DataType.int64(),
     Kind.FLOAT: DataType.float64(),
-    Kind.INSTANT: DataType.timestamp("us", tz="UTC"),
     Kind.TEXT: DataType.utf8(),
 }
 _END = b"\xff\xff\xff\xff\0\0\0\0"
@@ -53,11 +57,17 @@ class Sink(RawIOBase):
 class BatchEncoder(Encoder):
     """Gathers rows into record batches, whatever the parts in which they come."""
 
-    def __init__(self, columns: Columns) -> None:
-        super().__init__(columns)
-        self.schema = Schema([Field(name, _TYPES[kind]) for name, kind in columns.items()])
+    def __init__(self, columns: Columns, meta: Mapping[str, object] | None = None, zone: str = "UTC") -> None:
+        super().__init__(columns, meta, zone)
+        self._types = {**_TYPES, Kind.INSTANT: DataType.timestamp("us", tz=zone)}
+        fields = [Field(name, self._types[kind]) for name, kind in columns.items()]
+        self.schema = Schema(fields, metadata=self.told())
         self._gathered: list[Table] = []
         self._count = 0
+
+    def told(self) -> dict[str, str]:
+        """Return `meta` as the schema's metadata, of which keys and values are texts."""
+        return {} if self.meta is None else {META: orjson.dumps(self.meta).decode()}
 
     def gathered(self, table: Table) -> RecordBatch | None:
         """Take rows, and return a batch where there are enough."""
@@ -71,14 +81,16 @@ class BatchEncoder(Encoder):
             return None
         table = Table.joined(self._gathered)
         self._gathered, self._count = [], 0
-        return RecordBatch.from_arrays([_array(column) for column in table.columns.values()], schema=self.schema)
+        return RecordBatch.from_arrays(
+            [_array(column, self._types[column.kind]) for column in table.columns.values()], schema=self.schema
+        )
 
 
 class ArrowEncoder(BatchEncoder):
     """Writes the schema, the batches, and the mark that ends a stream."""
 
-    def __init__(self, columns: Columns) -> None:
-        super().__init__(columns)
+    def __init__(self, columns: Columns, meta: Mapping[str, object] | None = None, zone: str = "UTC") -> None:
+        super().__init__(columns, meta, zone)
         self._before = self._opening = self._stream([])[: -len(_END)]
 
     def rows(self, table: Table) -> bytes:
@@ -101,14 +113,14 @@ class ArrowEncoder(BatchEncoder):
         return sink.take()
 
 
-def _array(column: Column) -> Array:
-    """Return a column as Arrow's, of its kind's type."""
+def _array(column: Column, kind: DataType) -> Array:
+    """Return a column as Arrow's, of a type."""
     array = Array.from_numpy(column.values)
     match column.kind:
         case Kind.TEXT:
-            array = Array(column.texts, _TYPES[Kind.TEXT]).take(array)
+            array = Array(column.texts, kind).take(array)
         case Kind.INSTANT:
-            array = array.cast(_TYPES[Kind.INSTANT])
+            array = array.cast(kind)
     if column.nulls is None:
         return array
     # What is taken from nowhere is null. Few columns have nulls, so Python may count their places.

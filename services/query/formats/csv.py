@@ -4,12 +4,13 @@ Instants have six digits of a second in every row: readers take the form of a co
 """
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..table import Column, Kind, Table
 from .encoder import Columns, Encoder
-from .texts import Part, fractions, instants, nullable, numbers, placed, side_by_side
+from .texts import Part, fractions, instants, local, nullable, numbers, offsets, placed, side_by_side
 
 __all__ = ["MEDIA_TYPE", "CsvEncoder"]
 
@@ -22,8 +23,8 @@ _PLAIN = re.compile(r"[\w./:-]+")
 class CsvEncoder(Encoder):
     """Writes the header, whether there are rows or not, and a line a row."""
 
-    def __init__(self, columns: Columns) -> None:
-        super().__init__(columns)
+    def __init__(self, columns: Columns, meta: Mapping[str, object] | None = None, zone: str = "UTC") -> None:
+        super().__init__(columns, meta, zone)
         self._before = b",".join(map(_field, columns)) + b"\r\n"
 
     def rows(self, table: Table) -> bytes:
@@ -46,8 +47,9 @@ def _written(column: Column) -> list[Part]:
         case Kind.TEXT:
             parts = [placed(column, _field)]
         case Kind.INSTANT:
-            clock, micro = instants(column.values)
-            parts = [*clock, b".", *fractions(micro), b"Z"]
+            clock, micro = instants(local(column))
+            ending = [b"Z"] if column.offsets is None else offsets(column.offsets)
+            parts = [*clock, b".", *fractions(micro), *ending]
         case _:
             parts = [numbers(column.values)]
             finite = np.isfinite(column.values)

@@ -1,7 +1,7 @@
 """What every format's encoder is: made for the columns of one answer, given its rows part by part, closed behind it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ..table import Kind, Table
 
@@ -14,9 +14,15 @@ Columns = Mapping[str, Kind]
 class Encoder(ABC):
     """Writes one answer, part by part."""
 
-    def __init__(self, columns: Columns) -> None:
-        """Take the answer's columns: some formats name them although there is no row."""
+    def __init__(self, columns: Columns, meta: Mapping[str, object] | None = None, zone: str = "UTC") -> None:
+        """Take the answer's columns: some formats name them although there is no row.
+
+        `meta` is what the answer tells of itself, None where that is nothing; `zone` the time zone that formats name
+        whose instants are numbers.
+        """
         self.columns = columns
+        self.meta = meta
+        self.zone = zone
         self._before = b""
 
     @abstractmethod
@@ -26,6 +32,10 @@ class Encoder(ABC):
     @abstractmethod
     def end(self, following: str | None = None) -> bytes:
         """Return the end of the answer; `following` is the cursor of the next page where there is one."""
+
+    def ending(self, following: str | None = None) -> Iterator[bytes]:
+        """Yield the end of the answer in parts: a format that needs all rows first has most of it there."""
+        yield self.end(following)
 
     def _begun(self) -> bytes:
         """Return what goes before the first rows where it has not gone out yet."""

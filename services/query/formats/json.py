@@ -1,20 +1,18 @@
 """JSON: rows as objects, with the columns' names as their keys."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import orjson
 
 from ..table import Column, Kind, Table
 from .encoder import Columns, Encoder
-from .texts import Part, fractions, instants, nullable, numbers, offsets, placed, side_by_side
+from .texts import Part, fractions, instants, local, nullable, numbers, offsets, placed, side_by_side
 
-__all__ = ["MEDIA_TYPE", "ListEncoder", "PageEncoder", "RowEncoder", "SeriesEncoder", "objects"]
+__all__ = ["MEDIA_TYPE", "ColumnsEncoder", "ListEncoder", "PageEncoder", "RowEncoder", "SeriesEncoder", "objects"]
 
 MEDIA_TYPE = "application/json"
-
-_MINUTE = 60_000_000
 
 
 class _Objects(Encoder):
@@ -22,8 +20,8 @@ class _Objects(Encoder):
 
     _opening: bytes
 
-    def __init__(self, columns: Columns) -> None:
-        super().__init__(columns)
+    def __init__(self, columns: Columns, meta: Mapping[str, object] | None = None, zone: str = "UTC") -> None:
+        super().__init__(columns, meta, zone)
         self._before = self._opening
 
     def rows(self, table: Table) -> bytes:
@@ -41,8 +39,7 @@ class PageEncoder(_Objects):
 
     def end(self, following: str | None = None) -> bytes:
         """Return the end of the answer; `following` is the cursor of the next page."""
-        more = b"" if following is None else b',"next":' + orjson.dumps(following)
-        return self._begun() + b"]" + more + b"}"
+        return self._begun() + b"]" + _next(following) + b"}"
 
 
 class ListEncoder(_Objects):
@@ -56,18 +53,43 @@ class ListEncoder(_Objects):
 
 
 class SeriesEncoder(_Objects):
-    """Writes `{"data":[…],"meta":{…}}`."""
+    """Writes `{"data":[…],"meta":{…}}`, with `"next"` behind them where more follow."""
 
     _opening = b'{"data":['
 
-    def __init__(self, columns: Columns, meta: Mapping[str, object]) -> None:
-        """Take what the answer tells of itself."""
-        super().__init__(columns)
-        self._meta = orjson.dumps(meta)
+    def end(self, following: str | None = None) -> bytes:
+        """Return the end of the answer; `following` is the cursor of the next page."""
+        return self._begun() + b'],"meta":' + orjson.dumps(self.meta) + _next(following) + b"}"
 
-    def end(self, following: str | None = None) -> bytes:  # noqa: ARG002 -- every encoder's signature
-        """Return the end of the answer; it has no pages."""
-        return self._begun() + b'],"meta":' + self._meta + b"}"
+
+class ColumnsEncoder(Encoder):
+    """Writes `{"data":{"<name>":[…],…},"meta":{…}}`, with `"next"` behind them where more follow.
+
+    A column is whole before the next one begins, so all rows are held until the end.
+    """
+
+    def __init__(self, columns: Columns, meta: Mapping[str, object] | None = None, zone: str = "UTC") -> None:
+        super().__init__(columns, meta, zone)
+        self._held: list[Table] = []
+
+    def rows(self, table: Table) -> bytes:
+        """Hold the next rows, and return nothing."""
+        self._held.append(table)
+        return b""
+
+    def end(self, following: str | None = None) -> bytes:
+        """Return the whole answer."""
+        return b"".join(self.ending(following))
+
+    def ending(self, following: str | None = None) -> Iterator[bytes]:
+        """Yield the whole answer, a column after the other."""
+        before = b'{"data":{'
+        for name in self.columns:
+            yield before + _key(name) + b"["
+            for number, table in enumerate(self._held):
+                yield (b"," if number else b"") + _items(table[name])
+            before = b"],"
+        yield b']},"meta":' + orjson.dumps(self.meta) + _next(following) + b"}"
 
 
 class RowEncoder(Encoder):
@@ -80,6 +102,18 @@ class RowEncoder(Encoder):
     def end(self, following: str | None = None) -> bytes:  # noqa: ARG002 -- every encoder's signature
         """Return nothing: the object is whole."""
         return b""
+
+
+def _next(following: str | None) -> bytes:
+    """Return the member that leads to the next page, nothing where there is none."""
+    return b"" if following is None else b',"next":' + orjson.dumps(following)
+
+
+def _items(column: Column) -> bytes:
+    """Return a column's values with commas between them."""
+    if column.kind in {Kind.INTEGER, Kind.FLOAT} and column.nulls is None:
+        return orjson.dumps(np.ascontiguousarray(column.values), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    return side_by_side([*_written(column), b","], len(column.values))[:-1]
 
 
 def objects(table: Table, opening: bytes, closing: bytes) -> bytes:
@@ -120,10 +154,9 @@ def _written(column: Column) -> list[Part]:
 def _instants(column: Column) -> list[Part]:
     """Return the parts of `"2025-10-22T21:00:00Z"`, with the microseconds where they are not zero."""
     ending: list[Part] = [b'Z"']
-    values = column.values
     if column.offsets is not None:
-        values, ending = values + column.offsets * _MINUTE, [*offsets(column.offsets), b'"']
-    clock, micro = instants(values)
+        ending = [*offsets(column.offsets), b'"']
+    clock, micro = instants(local(column))
     if not micro.any():
         return [b'"', *clock, *ending]
     whole = micro == 0

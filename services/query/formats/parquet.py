@@ -27,8 +27,8 @@ _STEPS = "delta_binary_packed"
 class ParquetEncoder(arrow.BatchEncoder):
     """Writes the row groups, and behind them what makes a file of them."""
 
-    def __init__(self, columns: Columns) -> None:
-        super().__init__(columns)
+    def __init__(self, columns: Columns, meta: Mapping[str, object] | None = None, zone: str = "UTC") -> None:
+        super().__init__(columns, meta, zone)
         self._sink = arrow.Sink()
         self._given: SimpleQueue[RecordBatch | None] = SimpleQueue()
         self._asked: SimpleQueue[BaseException | None] = SimpleQueue()
@@ -54,7 +54,9 @@ class ParquetEncoder(arrow.BatchEncoder):
     def _written(self, batch: RecordBatch | None) -> bytes:
         """Give the thread a batch, or None for the end, and return what it has written until it waits again."""
         if self._thread is None:
-            self._thread = Thread(target=self._write, args=(_options(self.columns),), daemon=True)
+            self._thread = Thread(
+                target=self._write, args=({**_options(self.columns), "key_value_metadata": self.told()},), daemon=True
+            )
             self._thread.start()
             self._waited()
         self._given.put(batch)

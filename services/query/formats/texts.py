@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from ..table import Column
 
-__all__ = ["Part", "fractions", "instants", "nullable", "numbers", "offsets", "placed", "side_by_side"]
+__all__ = ["Part", "fractions", "instants", "local", "nullable", "numbers", "offsets", "placed", "side_by_side"]
 
 Texts = NDArray[np.bytes_]
 Part = bytes | Texts
 """A part of every row: the same bytes in each, or a text a row."""
 
-_DAY = 86_400_000_000
+_MINUTE, _DAY = 60_000_000, 86_400_000_000
 _PAIRS = np.array([f"{number:02}" for number in range(100)], "S2")
 _TRIPLES = np.array([f"{number:03}" for number in range(1000)], "S3")
 
@@ -50,6 +50,11 @@ def numbers(values: NDArray[Any]) -> Texts:
     """Return numbers as JSON has them."""
     text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
     return np.array(text[1:-1].split(b","), "S25")
+
+
+def local(column: Column) -> NDArray[np.int64]:
+    """Return instants as the clocks of their offsets show them."""
+    return column.values if column.offsets is None else column.values + column.offsets * _MINUTE
 
 
 def instants(timestamps: NDArray[np.int64]) -> tuple[list[Part], NDArray[np.uint32]]:

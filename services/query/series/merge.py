@@ -122,13 +122,16 @@ class Merge:
         distance = mean - self._cells["sum"][into] / np.maximum(before, 1)
         self._cells["squares"][into] += squares + distance**2 * (many * (before / (many + before)))
 
-    def tables(self, sensors: Sequence[str], zone: ZoneInfo, fill: str | float) -> Iterator[Table]:
+    def tables(
+        self, sensors: Sequence[str], zone: ZoneInfo, fill: str | float, *, descending: bool = False
+    ) -> Iterator[Table]:
         """Yield the answer's rows in the order of sensors and buckets, some at a time, their instants in a zone.
 
         Args:
             sensors: the ids in the order of their ordinals.
             zone: whose offsets instants are written with.
             fill: what stands in empty buckets: a name out of `FILLS`, or a number; `none` leaves them out.
+            descending: whether the last bucket of a sensor comes first.
         """
         shown = self._count.reshape(-1, self._width) > 0
         if fill != "none":
@@ -136,6 +139,8 @@ class Merge:
         # What lies outside of the range is no row.
         shown[:, 0] = shown[:, -1] = False
         cells = np.flatnonzero(shown)
+        if descending:
+            cells = cells[np.lexsort((-cells, cells // self._width))]
         labels = self._grid.edges[:-1]
         minutes = None if zone.key == "UTC" else offsets(labels, zone)
         sources = self._sources(fill)

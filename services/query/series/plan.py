@@ -9,7 +9,7 @@ from dataclasses import replace
 from services.contract.instants import instant_of, micros_of
 
 from ..grid import offsets
-from ..plan import Plan, Question, RoutedPlan, readings
+from ..plan import Argument, Plan, Question, RoutedPlan, readings
 from ..router import Rollup, Segment, Span, fitting
 from ..table import Column, Kind, Table
 from .merge import partials_of
@@ -20,6 +20,9 @@ __all__ = ["plan"]
 
 _FEW = 10_000
 """Partials that are fetched at once; they cost more to find than to fetch."""
+
+_PAGES = (11, 101, 501)
+"""Rows that small pages are limited to, each text being planned anew; larger ones come by COPY."""
 
 # The bounds of all years, as asyncpg sends the first and last instant of Python as infinities.
 _ABOVE = "timestamp >= greatest({}, timestamptz '0001-01-01Z')"
@@ -70,7 +73,8 @@ def plan(question: SeriesQuestion, rollups: Sequence[Rollup] = ()) -> Plan | Rou
     """
     grid, start, end = question.grid, question.start, question.end
     if grid is None:
-        return _readings(question)
+        form = question.form
+        return _page(question) if form.descending or form.limit or form.after else _readings(question)
     rows = _partials(question, [Segment(*_span(question), None)])
     fit = fitting(rollups, grid, needed(question.aggregates))
     if not fit:
@@ -100,6 +104,50 @@ def _readings(question: SeriesQuestion) -> Plan:
 
     kinds = {"ordinal": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
     return Plan(_READINGS, (question.sensors, question.start, question.end), kinds, few=501, finish=finish)
+
+
+def _page(question: SeriesQuestion) -> Plan:
+    """Return the plan of a page of readings, or of all of them with the newest of each sensor first."""
+    form = question.form
+    after, rows = form.after, None if form.limit is None else form.limit + 1
+    direction, beyond, never = ("desc", "<", "infinity") if form.descending else ("asc", ">", "-infinity")
+    found = [_ABOVE_START, _BELOW_END]
+    arguments: tuple[Argument, ...] = (question.sensors, question.start, question.end)
+    alone = len(question.sensors) == 1
+    if after and question.sensors[:1] == (after.sensor,):
+        arguments += (instant_of(after.timestamp), after.id)
+        # Where the page before ended. The first condition is one that an index knows.
+        place = "$4" if alone else f"case when asked.ordinal = 1 then $4 else timestamptz '{never}' end"
+        others = "" if alone else "asked.ordinal > 1 or "
+        found += [f"timestamp {beyond}= {place}", f"({others}timestamp {beyond} $4 or id {beyond} $5)"]
+    order = f"timestamp {direction}, id {direction}"
+    if alone:
+        # The index gives the order of one sensor.
+        statement = (
+            "select 1::bigint as ordinal, id, timestamp, value from sensor_data\n"  # noqa: S608 -- of constants
+            f"where sensor_id = ($1::text[])[1] and {' and '.join(found)}\norder by {order}"
+        )
+    else:
+        # Each sensor is limited by itself, so that the index gives no more of it than the page may hold.
+        each = "" if rows is None else f"\n  order by {order} limit {next((n for n in _PAGES if n >= rows), rows)}"
+        statement = (
+            "select asked.ordinal, found.id, found.timestamp, found.value\n"  # noqa: S608 -- of constants
+            f"from (select sensor_id, ordinal from {_SENSORS} order by ordinal) as asked\n"
+            "cross join lateral (\n"
+            "  select timestamp, id, value from sensor_data\n"
+            f"  where sensor_id = asked.sensor_id and {' and '.join(found)}{each}\n"
+            f") as found\norder by asked.ordinal, found.timestamp {direction}, found.id {direction}"
+        )
+
+    def finish(table: Table) -> Table:
+        sensor = Column(Kind.TEXT, table["ordinal"].values - 1, None, question.sensors)
+        timestamp = table["timestamp"]
+        if question.zone.key != "UTC":
+            timestamp = Column(Kind.INSTANT, timestamp.values, offsets=offsets(timestamp.values, question.zone))
+        return Table({"sensor_id": sensor, "timestamp": timestamp, "value": table["value"], "id": table["id"]})
+
+    kinds = {"ordinal": Kind.INTEGER, "id": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
+    return Plan(statement, arguments, kinds, few=501, limit=rows, finish=finish)
 
 
 def _partials(question: SeriesQuestion, segments: Sequence[Segment], gone: Sequence[Span] = ()) -> Plan:

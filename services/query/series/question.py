@@ -3,9 +3,9 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from services.contract.codec import MAX_SENSOR_ID
@@ -13,6 +13,7 @@ from services.contract.instants import instant_of, micros_of
 
 from ..catalogue.selector import Match, parse_all
 from ..grid import Bucket, Grid, GridError, moment, parse_bucket, whole, zone_of
+from .form import Form, form_of, position_of, too_many_points
 from .merge import AGGREGATES, FILLS
 
 __all__ = ["Limits", "Parameters", "QuestionError", "SeriesQuestion", "ask", "with_sensors"]
@@ -43,10 +44,11 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one question may ask for: sensors, and cells, which are sensors times buckets."""
+    """How much one question may ask for: sensors, cells, which are sensors times buckets, and rows of a page."""
 
     sensors: int
     cells: int
+    rows: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,18 @@ class Parameters:
     tz: str | None = None
     fill: str | None = None
     match: Sequence[str] = ()
+    layout: str | None = None
+    epoch: str | None = None
+    order: str | None = None
+    limit: str | None = None
+    cursor: str | None = None
+    points: str | None = None
+    downsample: str | None = None
+
+    def by_name(self) -> Mapping[str, Any]:
+        """Return the parameters by their names, repeated ones in an order of their own."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: sorted(value) if isinstance(value, list | tuple) else value for name, value in found.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +90,7 @@ class SeriesQuestion:
         grid: the buckets; None where readings are asked for.
         fill: what stands in buckets without readings: a name out of `FILLS`, or a number.
         matches: choose further sensors of the catalogue, which `with_sensors` adds.
+        form: what the answer looks like.
     """
 
     sensors: tuple[str, ...]
@@ -87,6 +102,7 @@ class SeriesQuestion:
     grid: Grid | None
     fill: str | float
     matches: tuple[Match, ...] = ()
+    form: Form = field(default_factory=Form)
 
 
 def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
@@ -104,6 +120,9 @@ def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
             faults[name] = str(error)
             return otherwise
 
+    after = read("cursor", lambda: position_of(given.by_name()), None)
+    # What `now` was on the first page it is on all of them.
+    now = now if after is None else after.now
     zone = read("tz", lambda: zone_of("UTC" if given.tz is None else given.tz), _UTC)
     start = read("start", lambda: moment(given.start, now, zone), 0)
     end = read("end", lambda: now if given.end is None else moment(given.end, now, zone), now)
@@ -120,10 +139,16 @@ def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
         faults.setdefault("bucket", "needs agg, which says what a bucket tells, such as agg=avg")
     if fill != "none" and given.bucket is None:
         faults.setdefault("fill", "needs bucket; without it there are no gaps")
+    form, wrong = form_of(
+        given.by_name(), after, sensors=max(len(sensors), 1), most_rows=limits.rows, most_points=limits.cells
+    )
+    faults |= wrong
     if faults:
         raise QuestionError(faults)
     grid = _grid(start, end, bucket, zone, sensors=max(len(sensors), 1), most=limits.cells) if aggregates else None
-    return SeriesQuestion(sensors, instant_of(start), instant_of(end), zone, aggregates, bucket, grid, fill, matches)
+    return SeriesQuestion(
+        sensors, instant_of(start), instant_of(end), zone, aggregates, bucket, grid, fill, matches, form
+    )
 
 
 def with_sensors(question: SeriesQuestion, sensors: Sequence[str], limits: Limits) -> SeriesQuestion:
@@ -135,6 +160,8 @@ def with_sensors(question: SeriesQuestion, sensors: Sequence[str], limits: Limit
     if question.grid is not None and len(sensors) * len(question.grid) > limits.cells:
         ends = micros_of(question.start), micros_of(question.end)
         _grid(*ends, question.bucket, question.zone, sensors=len(sensors), most=limits.cells)
+    if fault := too_many_points(question.form.points or 0, len(sensors), limits.cells):
+        raise QuestionError({"points": fault})
     return replace(question, sensors=tuple(sensors))
 
 

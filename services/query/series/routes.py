@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
@@ -19,15 +20,22 @@ from services.platform.settings import QuerySettings
 
 from ..catalogue.choice import TooManyError, ids_of
 from ..catalogue.parameters import MATCH_REPEATED, Matches
-from ..fetch import Fetcher
-from ..formats.json import MEDIA_TYPE, SeriesEncoder
-from ..grid import written
+from ..fetch import Batches, Fetcher
+from ..formats import FORMATS, MEDIA_TYPES, Shape
+from ..grid import EPOCHS, written
+from ..negotiation import media_type
 from ..rollups import Rollups
 from ..router import Segment
+from ..shares import asker
 from ..streaming import StreamedAnswer
 from ..table import Table
-from .merge import AGGREGATES, Merge
+from .answer import columns_of, rows_of, this_page
+from .body import REQUEST_BODY, posted
+from .cursor import CURSOR_PATTERN, SeriesPage, identity
+from .form import LAYOUTS, ORDERS
+from .merge import AGGREGATES
 from .plan import plan
+from .points import DOWNSAMPLES, TooManyHeldError
 from .question import Limits, Parameters, QuestionError, SeriesQuestion, ask, with_sensors
 from .routed import sources
 
@@ -48,8 +56,8 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    start: str
-    end: str
+    start: str | int
+    end: str | int
     from_: str = Field(alias="from", description="A rollup's name, or `rows`: the readings themselves.")
 
 
@@ -58,8 +66,8 @@ class Gone(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    start: str
-    end: str
+    start: str | int
+    end: str | int
 
 
 class Cut(BaseModel):
@@ -81,9 +89,15 @@ class Meta(BaseModel):
         default=[],
         description="Where the readings are gone, by retention or by hand, as far as rollups were looked at.",
     )
+    complete_until: str | int = Field(
+        description="What of the range had passed at `as_of`: `end`, or `as_of` where that is earlier. A bucket that "
+        "ends behind it is still filling."
+    )
+    as_of: str | int = Field(description="What was stored before this instant is in the answer.")
     bucket: str | None = Field(description="Null where no bucket was asked for.")
     tz: str
     cut: Cut
+    downsample: str = Field(default="", description="Absent where all readings are there.")
 
 
 class Row(BaseModel):
@@ -92,7 +106,9 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     sensor_id: str
-    timestamp: datetime = Field(description="Of the reading, or the start of the bucket; with the offset of `tz`.")
+    timestamp: datetime | int = Field(
+        description="Of the reading, or the start of the bucket; with the offset of `tz`, or a number with `epoch`."
+    )
     value: float = Field(default=0.0)
     avg: float | None = Field(default=None)
     min: float | None = Field(default=None)
@@ -108,6 +124,8 @@ _EXAMPLE: JsonDict = {
     "data": [{"sensor_id": "sensor-1", "timestamp": "2025-10-22T23:00:00+02:00", "avg": 27.566666666666666}],
     "meta": {
         "source": [{"start": "2025-10-22T23:00:00+02:00", "end": "2025-10-23T01:00:00+02:00", "from": "rows"}],
+        "complete_until": "2025-10-23T01:00:00+02:00",
+        "as_of": "2025-10-24T12:00:00.123456+02:00",
         "bucket": "1h",
         "tz": "Europe/Berlin",
         "cut": {"first": False, "last": False},
@@ -120,8 +138,33 @@ class Series(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    data: list[Row]
+    data: list[Row] | dict[str, list[Any]] = Field(description="With `layout=columns` a list for each column.")
     meta: Meta
+    next: str = Field(default="", description="Cursor of the next page; absent where there is none.")
+
+
+def _named(name: str) -> Any:
+    """Return a parameter that is one of few names."""
+    return Query(description=_FORM[name], json_schema_extra={"enum": list(_ENUMS[name])})
+
+
+_ENUMS = {"layout": LAYOUTS, "epoch": EPOCHS, "order": ORDERS, "downsample": DOWNSAMPLES}
+_FORM = {
+    "layout": "`rows`, the default; `columns`, a list a column, in JSON alone; `wide`, a row a bucket with a column "
+    "for each sensor and aggregate.",
+    "epoch": "Instants as whole seconds, milliseconds or microseconds since 1970-01-01 UTC.",
+    "order": "Of time, for each sensor: `asc`, the default, or `desc`.",
+    "downsample": "How `points` are chosen, `m4` by default.",
+}
+_OTHER_FORMATS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media: {"schema": {"type": "string"}} for media in list(MEDIA_TYPES.values())[1:]}},
+    **problem_responses("not_acceptable"),
+}
+_BODIES = problem_responses(
+    "body_timeout", "body_too_large", "malformed_body", "invalid_parameter", "unsupported_encoding",
+    "unsupported_media_type",
+)  # fmt: skip
+_Count = Annotated[str | None, WithJsonSchema({"type": "integer", "minimum": 1})]
 
 
 async def _parameters(
@@ -155,8 +198,17 @@ async def _parameters(
             "`previous`, `linear`, or a number."
         ),
     ] = None,
+    layout: Annotated[str | None, _named("layout")] = None,
+    epoch: Annotated[str | None, _named("epoch")] = None,
+    order: Annotated[str | None, _named("order")] = None,
+    limit: Annotated[_Count, Query(description="Most rows of this page, in JSON alone.")] = None,
+    cursor: Annotated[str | None, Query(pattern=CURSOR_PATTERN, description="`next` of the page before.")] = None,
+    points: Annotated[_Count, Query(description="Most readings of a sensor, chosen by `downsample`.")] = None,
+    downsample: Annotated[str | None, _named("downsample")] = None,
 ) -> Parameters:
-    return Parameters(sensor_id, start, end, agg, bucket, tz, fill, match)
+    return Parameters(
+        sensor_id, start, end, agg, bucket, tz, fill, match, layout, epoch, order, limit, cursor, points, downsample
+    )
 
 
 def series(
@@ -168,30 +220,86 @@ def series(
         dependencies=[Depends(ready)],
         responses=problem_responses("invalid_parameter", "database_unavailable", "query_timeout"),
     )
-    limits = Limits(settings.max_sensors, settings.max_cells)
-    names = only(
-        "sensor_id", "start", "end", "agg", "bucket", "tz", "fill", "match", repeatable={"sensor_id", *MATCH_REPEATED}
-    )
+    limits = Limits(settings.max_sensors, settings.max_cells, settings.max_limit)
+    names = only(*(field.name for field in fields(Parameters)), "format", repeatable={"sensor_id", *MATCH_REPEATED})
 
-    @router.get(_PATH, summary="Readings or buckets of sensors", response_model=Series, dependencies=[Depends(names)])
-    async def get_series(parameters: Annotated[Parameters, Depends(_parameters)]) -> Response:
+    @router.get(
+        _PATH,
+        summary="Readings or buckets of sensors",
+        response_model=Series,
+        dependencies=[Depends(names)],
+        responses=_OTHER_FORMATS,
+    )
+    async def get_series(
+        request: Request,
+        parameters: Annotated[Parameters, Depends(_parameters)],
+        wanted: Annotated[
+            str | None,
+            Query(
+                alias="format",
+                description="The answer's format; where it is absent, the header Accept chooses, and JSON is usual.",
+                json_schema_extra={"enum": list(MEDIA_TYPES)},
+            ),
+        ] = None,
+    ) -> Response:
         """Return readings with `start <= timestamp < end`, or what `agg` makes of them in each bucket.
 
         Rows are in the order of sensor and time; a bucket is labelled by its start, and without `bucket` the one value
-        by `start`. An answer that fails on its way breaks off without the end of its JSON.
+        by `start`. An answer that fails on its way breaks the connection off, without the end of its body.
         """
+        return await answered(request, parameters, wanted)
+
+    @router.post(
+        _PATH,
+        summary="Readings or buckets of sensors, by a question in the body",
+        response_model=Series,
+        dependencies=[Depends(only())],
+        responses={**_OTHER_FORMATS, **_BODIES},
+        openapi_extra={"requestBody": REQUEST_BODY},
+    )
+    async def post_series(request: Request) -> Response:
+        """Return the same as GET, whose parameters are members of a JSON object here.
+
+        Lists may be lists, and numbers numbers.
+        """
+        return await answered(request, *await posted(request, settings))
+
+    async def answered(request: Request, parameters: Parameters, wanted: str | None) -> Response:
+        now = micros_of(datetime.now(UTC))
         try:
             # Days of thousands of years take seconds to lay.
-            question = await asyncio.to_thread(ask, parameters, micros_of(datetime.now(UTC)), limits)
-            question = await _chosen(fetcher, question, limits)
+            question = await asyncio.to_thread(ask, parameters, now, limits)
+            question = await _chosen(fetcher, question, limits, asker(request))
         except QuestionError as error:
             raise wrong(**error.faults) from None
-        return StreamedAnswer(fetcher.fetch(plan(question, rollups.known)), _writer(question), MEDIA_TYPE)
+        media = _media(request, question, wanted)
+        form = question.form
+        page = SeriesPage(form.limit, form.after, now=now, descending=form.descending)
+        part = this_page(question)
+
+        async def write(batches: Batches) -> AsyncGenerator[bytes, None]:
+            shape = Shape.COLUMNS if form.layout == "columns" else Shape.SERIES
+            columns, meta = columns_of(part), _meta(question, batches)
+            held = 0
+            with contextlib.closing(FORMATS[shape, media](columns, meta, question.zone.key)) as encoder:
+                try:
+                    async for table in rows_of(part, batches, page, settings.max_held_rows):
+                        held += len(table)
+                        if shape is Shape.COLUMNS and held > settings.max_held_rows:
+                            raise wrong(layout=_TOO_MANY.format(settings.max_held_rows))
+                        yield encoder.rows(table)
+                        rows_returned.add(len(table), {"route": _PATH})
+                except TooManyHeldError:
+                    raise wrong(downsample=_LTTB_TOO_MANY.format(settings.max_held_rows)) from None
+                for ending in encoder.ending(page.following(identity(parameters.by_name()))):
+                    yield ending
+
+        return StreamedAnswer(fetcher.fetch(plan(part, rollups.known), asker(request)), write, media)
 
     return router
 
 
-async def _chosen(fetcher: Fetcher, question: SeriesQuestion, limits: Limits) -> SeriesQuestion:
+async def _chosen(fetcher: Fetcher, question: SeriesQuestion, limits: Limits, whose: str) -> SeriesQuestion:
     """Return a question with the sensors that it chooses of the catalogue.
 
     Raises:
@@ -202,53 +310,66 @@ async def _chosen(fetcher: Fetcher, question: SeriesQuestion, limits: Limits) ->
         return question
     named = "MILLRACE_QUERY_MAX_SENSORS"
     try:
-        sensors = await ids_of(fetcher, question.sensors, question.matches, limits.sensors, named)
+        sensors = await ids_of(fetcher, question.sensors, question.matches, limits.sensors, named, whose=whose)
     except TooManyError as error:
         raise QuestionError({"match": str(error)}) from None
     return with_sensors(question, sensors, limits)
 
 
-def _writer(question: SeriesQuestion) -> Callable[[AsyncIterator[Table]], AsyncGenerator[bytes, None]]:
-    """Return what makes the answer's parts of a plan's batches."""
-
-    async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
-        # What an answer of buckets is made of comes before its partials.
-        lead = None if question.grid is None else await anext(batches)
-        with contextlib.closing(SeriesEncoder({}, _meta(question, lead))) as encoder:
-            async for table in batches if question.grid is None else _merged(question, batches):
-                yield encoder.rows(table)
-                rows_returned.add(len(table), {"route": _PATH})
-            yield encoder.end()
-
-    return write
+_TOO_MANY = (
+    "columns are held until all rows are there, and these are more than the {0} of MILLRACE_QUERY_MAX_HELD_ROWS; page "
+    "by limit={0}, or take layout=rows or another format, which have no limit"
+)
+_LTTB_TOO_MANY = (
+    "lttb holds all readings of a sensor, and one has more than the {} of MILLRACE_QUERY_MAX_HELD_ROWS; take m4 or "
+    "minmax, which have no limit, or a shorter range"
+)
 
 
-async def _merged(question: SeriesQuestion, batches: AsyncIterator[Table]) -> AsyncGenerator[Table, None]:
-    assert question.grid is not None  # noqa: S101 -- narrows for the type checker
-    merge = Merge(question.grid, len(question.sensors), question.aggregates)
-    async for partials in batches:
-        merge.add(partials)
-    tables = merge.tables(question.sensors, question.zone, question.fill)
-    # A large grid is made without waiting for anybody; others have their turn meanwhile.
-    while (table := await asyncio.to_thread(next, tables, None)) is not None:
-        yield table
+def _media(request: Request, question: SeriesQuestion, wanted: str | None) -> str:
+    """Return the media type of an answer.
+
+    Raises:
+        Problem: not_acceptable; invalid_parameter, where the type has no place for the layout or for pages.
+    """
+    media = media_type(Shape.SERIES, wanted, request.headers.getlist("accept"))
+    faults = {}
+    if media != MEDIA_TYPES["json"]:
+        if question.form.limit is not None:
+            faults["limit"] = "pages are JSON's alone; leave limit out: other formats stream the whole range"
+        if question.form.layout == "columns":
+            faults["layout"] = "columns are JSON's alone; arrow and parquet are columns by themselves: leave layout out"
+    if faults:
+        raise wrong(**faults)
+    return media
 
 
-def _meta(question: SeriesQuestion, lead: Table | None) -> dict[str, object]:
+def _meta(question: SeriesQuestion, batches: Batches) -> dict[str, object]:
+    epoch, zone = question.form.epoch, question.zone
+
+    def told(instant: int) -> str | int:
+        return written(instant, zone) if epoch is None else instant // EPOCHS[epoch]
+
+    start, end = micros_of(question.start), micros_of(question.end)
+    lead = batches.lead or sources([Segment(start, end, None)])
     grid = question.grid
+    downsample = {} if question.form.points is None else {"downsample": question.form.downsample}
     return {
-        **_sources(question, lead or sources([Segment(micros_of(question.start), micros_of(question.end), None)])),
+        **_sources(lead, told),
+        "complete_until": told(max(start, min(end, batches.as_of))),
+        "as_of": told(batches.as_of),
         "bucket": None if question.bucket is None else str(question.bucket),
         "tz": question.zone.key,
         "cut": {"first": grid is not None and grid.first_cut, "last": grid is not None and grid.last_cut},
+        **downsample,
     }
 
 
-def _sources(question: SeriesQuestion, lead: Table) -> Mapping[str, object]:
+def _sources(lead: Table, told: Callable[[int], str | int]) -> Mapping[str, object]:
     """Return what each part was answered from, and where rows are gone if they are."""
-    ends = [[written(instant, question.zone) for instant in lead[name].values.tolist()] for name in ("start", "end")]
+    ends = [[told(instant) for instant in lead[name].values.tolist()] for name in ("start", "end")]
     names, gone = lead["from"], lead["from"].nulls
-    found: dict[bool, list[dict[str, str]]] = {False: [], True: []}
+    found: dict[bool, list[dict[str, str | int]]] = {False: [], True: []}
     for row, (start, end) in enumerate(zip(*ends, strict=True)):
         lacking = gone is not None and bool(gone[row])
         origin = {} if lacking else {"from": names.texts[int(names.values[row])]}

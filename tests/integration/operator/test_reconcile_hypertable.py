@@ -116,8 +116,9 @@ async def test_a_new_table_with_hostile_names_becomes_a_hypertable(timescaledb: 
 async def test_a_refused_spec_changes_nothing(timescaledb: TestDatabase) -> None:
     async with connected(timescaledb, "owner") as owner:
         plan = await reconcile(owner, SENSOR_DATA | {"chunkInterval": "1 day", "retention": {"after": "7 days"}})
-        assert [refusal.reason for refusal in plan.refusals] == [Reason.RETENTION_INSIDE_REFRESH_WINDOW]
-        assert "measurement_hourly" in plan.refusals[0].message
+        assert [refusal.reason for refusal in plan.refusals] == [Reason.RETENTION_INSIDE_REFRESH_WINDOW] * 2
+        for name, refusal in zip(("measurement_hourly", "sensor_rollup_15m"), plan.refusals, strict=True):
+            assert name in refusal.message
         plan = await reconcile(owner, SENSOR_DATA | {"table": "absent"})
         assert [refusal.reason for refusal in plan.refusals] == [Reason.SOURCE_UNKNOWN]
         assert await reconcile(owner, SENSOR_DATA) == Plan()

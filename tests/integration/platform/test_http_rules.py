@@ -18,6 +18,12 @@ CHUNKED = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
 CHUNKS = b"%x;name=value\r\n%s\r\n%x\r\n%s\r\n0\r\n" % (9, BODY[:9], len(BODY) - 9, BODY[9:])
 ALL = b"?sensor_id=big&start=2025-10-22T21:00:00Z&end=2026-10-22T21:00:00Z"
 ONE = b"?sensor_id=big&start=2025-10-22T21:00:01Z&end=2025-10-22T21:00:02Z"
+ASKED = {
+    **dict.fromkeys(("/get_range", "/min", "/series"), ONE),
+    **dict.fromkeys(("/hourly", "/latest"), b"?sensor_id=big"),
+}
+"""What a path needs to answer with 200."""
+
 ONE_ROW = {"id": 1, "timestamp": "2025-10-22T21:00:01Z", "sensor_id": "big", "value": 0.25}
 
 REFUSED = {
@@ -152,10 +158,8 @@ async def test_every_path_answers_head_as_get_and_names_its_methods(http_stack: 
             paths += ["/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/favicon-32x32.png"]
         for path in paths:
             some_id = "019a0b1c-8f00-7000-8000-000000000001"
-            target = path.format(batch_id=some_id, deletion_id=some_id, letter_id="1-1").encode()
-            target += (
-                ONE if path in {"/get_range", "/min", "/series"} else b"?sensor_id=big" if path == "/hourly" else b""
-            )
+            target = path.format(batch_id=some_id, deletion_id=some_id, letter_id="1-1", name="site").encode()
+            target += ASKED.get(path, b"")
             found = {}
             for method in METHODS:
                 request = b"%s %s HTTP/1.1\r\n" % (method.encode(), target) + LAST

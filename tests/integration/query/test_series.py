@@ -73,12 +73,14 @@ async def test_the_demo_is_answered_to_the_letter(connection: asyncpg.Connection
     await demo(connection)
     url = "/series?sensor_id=sensor-1&start=2025-10-22T21:00:00Z&end=2025-10-22T23:00:00Z"
     hours = await client.get(f"{url}&agg=avg,min,count&bucket=1h&tz=Asia/Kathmandu")
+    as_of = hours.json()["meta"]["as_of"]
     assert hours.text == (
         '{"data":[{"sensor_id":"sensor-1","timestamp":"2025-10-23T02:00:00+05:45",'
         '"avg":27.566666666666666,"min":25.3,"count":3},'
         '{"sensor_id":"sensor-1","timestamp":"2025-10-23T03:00:00+05:45",'
         '"avg":45.333333333333336,"min":10.0,"count":3}],'
         '"meta":{"source":[{"start":"2025-10-23T02:45:00+05:45","end":"2025-10-23T04:45:00+05:45","from":"rows"}],'
+        f'"complete_until":"2025-10-23T04:45:00+05:45","as_of":"{as_of}",'
         '"bucket":"1h","tz":"Asia/Kathmandu","cut":{"first":true,"last":true}}}'
     )
 
@@ -95,8 +97,11 @@ async def test_readings_come_in_the_order_of_sensor_time_and_id(
         ("Sensor-2", "2025-10-22T22:30:00Z", 1.0),
         *(("sensor-1", f"2025-10-22T{21 + minute // 60}:{minute % 60:02}:00Z", value) for minute, value in DEMO),
     ]
+    as_of = found["meta"].pop("as_of")
+    assert abs(datetime.fromisoformat(as_of) - datetime.now(EPOCH.tzinfo)) < timedelta(minutes=1)
     assert found["meta"] == {
         "source": [{**SPAN, "from": "rows"}],
+        "complete_until": SPAN["end"],
         "bucket": None,
         "tz": "UTC",
         "cut": {"first": False, "last": False},

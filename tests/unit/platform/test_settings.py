@@ -92,6 +92,7 @@ def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.Mo
     if value is None:
         own = {
             "MILLRACE_HTTP_CORS_ORIGINS": "https://app.example.com",
+            "MILLRACE_QUERY_CALLER_SHARE": "0.5",
             "MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5",
             "MILLRACE_WORKER_DEAD_LETTER_RETENTION": "30",
             "MILLRACE_DATABASE_REPLICA_URL": "postgresql://elsewhere/sensors",

@@ -45,6 +45,7 @@ def test_the_lag_reaches_back_to_the_last_instant_whose_writes_were_replayed(
     known = [at for at, written in entries if written <= replayed]
     expected = math.inf if not known else 0 if known[-1] == entries[-1][0] else now - known[-1]
     assert noted(entries).lag(now, replayed) == expected
+    assert noted(entries).replayed_at(replayed) == max(known, default=-math.inf)
 
 
 @given(HISTORIES)

@@ -1,0 +1,126 @@
+"""Pages of `/series`: where a page ended, as an opaque text that begins the next one.
+
+A cursor holds the key of a page's last row and the instant at which the first page was asked, by which expressions
+such as `-6h` keep their meaning. It is bound to all that was asked by a digest: given with another question, it would
+leave rows out and nobody would see it.
+"""
+
+import base64
+import binascii
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from services.contract.codec import TIMESTAMP_LIMITS
+
+from ..keyset import CursorError
+from ..table import Table
+
+__all__ = ["CURSOR_PATTERN", "Position", "SeriesPage", "identity", "pack", "unpack"]
+
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{43,727}$"
+
+_LAYOUT = struct.Struct(">qqq8s")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Behind which row a page begins.
+
+    Attributes:
+        now: when the first page was asked, in microseconds since 1970-01-01 UTC, as the next one.
+        timestamp: the row's.
+        id: the reading's; 0 of a bucket.
+        sensor: the row's; empty where a row is of all sensors.
+    """
+
+    now: int
+    timestamp: int
+    id: int
+    sensor: str
+
+
+class SeriesPage:
+    """Cuts an answer off at a limit and knows where the next page begins."""
+
+    def __init__(self, limit: int | None, after: Position | None, *, now: int, descending: bool) -> None:
+        """Take the most rows of the page, None for no limit, and where the page before ended."""
+        self._room = limit
+        self._after = after
+        self._now = now if after is None else after.now
+        self._descending = descending
+        self._more = False
+        self._last: Position | None = None
+
+    def take(self, table: Table) -> Table:
+        """Return those of the next rows that the page holds: none of the page before, none once it is full."""
+        table = self._begun(table)
+        if self._room is None:
+            return table
+        part = table.head(self._room)
+        self._more = self._more or len(part) < len(table)
+        self._room -= len(part)
+        if len(part):
+            sensor = ""
+            if "sensor_id" in part.columns:
+                column = part["sensor_id"]
+                sensor = column.texts[int(column.values[-1])]
+            row = int(part["id"].values[-1]) if "id" in part.columns else 0
+            self._last = Position(self._now, int(part["timestamp"].values[-1]), row, sensor)
+        return part
+
+    def _begun(self, table: Table) -> Table:
+        """Return the rows behind the page before; readings come without those that are before it."""
+        after = self._after
+        if after is None or "id" in table.columns:
+            return table
+        at = table["timestamp"].values
+        behind = at < after.timestamp if self._descending else at > after.timestamp
+        if "sensor_id" in table.columns:
+            column = table["sensor_id"]
+            place = column.texts.index(after.sensor) if after.sensor in column.texts else -1
+            behind |= column.values != place
+        return table.taken(np.flatnonzero(behind))
+
+    def following(self, question: str) -> str | None:
+        """Return the cursor of the next page of a question, None where no row was left out."""
+        return pack(self._last, question) if self._more and self._last else None
+
+
+def identity(parameters: Mapping[str, object]) -> str:
+    """Return a text that no other question's parameters have; those of the page alone do not count."""
+    return repr(sorted((name, value) for name, value in parameters.items() if name not in {"limit", "cursor"}))
+
+
+def pack(position: Position, question: str) -> str:
+    """Return the cursor of what follows `position`, bound to `question`."""
+    head = _LAYOUT.pack(position.now, position.timestamp, position.id, _digest(position, question))
+    return base64.urlsafe_b64encode(head + position.sensor.encode()).decode().rstrip("=")
+
+
+def unpack(cursor: str, question: str) -> Position:
+    """Return the position that a cursor stands for.
+
+    Raises:
+        CursorError: it is damaged, or belongs to another question.
+    """
+    try:
+        body = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+        now, timestamp, row, digest = _LAYOUT.unpack_from(body)
+        position = Position(now, timestamp, row, body[_LAYOUT.size :].decode())
+    except (binascii.Error, ValueError, struct.error):
+        raise CursorError("is no cursor of this service") from None
+    low, high = TIMESTAMP_LIMITS
+    if digest != _digest(position, question) or not (low <= timestamp <= high and low <= now <= high):
+        raise CursorError(
+            "is damaged, or belongs to another question; give it with what the page before was asked with"
+        )
+    return position
+
+
+def _digest(position: Position, question: str) -> bytes:
+    key = f"{position.now} {position.timestamp} {position.id} {position.sensor} {question}"
+    return blake2b(key.encode(), digest_size=8).digest()

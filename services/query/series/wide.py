@@ -1,0 +1,63 @@
+"""The layout `wide`: a row a bucket, and a column for each sensor and aggregate."""
+
+from collections.abc import Iterator, Mapping
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..grid import offsets
+from ..table import Column, Kind, Table
+
+__all__ = ["Wide", "wide_name"]
+
+_VALUES = 65_536
+"""Values written at a time."""
+
+
+def wide_name(sensor: str, aggregate: str) -> str:
+    """Return the name of a column; no aggregate has a space, so the last one of the name ends the sensor."""
+    return f"{sensor} {aggregate}"
+
+
+class Wide:
+    """Gathers rows of sensors and buckets; as many of them as cells are counted."""
+
+    def __init__(self, sensors: tuple[str, ...], labels: NDArray[np.int64], kinds: Mapping[str, Kind]) -> None:
+        """Take the columns' sensors, where each bucket begins, and what each aggregate holds."""
+        self._sensors = sensors
+        self._labels = labels
+        self._kinds = kinds
+        shape = (len(sensors), len(labels))
+        self._there = np.zeros(len(labels), np.bool_)
+        self._nulls = {name: np.ones(shape, np.bool_) for name in kinds}
+        self._values = {
+            name: np.zeros(shape, np.int64 if kind is Kind.INTEGER else np.float64) for name, kind in kinds.items()
+        }
+
+    def add(self, table: Table) -> None:
+        """Take rows, whose texts of `sensor_id` are the sensors in their order."""
+        row, bucket = table["sensor_id"].values, np.searchsorted(self._labels, table["timestamp"].values)
+        self._there[bucket] = True
+        for name in self._kinds:
+            column = table[name]
+            self._values[name][row, bucket] = column.values
+            self._nulls[name][row, bucket] = False if column.nulls is None else column.nulls
+
+    def tables(self, zone: ZoneInfo, *, descending: bool) -> Iterator[Table]:
+        """Yield the rows of the buckets of which some sensor had a row, in the order of time."""
+        buckets = np.flatnonzero(self._there)
+        if descending:
+            buckets = buckets[::-1]
+        step = max(_VALUES // (len(self._sensors) * len(self._kinds)), 1)
+        for begin in range(0, len(buckets), step):
+            part = buckets[begin : begin + step]
+            labels = self._labels[part]
+            moved = None if zone.key == "UTC" else offsets(labels, zone)
+            columns = {"timestamp": Column(Kind.INSTANT, labels, offsets=moved)}
+            for place, sensor in enumerate(self._sensors):
+                for name, kind in self._kinds.items():
+                    nulls = self._nulls[name][place, part]
+                    values = self._values[name][place, part]
+                    columns[wide_name(sensor, name)] = Column(kind, values, nulls if nulls.any() else None)
+            yield Table(columns)
