@@ -73,6 +73,17 @@ TARGETS = (
     ),
     Target("queries", "a million rows: × asyncpg", at_least=True, bound=1.5, ratio=True),
     Target("queries", "a million rows: × query's peak before", at_least=False, bound=1.2, ratio=True),
+    Target("questions", "a sensor's 30 days by 1h: ms beyond 1.2 × SQL", at_least=False, bound=1),
+    Target("questions", "100 sensors' year by local days: × SQL", at_least=False, bound=1.3, ratio=True),
+    Target("questions", "2000 points: × columns", at_least=False, bound=1.5, ratio=True),
+    *(
+        Target("questions", f"a million readings, {name}: × asyncpg", at_least=True, bound=bound, ratio=True)
+        for name, bound in (("arrow", 6), ("parquet", 4), ("csv", 3), ("ndjson", 3))
+    ),
+    Target("questions", "a hundred thousand latest: × SQL", at_least=False, bound=1.5, ratio=True),
+    Target("questions", "a hundred thousand latest: × distinct on", at_least=False, bound=0.1, ratio=True),
+    Target("questions", "a page of 1,000 sensors: ms beyond SQL", at_least=False, bound=20),
+    Target("filling", "× undisturbed", at_least=True, bound=0.8, ratio=True),
     Target("disk", "1,000 rows a request: × best", at_least=False, bound=2, ratio=True),
     Target("workers", "workers=2: × linear", at_least=True, bound=0.8),
     Target("workers", "workers=4: × linear", at_least=True, bound=0.8),

@@ -1,6 +1,6 @@
 """All cases, by name, in the order of a run."""
 
-from . import disk, freshness, queries, scaling, soak, writes
+from . import disk, filling, freshness, queries, questions, scaling, soak, writes
 
 __all__ = ["ALL"]
 
@@ -10,6 +10,8 @@ _ORDER = (
     *disk.CASES,
     *freshness.CASES,
     *queries.CASES,
+    *questions.CASES,
+    *filling.CASES,
     *writes.PLAIN,
     *soak.CASES,
     *writes.SMOKE,

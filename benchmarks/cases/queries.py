@@ -1,8 +1,6 @@
 """Cases of the way out: each kind of question by HTTP against the same SQL by asyncpg, in turn."""
 
-import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,28 +9,18 @@ from urllib.parse import urlencode
 from services.platform.postgres.connections import Connector
 from services.query.plan import SQL
 
-from ..bodies import framed
+from ..asked import Question, bare, by_http
 from ..case import Case, Options
 from ..figures import Measures
 from ..history import BUSY, fill
 from ..processes import peaks, reset_peaks, snapshot
 from ..stack import Bench
-from ..wrk import load
 
 __all__ = ["CASES"]
 
 BELOW_ALL_IDS = -(1 << 63)
 ASKED_SENSORS = 200
 SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question, as a path of the query service and as a statement."""
-
-    path: str
-    statement: str
-    arguments: tuple[object, ...]
 
 
 @dataclass(slots=True)
@@ -65,9 +53,9 @@ class Questions:
         reader = await Connector(database.reader_url, database, default_transaction_read_only="on", jit="off").connect()
         try:
             for kind, questions in self.kinds.items():
-                bare, http = await _bare(reader, questions, SECONDS), await _http(bench, questions, SECONDS)
-                found |= {f"{kind}: ms": http, f"{kind}: asyncpg ms": bare, f"{kind}: × asyncpg": http / bare}
-                found[f"{kind}: ms beyond 1.2 × asyncpg"] = http - 1.2 * bare
+                direct, http = await bare(reader, questions, SECONDS), await by_http(bench, questions, SECONDS)
+                found |= {f"{kind}: ms": http, f"{kind}: asyncpg ms": direct, f"{kind}: × asyncpg": http / direct}
+                found[f"{kind}: ms beyond 1.2 × asyncpg"] = http - 1.2 * direct
             return found | await self._million(bench, reader)
         finally:
             await reader.close()
@@ -76,44 +64,22 @@ class Questions:
         if self.busy is None:
             raise ValueError("prepare was not called")
         rows = len(await reader.fetch(self.busy.statement, *self.busy.arguments))
-        bare = await _bare(reader, [self.busy], SECONDS)
+        direct = await bare(reader, [self.busy], SECONDS)
         resting = peaks(bench.stack.family())["query"]
         reset_peaks(bench.stack.family())
         before = snapshot(bench.stack.family())
         began = time.monotonic()
-        http = await _http(bench, [self.busy], SECONDS + 1)
+        http = await by_http(bench, [self.busy], SECONDS + 1)
         cost, took = before.until(snapshot(bench.stack.family())), time.monotonic() - began
         return {
             "a million rows: rows/s": 1000 * rows / http,
-            "a million rows: asyncpg rows/s": 1000 * rows / bare,
-            "a million rows: × asyncpg": bare / http,
+            "a million rows: asyncpg rows/s": 1000 * rows / direct,
+            "a million rows: × asyncpg": direct / http,
             "a million rows: cores of query": cost.seconds["query"] / took,
             "a million rows: cores of PostgreSQL": cost.postgres / took,
             "a million rows: query peak MiB": peaks(bench.stack.family())["query"],
             "a million rows: × query's peak before": peaks(bench.stack.family())["query"] / resting,
         }
-
-
-async def _bare(reader: Any, questions: Sequence[Question], seconds: float) -> float:
-    """Return the median milliseconds of a statement by asyncpg, its rows fetched."""
-    took: list[float] = []
-    ends_at = time.monotonic() + seconds
-    while time.monotonic() < ends_at:
-        question = questions[len(took) % len(questions)]
-        began = time.perf_counter()
-        await reader.fetch(question.statement, *question.arguments)
-        took.append(time.perf_counter() - began)
-    return 1000 * statistics.median(took)
-
-
-async def _http(bench: Bench, questions: Sequence[Question], seconds: float) -> float:
-    """Return the median milliseconds of an answer by HTTP, over one connection."""
-    file = bench.folder / "requests"
-    host = bench.query.removeprefix("http://")
-    file.write_bytes(
-        b"".join(framed(f"GET {question.path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()) for question in questions)
-    )
-    return (await load(bench.query, seconds, 1, file)).p50 / 1000
 
 
 def _range(sensor: str, start: datetime, end: datetime) -> Question:
