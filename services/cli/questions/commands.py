@@ -144,22 +144,27 @@ def _answered(path: str, words: dict[str, Any], format_: str | None, output: Pat
 
 
 def _plotted(words: dict[str, Any], url: str | None) -> None:
-    """Ask, and draw a plot; what the buckets lack is asked for, so that gaps are seen."""
+    """Ask, and draw a plot.
+
+    What the buckets lack is asked for, so that gaps are seen, and of readings no more than the terminal shows.
+    """
     from zoneinfo import ZoneInfo
 
     from rich.console import Console
 
     from .asking import asked
-    from .plot import draw, lines_of, span_of
+    from .plot import POINTS_A_COLUMN, draw, lines_of, span_of
     from .rows import Answer
     from .table import tell
 
+    console = Console()
     if words["bucket"] is not None and words["fill"] is None:
         words = {**words, "fill": "null"}
+    if all(words[name] is None for name in ("agg", "points", "order", "limit", "cursor")):
+        words = {**words, "points": str(console.width * POINTS_A_COLUMN)}
     with command() as settings, asked(settings, url, "/series", words) as response:
         answer = Answer(response)
         lines = lines_of(answer.rows())
-    console = Console()
     if lines:
         typer.echo(draw(lines, span_of(lines, answer.meta), ZoneInfo(answer.meta.get("tz", "UTC")), console))
     tell(answer, sum(len(line.values) for line in lines), "--cursor")

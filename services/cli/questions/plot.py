@@ -18,7 +18,10 @@ from services.query.grid import Bucket, Grid, GridError, written
 
 from ..process import printable
 
-__all__ = ["Line", "draw", "lines_of", "span_of"]
+__all__ = ["POINTS_A_COLUMN", "Line", "draw", "lines_of", "span_of"]
+
+POINTS_A_COLUMN = 8
+"""Readings that a column can show: it has two dots beside each other, and M4 keeps four readings for each."""
 
 _COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 _LETTERS = string.ascii_letters
