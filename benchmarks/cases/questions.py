@@ -31,12 +31,12 @@ SECONDS, LONG = 3.0, 8.0
 """How long a kind of question is asked, and one that takes about a second."""
 
 HOURS = """
-select bucket, avg, min, max, count from measurement_hourly
+select bucket, avg, min, max, samples from measurement_hourly
 where sensor_id = $1 and bucket >= $2 and bucket < $3 order by bucket
 """
 DAYS = """
 select sensor_id, date_trunc('day', bucket, $4::text) as day,
-  sum(avg * count) / sum(count) as avg, min(min) as min, max(max) as max, sum(count)::bigint as count
+  sum(avg * samples) / sum(samples) as avg, min(min) as min, max(max) as max, sum(samples)::bigint as count
 from measurement_hourly
 where sensor_id = any($1::text[]) and bucket >= $2 and bucket < $3
 group by 1, 2 order by 1, 2
