@@ -19,6 +19,7 @@ from services.platform.settings import Settings
 from .catalogue.latest import latest
 from .catalogue.routes import catalogue
 from .fetch import Fetcher, ask_nothing
+from .remote_read.routes import remote_read
 from .rollups import Rollups
 from .routes import questions
 from .series.routes import series
@@ -89,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     routers = [
         questions(fetcher, settings.query.max_limit, ready),
         series(fetcher, settings.query, ready, rollups),
-        *(part(fetcher, settings.query, ready) for part in (latest, catalogue)),
+        *(part(fetcher, settings.query, ready) for part in (latest, catalogue, remote_read)),
     ]
     routes = [route for router in routers for route in router.routes]
     app.add_middleware(CancelOnDisconnect, paths={route.path for route in routes if isinstance(route, APIRoute)})

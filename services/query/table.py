@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract.instants import EPOCH, MICROSECOND
+from services.contract.instants import EPOCH, MICROSECOND, instant_of
 
 __all__ = ["Column", "Kind", "Table"]
 
@@ -97,6 +97,18 @@ class Column:
         nulls = None if self.nulls is None else self.nulls[rows]
         offsets = None if self.offsets is None else self.offsets[rows]
         return Column(self.kind, self.values[rows], nulls, self.texts, offsets)
+
+    def items(self) -> list[Any]:
+        """Return the values as Python has them, None where a row is null: instants are datetimes in UTC."""
+        items = self.values.tolist()
+        match self.kind:
+            case Kind.TEXT:
+                items = [self.texts[place] for place in items] if self.texts else items
+            case Kind.INSTANT:
+                items = [instant_of(item) for item in items]
+        if self.nulls is None:
+            return list(items)
+        return [None if null else item for item, null in zip(items, self.nulls.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,7 +29,15 @@ class QuerySettings(Section):
         "`layout=columns`, and each sensor's readings with `downsample=lttb`.",
         "rows",
     )
-    max_body_bytes: PositiveInt = setting(MIB, "Largest body of a question, `POST /series`.", "bytes")
+    max_samples: PositiveInt = setting(
+        5_000_000,
+        "Most readings that one request of Prometheus' remote read may be answered from; the answer is held in memory, "
+        "compressed, 10 to 20 bytes for each.",
+        "readings",
+    )
+    max_body_bytes: PositiveInt = setting(
+        MIB, "Largest body of a question: `POST /series`, and of Prometheus' remote read.", "bytes"
+    )
     body_timeout: PositiveFloat = setting(10.0, "How long the body of a question may take to arrive.", "s")
     caller_share: PositiveFloat = setting(
         0.75,

@@ -17,7 +17,7 @@ from services.platform.settings import QuerySettings
 
 from ..fetch import Fetcher
 from ..shares import asker
-from ..table import Column, Kind, Table
+from ..table import Table
 from .choice import chosen_rows
 from .parameters import MATCH_REPEATED, Matches, matches_of
 from .plans import label_names, label_values, newest, pages
@@ -181,28 +181,15 @@ async def _newest(fetcher: Fetcher, sensors: list[str], whose: str) -> Mapping[s
 
 def _texts(table: Table, limit: int, route: str) -> Response:
     """Return a page of the texts of a table's column `label`."""
-    texts = list(_items(table["label"]))
+    texts = table["label"].items()
     rows_returned.add(min(len(texts), limit), {"route": route})
     return _page(texts[:limit], texts[limit - 1] if len(texts) > limit else None)
 
 
 def _sensors(table: Table) -> list[dict[str, Any]]:
-    columns = {name: list(_items(table[name])) for name in Sensor.model_fields if name in table.columns}
+    columns = {name: table[name].items() for name in Sensor.model_fields if name in table.columns}
     columns["labels"] = [None if text is None else orjson.Fragment(text) for text in columns["labels"]]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _items(column: Column) -> list[Any]:
-    """Return the values of a column as Python has them."""
-    values = column.values.tolist()
-    match column.kind:
-        case Kind.TEXT:
-            values = [column.texts[place] for place in values] if column.texts else values
-        case Kind.INSTANT:
-            values = [instant_of(value) for value in values]
-    if column.nulls is None:
-        return list(values)
-    return [None if null else value for value, null in zip(values, column.nulls.tolist(), strict=True)]
 
 
 def _page(rows: list[Any], following: str | None) -> Response:

@@ -1,19 +1,18 @@
 """`POST /series`: the same names as a JSON object, read into what `GET` reads from the URL."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 from services.contract.codec import MAX_SENSOR_ID
 from services.platform.http.errors import Problem
 from services.platform.http.parameters import wrong
 from services.platform.settings import QuerySettings
 
+from ..body import received
 from ..formats import MEDIA_TYPES
 from ..grid import EPOCHS
 from .form import LAYOUTS, ORDERS
@@ -80,7 +79,7 @@ async def posted(request: Request, settings: QuerySettings) -> tuple[Parameters,
         raise Problem("unsupported_media_type", "a question is a JSON object; send Content-Type: application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_encoding", "the body of a question is taken without a content encoding")
-    given = _object(await _received(request, settings))
+    given = _object(await received(request, settings))
     faults = {name[:40]: "is not known here" for name in given if name not in _NAMES}
     texts: dict[str, Any] = {}
     for name in _NAMES:
@@ -95,26 +94,6 @@ async def posted(request: Request, settings: QuerySettings) -> tuple[Parameters,
         raise wrong(**faults)
     wanted = texts.pop("format", None)
     return Parameters(**{"sensor_id": [], **texts}), wanted
-
-
-async def _received(request: Request, settings: QuerySettings) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(settings.body_timeout):
-            async for part in request.stream():
-                body += part
-                if len(body) > settings.max_body_bytes:
-                    detail = (
-                        f"the body is larger than the {settings.max_body_bytes} bytes of MILLRACE_QUERY_MAX_BODY_BYTES"
-                    )
-                    raise Problem("body_too_large", f"{detail}; ask for fewer sensors", {"Connection": "close"})
-    except TimeoutError:
-        detail = f"the body did not arrive within the {settings.body_timeout:g} s of MILLRACE_QUERY_BODY_TIMEOUT"
-        raise Problem("body_timeout", detail, {"Connection": "close"}) from None
-    except ClientDisconnect:
-        # Nobody is there to be answered.
-        raise Problem("body_timeout", "the client went away", {"Connection": "close"}) from None
-    return bytes(body)
 
 
 def _object(body: bytes) -> dict[str, Any]:
