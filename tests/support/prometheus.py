@@ -31,11 +31,14 @@ class Prometheus:
         Raises:
             AssertionError: it is an error.
         """
-        response = await self._client.get(f"/api/v1/{path}", params=parameters)
-        answer = response.json()
+        answer = await self.answer(path, **parameters)
         assert answer["status"] == "success", answer
         assert not answer.get("warnings"), answer
         return answer["data"]
+
+    async def answer(self, path: str, **parameters: Any) -> Any:
+        """Return an answer as it came, be it an error."""
+        return (await self._client.get(f"/api/v1/{path}", params=parameters)).json()
 
     async def instant(self, promql: str, at: float) -> list[tuple[dict[str, str], float]]:
         """Return labels and value of each series at an instant, in seconds."""

@@ -30,7 +30,7 @@ class QuerySettings(Section):
         "rows",
     )
     max_samples: PositiveInt = setting(
-        5_000_000,
+        2_000_000,
         "Most readings that one request of Prometheus' remote read may be answered from; the answer is held in memory, "
         "compressed, 10 to 20 bytes for each.",
         "readings",

@@ -95,10 +95,13 @@ def remote_read(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], A
             ),
         },
         openapi_extra={
+            "parameters": [
+                {"in": "header", "name": "Content-Encoding", "required": True, "schema": {"enum": ["snappy"]}}
+            ],
             "requestBody": {
                 "required": True,
                 "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-            }
+            },
         },
     )
     async def read(request: Request) -> Response:

@@ -101,3 +101,18 @@ async def test_promql_over_stored_readings_is_right(prometheus: Prometheus) -> N
         assert {one["host"]: one["site"] for one in series} == dict(
             zip("abcd", ["north"] * 2 + ["south"] * 2, strict=True)
         )
+
+
+async def test_what_the_docs_say_it_cannot_is_so(prometheus: Prometheus, database: TestDatabase) -> None:
+    names = await prometheus.answer("labels", start=START, end=END)
+    assert (names["data"], names["warnings"]) == ([], ["not implemented"])
+    # An instant query sees the last reading for five minutes.
+    assert len(await prometheus.instant("sensor_data", END + 299)) == 1
+    assert await prometheus.instant("sensor_data", END + 301) == []
+    async with owner(database) as connection:
+        await enter(connection, [Sensor("odd#1", "odd", None, {"a.b": "c"})])
+        await insert(connection, "odd#1", [(timedelta(0), 1.0)])
+    assert len(await prometheus.instant("requests", END)) == 4
+    refused = await prometheus.answer("query", query="odd", time=START)
+    assert refused["data"]["result"] == []
+    assert "a.b" in str(refused["warnings"])
