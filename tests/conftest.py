@@ -23,6 +23,8 @@ from .support.servers import MODES, Servers, installations
 # On a shared machine the time that an example takes says nothing.
 hypothesis.settings.register_profile("shared", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("shared")
+# `make test-nightly`: ten times the examples.
+hypothesis.settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=1000)
 
 ABSENT = {
     "timescaledb": "no PostgreSQL 16 to 18 with TimescaleDB was found here; MILLRACE_PG_BIN names one",

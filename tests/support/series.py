@@ -1,7 +1,6 @@
 """The oracle of `/series`: a slow reference in plain Python, with datetime and zoneinfo and without numpy or SQL."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -13,10 +12,15 @@ import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from .aggregates import AGGREGATES, HELD, PERCENTILES, SUMMED, Placed, Window, covered, made
+
 __all__ = [
     "AGGREGATES",
     "ANCHORS",
+    "BY",
     "FILLS",
+    "LABELS",
+    "PERCENTILES",
     "ZONES",
     "Asked",
     "Reading",
@@ -58,13 +62,16 @@ ANCHORS = [
 
 SENSORS = ["a", "B", "ä", "z 1"]
 FIXED = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-AGGREGATES = ["avg", "min", "max", "sum", "count", "first", "last", "stddev"]
+LABELS = {"a": {"room": "x"}, "B": {"room": "x", "floor": "1"}, "ä": {"room": "y"}}
+"""The labels of some sensors; the others have none."""
+
+BY = ["sensor_id", "all", "room", "floor,room"]
 FILLS = ["none", "null", "previous", "linear", "0", "-2.5"]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, its bucket as a count and a unit, None for the whole range."""
+    """A question, its bucket as a count and a unit, None for the whole range; when it is asked, None for long after."""
 
     start: datetime
     end: datetime
@@ -72,6 +79,8 @@ class Asked:
     aggregates: Sequence[str]
     bucket: tuple[int, str] | None
     fill: str
+    by: str = "sensor_id"
+    now: datetime | None = None
 
 
 @cache
@@ -120,95 +129,97 @@ def edges(start: datetime, end: datetime, bucket: tuple[int, str], zone: str) ->
     return found
 
 
-def _stddev(values: Sequence[float]) -> float | None:
-    mean = math.fsum(values) / len(values)
-    if len(values) == 1:
-        return None
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-_MAKERS: dict[str, Callable[[Sequence[float]], float | None]] = {
-    "avg": lambda values: math.fsum(values) / len(values),
-    "min": min,
-    "max": max,
-    "sum": math.fsum,
-    "count": len,
-    "first": lambda values: values[0],
-    "last": lambda values: values[-1],
-    "stddev": _stddev,
-}
-
-
-def _made(values: Sequence[float], aggregates: Iterable[str]) -> dict[str, float | None]:
-    return {name: _MAKERS[name](values) for name in aggregates}
+def keys(sensor: str, by: str) -> dict[str, str]:
+    """Return what tells the rows of a sensor's group from those of others."""
+    if by == "sensor_id":
+        return {"sensor_id": sensor}
+    return {} if by == "all" else {name: LABELS.get(sensor, {}).get(name, "") for name in by.split(",")}
 
 
 def answer(sensors: dict[str, list[Reading]], asked: Asked) -> list[dict[str, Any]]:
-    """Return the rows that a question must give, their timestamps as instants."""
-    rows: list[dict[str, Any]] = []
+    """Return the rows that a question must give, their timestamps as instants; ids follow what is given."""
+    placed: list[Placed] = []
+    for sensor, given in sensors.items():
+        placed += [Placed(at, len(placed) + number, value, sensor) for number, (at, value) in enumerate(given)]
+    placed.sort(key=lambda reading: (reading.at, reading.id))
+    groups: dict[tuple[str, ...], list[str]] = {}
     for sensor in sorted(sensors):
-        readings = sorted(sensors[sensor], key=lambda reading: reading[0])
-        inside = [(at, value) for at, value in readings if asked.start <= at < asked.end]
+        groups.setdefault(tuple(keys(sensor, asked.by).values()), []).append(sensor)
+    rows: list[dict[str, Any]] = []
+    for _, members in sorted(groups.items()):
+        readings = [reading for reading in placed if reading.sensor in members]
         if asked.aggregates:
-            rows += [{"sensor_id": sensor, **row} for row in _buckets(readings, inside, asked)]
+            rows += [keys(members[0], asked.by) | row for row in _buckets(readings, asked)]
         else:
-            rows += [{"sensor_id": sensor, "timestamp": at, "value": value} for at, value in inside]
+            inside = [reading for reading in readings if asked.start <= reading.at < asked.end]
+            rows += [{"sensor_id": members[0], "timestamp": each.at, "value": each.value} for each in inside]
     return rows
 
 
-def _buckets(readings: list[Reading], inside: list[Reading], asked: Asked) -> list[dict[str, Any]]:
+def _buckets(readings: list[Placed], asked: Asked) -> list[dict[str, Any]]:
     laid = [asked.start, asked.end]
     if asked.bucket:
         laid = edges(asked.start, asked.end, asked.bucket, asked.zone)
-    made: list[dict[str, float | None] | None] = []
-    for low, high in pairwise(laid):
-        values = [value for at, value in inside if low <= at < high]
-        made.append(_made(values, asked.aggregates) if values else None)
-    before = [reading for reading in readings if reading[0] < asked.start][-1:]
-    behind = [reading for reading in readings if reading[0] >= asked.end][:1]
-    # All that a bucket could be filled from: where it stands, and what is there.
-    points = [(laid[place], there) for place, there in enumerate(made) if there]
-    for near in (before, behind):
-        for at, value in near:
+    inside = [reading for reading in readings if reading.at < asked.end]
+    until = min(asked.end, asked.now or asked.end)
+    windows = [Window(max(low, asked.start), min(high, asked.end), until) for low, high in pairwise(laid)]
+    counted = [any(window.low <= reading.at < window.high for reading in inside) for window in windows]
+    held = [covered(inside, window) for window in windows]
+    shown = [place for place in range(len(windows)) if counted[place] or asked.fill != "none"]
+    rows: dict[int, dict[str, Any]] = {place: {"timestamp": laid[place]} for place in shown}
+    for name in asked.aggregates:
+        # What a bucket could be filled from: where it stands, and what is there.
+        points = [
+            (laid[place], made(name, inside, window))
+            for place, window in enumerate(windows)
+            if (held if name in HELD else counted)[place]
+        ]
+        known = dict(points)
+        before, behind = _beside(readings, asked, name)
+        points = [*before, *points, *behind]
+        for place in shown:
+            at = laid[place]
+            if at in known:
+                rows[place][name] = known[at]
+            else:
+                many = len(before) + sum(label < at for label in known)
+                rows[place][name] = _filled(at, points[:many], points[many:], asked.fill)
+    return list(rows.values())
+
+
+Point = tuple[datetime, float | None]
+
+
+def _beside(readings: list[Placed], asked: Asked, name: str) -> tuple[list[Point], list[Point]]:
+    """Return the nearest reading before the range and that behind it, each as a bucket of its own."""
+    found: list[list[Point]] = []
+    for near in (
+        [reading for reading in readings if reading.at < asked.start][-1:],
+        [reading for reading in readings if reading.at >= asked.end][:1],
+    ):
+        found.append([])
+        for reading in near if name not in HELD else []:
+            at = reading.at
             label = edges(at, at + timedelta(microseconds=1), asked.bucket, asked.zone)[0] if asked.bucket else at
-            points.insert(0 if near is before else len(points), (label, _made([value], asked.aggregates)))
-    rows: list[dict[str, Any]] = []
-    for place, there in enumerate(made):
-        many = sum(each is not None for each in made[:place]) + len(before)
-        shown = there or _filled(laid[place], points[:many], points[many:], asked)
-        if shown is not None:
-            rows.append({"timestamp": laid[place], **shown})
-    return rows
+            alone = Window(at, at + timedelta(microseconds=1), at)
+            found[-1].append((label, None if name in {"increase", "rate"} else made(name, [reading], alone)))
+    return found[0], found[1]
 
 
-def _filled(
-    at: datetime,
-    before: list[tuple[datetime, dict[str, float | None]]],
-    behind: list[tuple[datetime, dict[str, float | None]]],
-    asked: Asked,
-) -> dict[str, float | None] | None:
-    nothing: dict[str, float | None] = dict.fromkeys(asked.aggregates)
-    match asked.fill:
-        case "none":
+def _filled(at: datetime, before: list[Point], behind: list[Point], fill: str) -> float | None:
+    match fill:
+        case "none" | "null":
             return None
-        case "null":
-            return nothing
         case "previous":
-            return before[-1][1] if before else nothing
+            return before[-1][1] if before else None
         case "linear":
-            return _on_the_line(at, before[-1], behind[0]) if before and behind else nothing
-    return dict.fromkeys(asked.aggregates, float(asked.fill))
+            return _on_the_line(at, before[-1], behind[0]) if before and behind else None
+    return float(fill)
 
 
-def _on_the_line(
-    at: datetime, low: tuple[datetime, dict[str, float | None]], high: tuple[datetime, dict[str, float | None]]
-) -> dict[str, float | None]:
+def _on_the_line(at: datetime, low: Point, high: Point) -> float | None:
     share = (at - low[0]) / (high[0] - low[0]) if high[0] > low[0] else 0.0
-    found: dict[str, float | None] = {}
-    for name, left in low[1].items():
-        right = high[1][name]
-        found[name] = None if left is None or right is None else left + (right - left) * share
-    return found
+    return None if low[1] is None or high[1] is None else low[1] + (high[1] - low[1]) * share
 
 
 # Around the nights, as far as the buckets of some length reach.
@@ -216,7 +227,8 @@ _AWAY = st.one_of(
     st.integers(-4 * 3600, 4 * 3600).map(lambda second: timedelta(seconds=second)),
     st.integers(-40 * 24, 40 * 24).map(lambda hour: timedelta(hours=hour)),
     st.integers(-3_000_000, 3_000_000).map(lambda micro: timedelta(microseconds=micro)),
-    st.integers(-1200, 1200).map(lambda day: timedelta(days=day)),
+    # Not behind now, where no value is held.
+    st.integers(-1200, 400).map(lambda day: timedelta(days=day)),
 )
 _VALUES = st.integers(-4000, 4000).map(lambda quarters: quarters / 4)
 _MOST_BUCKETS = 2000
@@ -235,7 +247,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, list[Reading]], Asked]:
         sensors[sensor] = [(each, draw(_VALUES)) for each in at]
     start, end = sorted((anchor + draw(_AWAY), anchor + draw(_AWAY)))
     end = max(end, start + timedelta(microseconds=1))
-    aggregates = draw(st.lists(st.sampled_from(AGGREGATES), unique=True))
+    aggregates = draw(st.lists(st.sampled_from([*AGGREGATES, *PERCENTILES]), unique=True, max_size=8))
     bucket, fill = None, "none"
     if aggregates and draw(st.integers(0, 9)) > 0:
         fill = draw(st.sampled_from(FILLS))
@@ -246,7 +258,8 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, list[Reading]], Asked]:
         if unit in {"mo", "y"}:
             bucket = (min(bucket[0], 7), unit)
         assume((end - start).total_seconds() / (seconds * bucket[0]) < _MOST_BUCKETS)
-    return sensors, Asked(start, end, draw(st.sampled_from(ZONES)), aggregates, bucket, fill)
+    by = draw(st.sampled_from(BY)) if aggregates else "sensor_id"
+    return sensors, Asked(start, end, draw(st.sampled_from(ZONES)), aggregates, bucket, fill, by)
 
 
 def read(rows: list[dict[str, Any]], zone: str) -> list[dict[str, Any]]:
@@ -264,6 +277,6 @@ def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
     assert [list(row) for row in found] == [list(row) for row in expected]
     for got, right in zip(found, expected, strict=True):
         for name, value in right.items():
-            if isinstance(value, float) and name in {"avg", "sum", "stddev"} and got[name] is not None:
+            if isinstance(value, float) and name in SUMMED and got[name] is not None:
                 value = pytest.approx(value, rel=1e-9, abs=1e-9)  # noqa: PLW2901 -- of quarters up to 1000
             assert got[name] == value, (name, got, right)

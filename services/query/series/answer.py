@@ -12,27 +12,36 @@ from ..grid import EPOCHS
 from ..table import Column, Kind, Table
 from .cursor import SeriesPage
 from .form import Form
+from .groups import ALL, EACH, Groups
 from .merge import Merge
 from .points import CellReducer, LttbReducer, Reducer
 from .question import SeriesQuestion
 from .wide import Wide, wide_name
 
-__all__ = ["columns_of", "rows_of", "this_page"]
+__all__ = ["columns_of", "keys_of", "rows_of", "this_page"]
 
 _GATHERED = 65_536
 """Readings that are thinned out together: what is done to a batch costs as much as thousands of them."""
 
+_MERGED = 16_384
+"""Rows that are merged together, for the same reason."""
 
-def columns_of(question: SeriesQuestion) -> Mapping[str, Kind]:
+
+def keys_of(question: SeriesQuestion) -> tuple[str, ...]:
+    """Return the columns that tell apart what rows are of: sensors, or groups of them by labels."""
+    return () if question.form.layout == "wide" or question.by == (ALL,) else question.by
+
+
+def columns_of(question: SeriesQuestion, groups: Groups) -> Mapping[str, Kind]:
     """Return the answer's columns and what they hold, known before its first row."""
     timestamp = {"timestamp": Kind.INSTANT if question.form.epoch is None else Kind.INTEGER}
+    told = dict.fromkeys(keys_of(question), Kind.TEXT) | timestamp
     if question.grid is None:
-        return {"sensor_id": Kind.TEXT, **timestamp, "value": Kind.FLOAT}
+        return told | {"value": Kind.FLOAT}
     kinds = _kinds(question)
     if question.form.layout == "wide":
-        wide = {wide_name(sensor, name): kind for sensor in question.sensors for name, kind in kinds.items()}
-        return timestamp | wide
-    return {"sensor_id": Kind.TEXT, **timestamp, **kinds}
+        return told | {wide_name(group, name): kind for group in groups.names() for name, kind in kinds.items()}
+    return told | kinds
 
 
 def _kinds(question: SeriesQuestion) -> dict[str, Kind]:
@@ -45,7 +54,8 @@ def _kinds(question: SeriesQuestion) -> dict[str, Kind]:
 def this_page(question: SeriesQuestion) -> SeriesQuestion:
     """Return the question of one page: without the sensors of pages before, and without those that it cannot reach."""
     form, sensors = question.form, question.sensors
-    if form.layout == "wide":
+    if form.layout == "wide" or question.by != (EACH,):
+        # Rows are of many sensors.
         return question
     if form.after:
         sensors = tuple(sensor for sensor in sensors if sensor >= form.after.sensor)
@@ -56,7 +66,7 @@ def this_page(question: SeriesQuestion) -> SeriesQuestion:
 
 
 async def rows_of(
-    question: SeriesQuestion, batches: AsyncIterator[Table], page: SeriesPage, held: int
+    question: SeriesQuestion, groups: Groups, batches: AsyncIterator[Table], page: SeriesPage, held: int
 ) -> AsyncGenerator[Table, None]:
     """Yield the rows of an answer, those of its page; there is at least one in each table.
 
@@ -65,8 +75,8 @@ async def rows_of(
     Raises:
         TooManyHeldError: more readings would have to be held than may be.
     """
-    columns = columns_of(question)
-    tables = _thinned(question, batches, held) if question.grid is None else _merged(question, batches)
+    columns = columns_of(question, groups)
+    tables = _thinned(question, batches, held) if question.grid is None else _merged(question, groups, batches)
     async for table in tables:
         part = page.take(table)
         if len(part):
@@ -124,25 +134,34 @@ def _reducer(question: SeriesQuestion, held: int) -> Reducer | None:
     return CellReducer(start, end, form.points, ends=form.downsample == "m4")
 
 
-async def _merged(question: SeriesQuestion, batches: AsyncIterator[Table]) -> AsyncGenerator[Table, None]:
+async def _merged(
+    question: SeriesQuestion, groups: Groups, batches: AsyncIterator[Table]
+) -> AsyncGenerator[Table, None]:
     assert question.grid is not None  # noqa: S101 -- narrows for the type checker
-    merge = Merge(question.grid, len(question.sensors), question.aggregates)
-    async for partials in batches:
-        merge.add(partials)
-    tables = _laid(question, merge)
+    merge = Merge(question.grid, len(question.sensors), question.aggregates, len(groups), question.span)
+    gathered: list[Table] = []
+    async for batch in batches:
+        gathered.append(batch)
+        if sum(map(len, gathered)) >= _MERGED:
+            await asyncio.to_thread(merge.add, Table.joined(gathered))
+            gathered = []
+    if gathered:
+        # Few are merged sooner than another thread begins.
+        merge.add(Table.joined(gathered))
+    tables = _laid(question, groups, merge)
     # A large grid is made without waiting for anybody; others have their turn meanwhile.
     while (table := await asyncio.to_thread(next, tables, None)) is not None:
         yield table
 
 
-def _laid(question: SeriesQuestion, merge: Merge) -> Iterator[Table]:
-    """Yield a row for each sensor and bucket, or a row for each bucket."""
+def _laid(question: SeriesQuestion, groups: Groups, merge: Merge) -> Iterator[Table]:
+    """Yield a row for each group and bucket, or a row for each bucket."""
     assert question.grid is not None  # noqa: S101 -- narrows for the type checker
     descending = question.form.descending
     if question.form.layout != "wide":
-        yield from merge.tables(question.sensors, question.zone, question.fill, descending=descending)
+        yield from merge.tables(groups, question.zone, question.fill, descending=descending)
         return
-    wide = Wide(question.sensors, question.grid.edges[:-1], _kinds(question))
-    for table in merge.tables(question.sensors, question.zone, question.fill):
+    wide = Wide(groups.names(), question.grid.edges[:-1], _kinds(question))
+    for table in merge.tables(groups.named(), question.zone, question.fill):
         wide.add(table)
     yield from wide.tables(question.zone, descending=descending)

@@ -22,7 +22,7 @@ from .question import Parameters
 __all__ = ["REQUEST_BODY", "posted"]
 
 _LISTS = {"sensor_id", "match"}
-_COMMAS = {"agg"}
+_COMMAS = {"agg", "by"}
 _NUMBERS = {"start", "end", "fill", "limit", "points"}
 """What may be a list of texts, a list instead of a text with commas, and a number instead of a text."""
 
@@ -40,6 +40,7 @@ _NAMES: Mapping[str, dict[str, Any]] = {
     "bucket": _TEXT,
     "tz": _TEXT,
     "fill": {"type": ["string", "number"]},
+    "by": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]},
     "layout": {"enum": list(LAYOUTS)},
     "epoch": {"enum": list(EPOCHS)},
     "order": {"enum": list(ORDERS)},

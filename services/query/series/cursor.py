@@ -8,9 +8,10 @@ leave rows out and nobody would see it.
 import base64
 import binascii
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import eq, gt
 
 import numpy as np
 
@@ -21,7 +22,8 @@ from ..table import Table
 
 __all__ = ["CURSOR_PATTERN", "Position", "SeriesPage", "identity", "pack", "unpack"]
 
-CURSOR_PATTERN = "^[A-Za-z0-9_-]{43,727}$"
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{43,60000}$"
+"""The longest one has ten labels of a thousand characters; usual ones are short."""
 
 _LAYOUT = struct.Struct(">qqq8s")
 
@@ -34,7 +36,7 @@ class Position:
         now: when the first page was asked, in microseconds since 1970-01-01 UTC, as the next one.
         timestamp: the row's.
         id: the reading's; 0 of a bucket.
-        sensor: the row's; empty where a row is of all sensors.
+        sensor: the row's, or the labels of its group with NUL between them; empty where a row is of all sensors.
     """
 
     now: int
@@ -46,12 +48,23 @@ class Position:
 class SeriesPage:
     """Cuts an answer off at a limit and knows where the next page begins."""
 
-    def __init__(self, limit: int | None, after: Position | None, *, now: int, descending: bool) -> None:
-        """Take the most rows of the page, None for no limit, and where the page before ended."""
+    def __init__(
+        self, limit: int | None, after: Position | None, *, now: int, descending: bool, keys: Sequence[str]
+    ) -> None:
+        """Begin a page.
+
+        Args:
+            limit: its most rows, None for no limit.
+            after: where the page before ended.
+            now: when the first page was asked.
+            descending: whether the newest comes first.
+            keys: the columns of texts that rows are in the order of, before that of time.
+        """
         self._room = limit
         self._after = after
         self._now = now if after is None else after.now
         self._descending = descending
+        self._keys = keys
         self._more = False
         self._last: Position | None = None
 
@@ -64,10 +77,7 @@ class SeriesPage:
         self._more = self._more or len(part) < len(table)
         self._room -= len(part)
         if len(part):
-            sensor = ""
-            if "sensor_id" in part.columns:
-                column = part["sensor_id"]
-                sensor = column.texts[int(column.values[-1])]
+            sensor = self._texts(part.taken(slice(len(part) - 1, None)))[0]
             row = int(part["id"].values[-1]) if "id" in part.columns else 0
             self._last = Position(self._now, int(part["timestamp"].values[-1]), row, sensor)
         return part
@@ -79,11 +89,22 @@ class SeriesPage:
             return table
         at = table["timestamp"].values
         behind = at < after.timestamp if self._descending else at > after.timestamp
-        if "sensor_id" in table.columns:
-            column = table["sensor_id"]
-            place = column.texts.index(after.sensor) if after.sensor in column.texts else -1
-            behind |= column.values != place
+        if self._keys:
+            # Which groups there are may have changed since the page before.
+            changes = np.any([np.diff(table[name].values, prepend=-1) != 0 for name in self._keys], axis=0)
+            texts = self._texts(table.taken(changes))
+            group = np.cumsum(changes) - 1
+            beyond, same = (
+                np.array([test(text, after.sensor) for text in texts], np.bool_)[group] for test in (gt, eq)
+            )
+            behind = beyond | (same & behind)
         return table.taken(np.flatnonzero(behind))
+
+    def _texts(self, table: Table) -> list[str]:
+        """Return the key of each row: no text has NUL, so that keys have the order of their texts."""
+        columns = [table[name] for name in self._keys]
+        places = zip(*(column.values.tolist() for column in columns), strict=True) if columns else [()] * len(table)
+        return ["\0".join(column.texts[place] for column, place in zip(columns, row, strict=True)) for row in places]
 
     def following(self, question: str) -> str | None:
         """Return the cursor of the next page of a question, None where no row was left out."""

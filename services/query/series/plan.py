@@ -12,7 +12,9 @@ from ..grid import offsets
 from ..plan import Argument, Plan, Question, RoutedPlan, readings
 from ..router import Rollup, Segment, Span, fitting
 from ..table import Column, Kind, Table
-from .merge import partials_of
+from .aggregates import GROUPED, partials_of, percentiles_of
+from .groups import Groups
+from .ordered import Bands, in_order, ordered, outside_of_groups, percentiles, sides_of
 from .question import SeriesQuestion
 from .routed import COVERAGE, Arguments, date_bin, needed, rollup_part, routes, sources
 
@@ -28,8 +30,6 @@ _PAGES = (11, 101, 501)
 _ABOVE = "timestamp >= greatest({}, timestamptz '0001-01-01Z')"
 _BELOW = "timestamp < least({}, timestamptz '9999-12-31 23:59:59.999999Z')"
 _ABOVE_START, _BELOW_END = _ABOVE.format("$2"), _BELOW.format("$3")
-_BEFORE = "timestamp < greatest($2, timestamptz '0001-01-01Z') and timestamp >= timestamptz '0001-01-01Z'"
-_BEHIND = "timestamp >= $3 and timestamp < timestamptz '9999-12-31 23:59:59.999999Z'"
 
 _SENSORS = "unnest($1::text[]) with ordinality as asked (sensor_id, ordinal)"
 
@@ -44,9 +44,6 @@ cross join lateral (
 ) as found
 order by asked.ordinal, found.timestamp, found.id
 """  # noqa: S608 -- of constants
-
-_OUTSIDE = {"previous": [(-1, _BEFORE, "desc")], "linear": [(-1, _BEFORE, "desc"), (1, _BEHIND, "asc")]}
-"""What a fill needs of the readings outside of the range: on which side, which, and the nearest first."""
 
 _AGGREGATED = {
     "sum": "sum(value)",
@@ -64,24 +61,27 @@ _ALONE = {"squares": "0::double precision"}
 """The partials of one reading, where they are not its value."""
 
 
-def plan(question: SeriesQuestion, rollups: Sequence[Rollup] = ()) -> Plan | RoutedPlan:
-    """Return the plan of a question's readings, or of the partials that its buckets are merged from.
+def plan(question: SeriesQuestion, groups: Groups, rollups: Sequence[Rollup] = ()) -> Plan | RoutedPlan:
+    """Return the plan of a question's readings, or of what its buckets are merged from.
 
     Args:
         question: what is asked.
+        groups: which of its sensors are aggregated together.
         rollups: those that are known; what of them is taken is decided by how far they are.
     """
     grid, start, end = question.grid, question.start, question.end
     if grid is None:
         form = question.form
         return _page(question) if form.descending or form.limit or form.after else _readings(question)
-    rows = _partials(question, [Segment(*_span(question), None)])
+    if in_order(question, groups):
+        return ordered(question, groups)
+    rows = _partials(question, groups, [Segment(*_span(question), None)])
     fit = fitting(rollups, grid, needed(question.aggregates))
     if not fit:
         return rows
     ids = tuple(rollup.id for rollup in fit)
     return RoutedPlan(
-        COVERAGE, (ids, start, end), lambda found: _partials(question, *routes(start, end, fit, found)), rows
+        COVERAGE, (ids, start, end), lambda found: _partials(question, groups, *routes(start, end, fit, found)), rows
     )
 
 
@@ -150,21 +150,24 @@ def _page(question: SeriesQuestion) -> Plan:
     return Plan(statement, arguments, kinds, few=501, limit=rows, finish=finish)
 
 
-def _partials(question: SeriesQuestion, segments: Sequence[Segment], gone: Sequence[Span] = ()) -> Plan:
-    """Return the plan of partials: one for each sensor and grain with readings, and those outside that a fill needs.
+def _partials(question: SeriesQuestion, groups: Groups, segments: Sequence[Segment], gone: Sequence[Span] = ()) -> Plan:
+    """Return the plan of partials, those outside that a fill needs, and percentiles.
 
     Args:
         question: what is asked.
+        groups: which of its sensors are aggregated together.
         segments: what each part of its range is answered from.
         gone: where in the range the rows are gone.
     """
     grid = question.grid
     assert grid is not None  # noqa: S101 -- narrows for the type checker
-    names = partials_of(question.aggregates)
-    outside = _OUTSIDE.get(str(question.fill), [])
+    names = tuple(name for name in partials_of(question.aggregates) if name in GROUPED)
+    shares = percentiles_of(question.aggregates)
+    # Behind the partials, where there are any, stand the values of percentiles.
+    named = ["value"] if shares else []
     whole = [(segment.start, segment.end, segment.rollup) for segment in segments] == [(*_span(question), None)]
     # What nothing names would have no type: a fill names the start, and one that looks behind the range its end.
-    ends = (question.start, question.end)[: 2 if whole else len(outside)]
+    ends = (question.start, question.end)[: 2 if whole else len(sides_of(question))]
     arguments = Arguments(question.sensors, *ends)
     parts: list[str] = []
     rows = 0
@@ -172,20 +175,22 @@ def _partials(question: SeriesQuestion, segments: Sequence[Segment], gone: Seque
         spans = [(segment.start, segment.end) for segment in segments if segment.rollup is rollup]
         grain = grid.grain if rollup is None else rollup.width
         rows += len(question.sensors) * sum(-(-(high - low) // grain) + 1 for low, high in spans)
-        part = (
-            _rows_part(question, spans, names, arguments)
+        parts.append(
+            _rows_part(question, spans, names, named, arguments)
             if rollup is None
             else rollup_part(rollup, spans, grid, names, arguments)
         )
-        parts += ["union all"] * bool(parts) + [part]
-    for side, where, order in outside:
-        parts += ["union all", _outside(side, where, order, names)]
-        rows += len(question.sensors)
+    bands = Bands(groups, arguments)
+    alone = [_ALONE.get(name, "found.value") for name in names]
+    outside = outside_of_groups(question, bands, ", ".join(["1::bigint", *alone, *(["found.value"] * len(named))]))
+    nothing = ["0::bigint", *("0::double precision" for _ in names)]
+    parts += outside + percentiles(question, bands, ", ".join([*nothing, "found.value"]))
+    rows += len(question.sensors) * (len(outside) + len(grid) * len(shares))
     kinds = {"side": Kind.INTEGER, "ordinal": Kind.INTEGER, "grain": Kind.INSTANT, "count": Kind.INTEGER}
     return Plan(
-        "\n".join(parts),
+        "\nunion all\n".join(parts),
         tuple(arguments.values),
-        kinds | dict.fromkeys(names, Kind.FLOAT),
+        kinds | dict.fromkeys((*names, *named), Kind.FLOAT),
         few=_FEW,
         # There are no more, so an answer that is small is known to be, and no other is computed twice.
         limit=rows,
@@ -197,12 +202,15 @@ def _span(question: SeriesQuestion) -> Span:
     return micros_of(question.start), micros_of(question.end)
 
 
-def _rows_part(question: SeriesQuestion, spans: Sequence[Span], names: Sequence[str], into: Arguments) -> str:
-    """Return the part of the statement that gives the partials of the readings in spans."""
+def _rows_part(
+    question: SeriesQuestion, spans: Sequence[Span], names: Sequence[str], empty: Sequence[str], into: Arguments
+) -> str:
+    """Return the part of the statement that gives the partials of the readings in spans, zeros in `empty` columns."""
     grid = question.grid
     assert grid is not None  # noqa: S101 -- narrows for the type checker
     aggregates = ["count(*) as count", *(f"{_AGGREGATED[name]} as {name}" for name in names)]
     columns = [f"nearest_{name}.value" if name in _NEAREST else f"grouped.{name}" for name in names]
+    columns += [f"0::double precision as {name}" for name in empty]
     stretches, low, high = [], "$2", "$3"
     if len(spans) > 1:
         edges = [into.add(tuple(instant_of(span[end]).isoformat() for span in spans)) for end in (0, 1)]
@@ -236,17 +244,4 @@ def _nearest(name: str) -> str:
         f"  where sensor_id = grouped.sensor_id and timestamp = grouped.{name} and {_ABOVE_START} and {_BELOW_END}\n"
         f"  order by {_NEAREST[name]} limit 1\n"
         f") as nearest_{name}"
-    )
-
-
-def _outside(side: int, where: str, order: str, names: Sequence[str]) -> str:
-    """Return the statement of each sensor's nearest reading outside of the range, as the partial of one reading."""
-    columns = ["1::bigint", *(_ALONE.get(name, "found.value") for name in names)]
-    return (
-        f"select ({side})::bigint, asked.ordinal, found.timestamp, {', '.join(columns)}\n"  # noqa: S608 -- of constants
-        f"from {_SENSORS}\n"
-        "cross join lateral (\n"
-        f"  select timestamp, value from sensor_data where sensor_id = asked.sensor_id and {where}\n"
-        f"  order by timestamp {order}, id {order} limit 1\n"
-        ") as found"
     )

@@ -13,8 +13,11 @@ from services.contract.instants import instant_of, micros_of
 
 from ..catalogue.selector import Match, parse_all
 from ..grid import Bucket, Grid, GridError, moment, parse_bucket, whole, zone_of
+from .aggregates import AGGREGATES, is_aggregate, percentiles_of
 from .form import Form, form_of, position_of, too_many_points
-from .merge import AGGREGATES, FILLS
+from .groups import ALL, EACH
+from .merge import FILLS
+from .steps import Span
 
 __all__ = ["Limits", "Parameters", "QuestionError", "SeriesQuestion", "ask", "with_sensors"]
 
@@ -22,6 +25,9 @@ T = TypeVar("T")
 
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 _UTC = ZoneInfo("UTC")
+
+_MOST_NAMES = 10
+"""Percentiles, or labels, of one question."""
 
 _LADDER = (
     *(Bucket(count, "ms") for count in (1, 2, 5, 10, 20, 50, 100, 200, 500)),
@@ -62,6 +68,7 @@ class Parameters:
     bucket: str | None = None
     tz: str | None = None
     fill: str | None = None
+    by: str | None = None
     match: Sequence[str] = ()
     layout: str | None = None
     epoch: str | None = None
@@ -91,6 +98,8 @@ class SeriesQuestion:
         fill: what stands in buckets without readings: a name out of `FILLS`, or a number.
         matches: choose further sensors of the catalogue, which `with_sensors` adds.
         form: what the answer looks like.
+        by: what sensors are aggregated by: `sensor_id` alone, `all` alone, or names of labels.
+        span: the range, and until when its last values are held.
     """
 
     sensors: tuple[str, ...]
@@ -101,6 +110,8 @@ class SeriesQuestion:
     bucket: Bucket | None
     grid: Grid | None
     fill: str | float
+    by: tuple[str, ...]
+    span: Span
     matches: tuple[Match, ...] = ()
     form: Form = field(default_factory=Form)
 
@@ -133,12 +144,15 @@ def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
     fill = read("fill", lambda: _fill(given.fill), _fill(None))
     if not given.sensor_id and not given.match:
         faults["sensor_id"] = "name a sensor, or choose some by match"
+    by = read("by", lambda: _by(given.by, aggregates), _by(None, ()))
     if not faults.keys() & {"start", "end"} and start >= end:
         faults |= {"start": "must be before end, by a microsecond or more", "end": "must be after start"}
     if given.bucket is not None and given.agg is None:
         faults.setdefault("bucket", "needs agg, which says what a bucket tells, such as agg=avg")
     if fill != "none" and given.bucket is None:
         faults.setdefault("fill", "needs bucket; without it there are no gaps")
+    if given.by not in {None, EACH} and given.agg is None:
+        faults.setdefault("by", "needs agg, which says what is made of the readings of several sensors")
     form, wrong = form_of(
         given.by_name(), after, sensors=max(len(sensors), 1), most_rows=limits.rows, most_points=limits.cells
     )
@@ -146,9 +160,10 @@ def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
     if faults:
         raise QuestionError(faults)
     grid = _grid(start, end, bucket, zone, sensors=max(len(sensors), 1), most=limits.cells) if aggregates else None
-    return SeriesQuestion(
-        sensors, instant_of(start), instant_of(end), zone, aggregates, bucket, grid, fill, matches, form
-    )
+    # What a value will be behind now nobody knows.
+    span = Span(start, end, min(end, now))
+    ends = instant_of(start), instant_of(end)
+    return SeriesQuestion(sensors, *ends, zone, aggregates, bucket, grid, fill, by, span, matches, form)
 
 
 def with_sensors(question: SeriesQuestion, sensors: Sequence[str], limits: Limits) -> SeriesQuestion:
@@ -180,10 +195,30 @@ def _sensors(given: Sequence[str], most: int) -> tuple[str, ...]:
 def _aggregates(text: str | None) -> tuple[str, ...]:
     names = () if text is None else tuple(text.split(","))
     for name in names:
-        if name not in AGGREGATES:
-            raise ValueError(f"has {name[:40]!r}, which is none of {', '.join(AGGREGATES)}")
+        if not is_aggregate(name):
+            raise ValueError(f"has {name[:40]!r}, which is none of {', '.join(AGGREGATES)}, median, and p0 to p100")
         if names.count(name) > 1:
             raise ValueError(f"names {name} more than once")
+    if len(percentiles_of(names)) > _MOST_NAMES:
+        raise ValueError(f"names more than {_MOST_NAMES} percentiles; ask for them in parts")
+    return names
+
+
+def _by(text: str | None, aggregates: Sequence[str]) -> tuple[str, ...]:
+    names = (EACH,) if text is None else tuple(text.split(","))
+    for name in names:
+        if not name or "\0" in name or len(name) > MAX_SENSOR_ID:
+            raise ValueError(
+                f"is sensor_id, all, or names of labels by commas, each of 1 to {MAX_SENSOR_ID} characters"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"names {name} more than once")
+        if len(names) > 1 and name in {EACH, ALL}:
+            raise ValueError(f"has {name} beside others, where it stands alone; leave the others out, or {name}")
+        if name in {"timestamp", *aggregates}:
+            raise ValueError(f"has {name}, which is the name of another key of a row; take another label")
+    if len(names) > _MOST_NAMES:
+        raise ValueError(f"names more than {_MOST_NAMES} labels; take fewer")
     return names
 
 

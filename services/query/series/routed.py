@@ -16,9 +16,9 @@ from ..grid import Grid
 from ..plan import Argument
 from ..router import Coverage, Rollup, Segment, Span, common, route
 from ..table import Column, Kind, Table
-from .merge import partials_of
+from .aggregates import partials_of
 
-__all__ = ["COVERAGE", "Arguments", "date_bin", "needed", "rollup_part", "routes", "sources"]
+__all__ = ["COVERAGE", "Arguments", "date_bin", "needed", "rollup_part", "routes", "sources", "uniform"]
 
 COVERAGE = """
 select aggregate, behind, gone, kept
@@ -91,7 +91,7 @@ def rollup_part(rollup: Rollup, spans: Sequence[Span], grid: Grid, names: Sequen
         inner = grid.edges[1:-1]
         if len(inner) == 0:
             grain = f"min({bucket})"
-        elif _uniform(grid):
+        elif uniform(grid):
             grain = date_bin(grid, bucket)
             group += f", {grain}"
         else:
@@ -117,7 +117,8 @@ def date_bin(grid: Grid, instant: str) -> str:
     return f"date_bin(interval '{grid.grain} microseconds', {instant}, timestamptz '{origin}')"
 
 
-def _uniform(grid: Grid) -> bool:
+def uniform(grid: Grid) -> bool:
+    """Tell whether all buckets are of one length."""
     return bool(np.all(np.diff(grid.edges) == grid.grain))
 
 

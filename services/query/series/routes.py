@@ -18,7 +18,6 @@ from services.platform.http.parameters import only, wrong
 from services.platform.runtime.metrics import rows_returned
 from services.platform.settings import QuerySettings
 
-from ..catalogue.choice import TooManyError, ids_of
 from ..catalogue.parameters import MATCH_REPEATED, Matches
 from ..fetch import Batches, Fetcher
 from ..formats import FORMATS, MEDIA_TYPES, Shape
@@ -29,14 +28,16 @@ from ..router import Segment
 from ..shares import asker
 from ..streaming import StreamedAnswer
 from ..table import Table
-from .answer import columns_of, rows_of, this_page
+from .aggregates import AGGREGATES
+from .answer import columns_of, keys_of, rows_of, this_page
 from .body import REQUEST_BODY, posted
+from .chosen import chosen, groups_of
 from .cursor import CURSOR_PATTERN, SeriesPage, identity
 from .form import LAYOUTS, ORDERS
-from .merge import AGGREGATES
+from .groups import ALL, EACH
 from .plan import plan
 from .points import DOWNSAMPLES, TooManyHeldError
-from .question import Limits, Parameters, QuestionError, SeriesQuestion, ask, with_sensors
+from .question import Limits, Parameters, QuestionError, SeriesQuestion, ask
 from .routed import sources
 
 __all__ = ["series"]
@@ -101,11 +102,11 @@ class Meta(BaseModel):
 
 
 class Row(BaseModel):
-    """A reading, with its `value`, or a bucket, with a key for each aggregate."""
+    """A reading, with its `value`, or a bucket, with a key for each aggregate, percentiles and labels included."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")
 
-    sensor_id: str
+    sensor_id: str = Field(default="", description="Absent where sensors are aggregated together.")
     timestamp: datetime | int = Field(
         description="Of the reading, or the start of the bucket; with the offset of `tz`, or a number with `epoch`."
     )
@@ -118,6 +119,12 @@ class Row(BaseModel):
     first: float | None = Field(default=None)
     last: float | None = Field(default=None)
     stddev: float | None = Field(default=None, description="Of the sample; null for one reading.")
+    delta: float | None = Field(default=None, description="`last` less `first`.")
+    increase: float | None = Field(default=None, description="Sum of the steps; a step down is a restart from zero.")
+    rate: float | None = Field(default=None, description="`increase` a second of the bucket.")
+    integral: float | None = Field(default=None, description="Value × seconds, each value held until the next reading.")
+    twa: float | None = Field(default=None, description="Time-weighted average: `integral` a second that is covered.")
+    median: float | None = Field(default=None, description="`p50`; `p0` to `p100` are keys, too.")
 
 
 _EXAMPLE: JsonDict = {
@@ -178,7 +185,8 @@ async def _parameters(
     agg: Annotated[
         str | None,
         Query(
-            description=f"Aggregates by commas: {', '.join(AGGREGATES)}. The readings themselves where it is absent.",
+            description=f"Aggregates by commas: {', '.join(AGGREGATES)}, median, and p0 to p100 such as p99.9. The "
+            "readings themselves where it is absent.",
             examples=["avg,max"],
         ),
     ] = None,
@@ -198,6 +206,13 @@ async def _parameters(
             "`previous`, `linear`, or a number."
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        Query(
+            description=f"Which sensors are aggregated together: none with `{EACH}`, the default; with `{ALL}` all; or "
+            "those of the same labels, whose names stand here by commas.",
+        ),
+    ] = None,
     layout: Annotated[str | None, _named("layout")] = None,
     epoch: Annotated[str | None, _named("epoch")] = None,
     order: Annotated[str | None, _named("order")] = None,
@@ -207,7 +222,7 @@ async def _parameters(
     downsample: Annotated[str | None, _named("downsample")] = None,
 ) -> Parameters:
     return Parameters(
-        sensor_id, start, end, agg, bucket, tz, fill, match, layout, epoch, order, limit, cursor, points, downsample
+        sensor_id, start, end, agg, bucket, tz, fill, by, match, layout, epoch, order, limit, cursor, points, downsample
     )
 
 
@@ -269,21 +284,22 @@ def series(
         try:
             # Days of thousands of years take seconds to lay.
             question = await asyncio.to_thread(ask, parameters, now, limits)
-            question = await _chosen(fetcher, question, limits, asker(request))
+            question = await chosen(fetcher, question, limits, asker(request))
         except QuestionError as error:
             raise wrong(**error.faults) from None
         media = _media(request, question, wanted)
         form = question.form
-        page = SeriesPage(form.limit, form.after, now=now, descending=form.descending)
+        page = SeriesPage(form.limit, form.after, now=now, descending=form.descending, keys=keys_of(question))
         part = this_page(question)
+        groups = await groups_of(fetcher, part, asker(request))
 
         async def write(batches: Batches) -> AsyncGenerator[bytes, None]:
             shape = Shape.COLUMNS if form.layout == "columns" else Shape.SERIES
-            columns, meta = columns_of(part), _meta(question, batches)
+            columns, meta = columns_of(part, groups), _meta(question, batches)
             held = 0
             with contextlib.closing(FORMATS[shape, media](columns, meta, question.zone.key)) as encoder:
                 try:
-                    async for table in rows_of(part, batches, page, settings.max_held_rows):
+                    async for table in rows_of(part, groups, batches, page, settings.max_held_rows):
                         held += len(table)
                         if shape is Shape.COLUMNS and held > settings.max_held_rows:
                             raise wrong(layout=_TOO_MANY.format(settings.max_held_rows))
@@ -294,26 +310,9 @@ def series(
                 for ending in encoder.ending(page.following(identity(parameters.by_name()))):
                     yield ending
 
-        return StreamedAnswer(fetcher.fetch(plan(part, rollups.known), asker(request)), write, media)
+        return StreamedAnswer(fetcher.fetch(plan(part, groups, rollups.known), asker(request)), write, media)
 
     return router
-
-
-async def _chosen(fetcher: Fetcher, question: SeriesQuestion, limits: Limits, whose: str) -> SeriesQuestion:
-    """Return a question with the sensors that it chooses of the catalogue.
-
-    Raises:
-        QuestionError: they are too many.
-        Problem: database_unavailable, query_timeout.
-    """
-    if not question.matches:
-        return question
-    named = "MILLRACE_QUERY_MAX_SENSORS"
-    try:
-        sensors = await ids_of(fetcher, question.sensors, question.matches, limits.sensors, named, whose=whose)
-    except TooManyError as error:
-        raise QuestionError({"match": str(error)}) from None
-    return with_sensors(question, sensors, limits)
 
 
 _TOO_MANY = (

@@ -1,4 +1,4 @@
-"""The layout `wide`: a row a bucket, and a column for each sensor and aggregate."""
+"""The layout `wide`: a row a bucket, and a column for each sensor, or group of sensors, and aggregate."""
 
 from collections.abc import Iterator, Mapping
 from zoneinfo import ZoneInfo
@@ -15,20 +15,23 @@ _VALUES = 65_536
 """Values written at a time."""
 
 
-def wide_name(sensor: str, aggregate: str) -> str:
-    """Return the name of a column; no aggregate has a space, so the last one of the name ends the sensor."""
-    return f"{sensor} {aggregate}"
+def wide_name(group: str, aggregate: str) -> str:
+    """Return the name of a column; no aggregate has a space, so the last one of the name ends that of the group.
+
+    Where all sensors are one group, which has no name, it is the aggregate alone.
+    """
+    return f"{group} {aggregate}" if group else aggregate
 
 
 class Wide:
-    """Gathers rows of sensors and buckets; as many of them as cells are counted."""
+    """Gathers rows of groups and buckets; as many of them as cells are counted."""
 
-    def __init__(self, sensors: tuple[str, ...], labels: NDArray[np.int64], kinds: Mapping[str, Kind]) -> None:
-        """Take the columns' sensors, where each bucket begins, and what each aggregate holds."""
-        self._sensors = sensors
+    def __init__(self, groups: tuple[str, ...], labels: NDArray[np.int64], kinds: Mapping[str, Kind]) -> None:
+        """Take the names of the groups, where each bucket begins, and what each aggregate holds."""
+        self._groups = groups
         self._labels = labels
         self._kinds = kinds
-        shape = (len(sensors), len(labels))
+        shape = (len(groups), len(labels))
         self._there = np.zeros(len(labels), np.bool_)
         self._nulls = {name: np.ones(shape, np.bool_) for name in kinds}
         self._values = {
@@ -36,8 +39,8 @@ class Wide:
         }
 
     def add(self, table: Table) -> None:
-        """Take rows, whose texts of `sensor_id` are the sensors in their order."""
-        row, bucket = table["sensor_id"].values, np.searchsorted(self._labels, table["timestamp"].values)
+        """Take rows, whose texts of `group` are the names in their order."""
+        row, bucket = table["group"].values, np.searchsorted(self._labels, table["timestamp"].values)
         self._there[bucket] = True
         for name in self._kinds:
             column = table[name]
@@ -45,19 +48,19 @@ class Wide:
             self._nulls[name][row, bucket] = False if column.nulls is None else column.nulls
 
     def tables(self, zone: ZoneInfo, *, descending: bool) -> Iterator[Table]:
-        """Yield the rows of the buckets of which some sensor had a row, in the order of time."""
+        """Yield the rows of the buckets of which some group had a row, in the order of time."""
         buckets = np.flatnonzero(self._there)
         if descending:
             buckets = buckets[::-1]
-        step = max(_VALUES // (len(self._sensors) * len(self._kinds)), 1)
+        step = max(_VALUES // max(len(self._groups) * len(self._kinds), 1), 1)
         for begin in range(0, len(buckets), step):
             part = buckets[begin : begin + step]
             labels = self._labels[part]
             moved = None if zone.key == "UTC" else offsets(labels, zone)
             columns = {"timestamp": Column(Kind.INSTANT, labels, offsets=moved)}
-            for place, sensor in enumerate(self._sensors):
+            for place, group in enumerate(self._groups):
                 for name, kind in self._kinds.items():
                     nulls = self._nulls[name][place, part]
                     values = self._values[name][place, part]
-                    columns[wide_name(sensor, name)] = Column(kind, values, nulls if nulls.any() else None)
+                    columns[wide_name(group, name)] = Column(kind, values, nulls if nulls.any() else None)
             yield Table(columns)

@@ -1,6 +1,8 @@
 """`/series` from rollups equals what the rows say, whatever happened to the rows, the rollups and their refreshes."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -67,9 +69,11 @@ def questions(draw: st.DrawFn) -> Asked:
         BEGIN + timedelta(minutes=start) + cut,
         BEGIN + timedelta(minutes=end) + cut,
         draw(st.sampled_from(series.ZONES)),
-        draw(st.lists(st.sampled_from(AGGREGATES), min_size=1, max_size=4, unique=True)),
+        draw(st.lists(st.sampled_from(AGGREGATES), min_size=1, max_size=4, unique=True))
+        + draw(st.sampled_from([[], [], [], ["median", "p90"]])),
         bucket,
         draw(st.sampled_from(["none", "null", "previous"])) if bucket else "none",
+        draw(st.sampled_from(series.BY)),
     )
 
 
@@ -175,6 +179,10 @@ async def world(database: TestDatabase) -> AsyncIterator[World]:
                 " from unnest(array['measurement_hourly', 'sensor_rollup_15m']::regclass[]) a"
             )
             await renewed(owner, "by_day")
+        await owner.executemany(
+            "insert into sensors (sensor_id, name, labels) values ($1, $1, $2)",
+            [(sensor, json.dumps(labels)) for sensor, labels in series.LABELS.items()],
+        )
         yield World(database, owner, guard)
 
 
@@ -191,6 +199,7 @@ async def answered(client: httpx.AsyncClient, asked: Asked, sensors: Sequence[st
     parameters |= {"start": asked.start.isoformat(), "end": asked.end.isoformat()}
     if asked.bucket:
         parameters |= {"bucket": "{}{}".format(*asked.bucket), "fill": asked.fill}
+    parameters["by"] = asked.by
     response = await client.get("/series", params=parameters)
     assert response.status_code == 200, response.text
     found = response.json()
@@ -257,7 +266,13 @@ def parts(found: Any) -> list[str]:
 
 async def test_the_widest_rollup_that_fits_is_taken_and_told(filled: World, client: httpx.AsyncClient) -> None:
     plain = filled.database.mode == "plain"
-    for asked, expected in ((DAYS, ["measurement_hourly", "by_day"]), (LOCAL, ["sensor_rollup_15m"])):
+    together = [replace(DAYS, by=by, fill="previous") for by in ("all", "floor,room")]
+    for asked, expected in (
+        *((asked, ["measurement_hourly", "by_day"]) for asked in (DAYS, *together)),
+        (LOCAL, ["sensor_rollup_15m"]),
+        (replace(DAYS, aggregates=["avg", "median"]), ["rows"]),
+        (replace(DAYS, aggregates=["avg", "increase"], by="all"), ["rows"]),
+    ):
         found = await answered(client, asked)
         assert parts(found) == (["rows"] if plain else expected)
         series.same(series.read(found["data"], asked.zone), series.answer(filled.by_sensor(), asked))

@@ -1,5 +1,6 @@
 """`/series` through the whole app on real databases, against the reference in plain Python."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +15,11 @@ from tests.support import TestDatabase, series
 from tests.support.query import EPOCH, asking, insert, owner, query_settings
 from tests.support.series import Asked, Reading
 
+MANY = 2 * examples().max_examples
+"""200 examples, or as many as the profile has it."""
+
 DEMO = [(0, 25.3), (1, 26.7), (5, 30.7), (60, 10.0), (66, 12.0), (66, 114.0)]
+
 SPAN = {"start": "2025-10-22T21:00:00Z", "end": "2025-10-22T23:00:00Z"}
 
 
@@ -41,17 +46,21 @@ async def demo(connection: asyncpg.Connection) -> None:
     await insert(connection, "sensor-1", [(timedelta(minutes=minute), value) for minute, value in DEMO])
 
 
-@examples(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@examples(max_examples=MANY, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(series.cases())
 async def test_answers_are_those_of_the_reference(
     connection: asyncpg.Connection, client: httpx.AsyncClient, case: tuple[dict[str, list[Reading]], Asked]
 ) -> None:
     sensors, asked = case
-    # Chunks of all years would pile up.
+    # Chunks of all years would pile up. The service looks at what there is meanwhile: two locks could be a deadlock.
     await connection.execute("truncate sensor_data")
+    await connection.executemany(
+        "insert into sensors (sensor_id, name, labels) values ($1, $1, $2) on conflict do nothing",
+        [(sensor, json.dumps(labels)) for sensor, labels in series.LABELS.items()],
+    )
     for sensor, readings in sensors.items():
         await insert(connection, sensor, [(at - EPOCH, value) for at, value in readings])
-    parameters: dict[str, Any] = {"sensor_id": list(sensors), "tz": asked.zone, "fill": asked.fill}
+    parameters: dict[str, Any] = {"sensor_id": list(sensors), "tz": asked.zone, "fill": asked.fill, "by": asked.by}
     parameters |= {"start": asked.start.isoformat(), "end": asked.end.isoformat()}
     if asked.aggregates:
         parameters["agg"] = ",".join(asked.aggregates)
@@ -126,6 +135,11 @@ async def test_answers_are_the_same_on_both_sides_of_where_copy_begins(
         buckets = (await answer(client, agg="first,avg", bucket="1s", fill="linear", **ends))["data"]
         assert [(row["sensor_id"], row["first"]) for row in buckets] == expected
         assert [row["timestamp"] for row in buckets] == [row["timestamp"] for row in readings]
+        whole = (await answer(client, agg="increase,integral,median,last", **ends))["data"]
+        rise, area = (many - 1) / 4, many * (many - 1) / 8
+        assert [tuple(row.values())[2:] for row in whole] == [(rise, area, rise / 2, rise)] * 2
+        together = (await answer(client, agg="increase,integral,median,last", by="all", **ends))["data"]
+        assert [tuple(row.values())[1:] for row in together] == [(2 * rise, 2 * area, rise / 2, rise)]
 
 
 async def test_an_end_that_is_absent_is_now(connection: asyncpg.Connection, client: httpx.AsyncClient) -> None:
@@ -134,6 +148,28 @@ async def test_an_end_that_is_absent_is_now(connection: asyncpg.Connection, clie
     found = await answer(client, sensor_id="sensor-1", start="-6h", agg="count")
     assert [row["count"] for row in found["data"]] == [1]
     assert found["data"][0]["timestamp"] == found["meta"]["source"][0]["start"]
+
+
+async def test_a_value_is_held_to_the_end_but_not_longer_than_up_to_now(
+    connection: asyncpg.Connection, client: httpx.AsyncClient
+) -> None:
+    hour = timedelta(hours=1)
+    recent = datetime.now(EPOCH.tzinfo) - EPOCH - hour
+    await insert(connection, "sensor-1", [(recent, 2.0), (recent + 3 * hour, 7.0)])
+    asked = {"sensor_id": "sensor-1", "start": (EPOCH + recent).isoformat(), "agg": "integral,twa,increase,rate"}
+    half = (await answer(client, **asked, end=(EPOCH + recent + hour / 2).isoformat()))["data"]
+    assert [(row["integral"], row["twa"]) for row in half] == [(3600.0, 2.0)]
+    for end in ("now", (EPOCH + recent + 2 * hour).isoformat()):
+        begun = datetime.now(EPOCH.tzinfo) - EPOCH - recent
+        (row,) = (await answer(client, **asked, end=end))["data"]
+        ended = datetime.now(EPOCH.tzinfo) - EPOCH - recent
+        assert begun <= timedelta(seconds=row["integral"] / 2) <= ended
+        assert (row["twa"], row["increase"], row["rate"]) == (pytest.approx(2.0), 0.0, 0.0)
+    # A reading that lies behind now ends what was held before it, and itself is not held.
+    whole = await answer(client, **asked, end=(EPOCH + recent + 4 * hour).isoformat())
+    (row,) = whole["data"]
+    assert (row["integral"], row["twa"], row["increase"]) == (pytest.approx(2.0 * 3 * 3600), pytest.approx(2.0), 5.0)
+    assert row["rate"] == pytest.approx(5.0 / (4 * 3600))
 
 
 async def test_an_unknown_sensor_has_no_data(client: httpx.AsyncClient) -> None:

@@ -29,7 +29,11 @@ ASKED: dict[str, dict[str, Any]] = {
     "filled": {"sensor_id": SENSORS, **SPAN, "agg": "count,last", "bucket": "7m", "fill": "linear"},
     "numbered": {"sensor_id": SENSORS, **SPAN, "agg": "count,last", "bucket": "7m", "fill": "0.5"},
     "one value": {"sensor_id": SENSORS, **SPAN, "agg": "max,count", "tz": "Europe/Berlin"},
+    "together": {"sensor_id": SENSORS, **SPAN, "agg": "avg,p90,last", "bucket": "10m", "by": "all"},
+    "labelled": {"sensor_id": SENSORS, **SPAN, "agg": "count,twa", "bucket": "7m", "fill": "null", "by": "room,floor"},
 }
+LABELS = [{"room": 'a "b",\nc', "floor": "1"}, {"room": "ü", "floor": "2"}, {"floor": "1"}, {"room": "ü"}]
+"""Of each sensor; what groups are told by is written and ordered like ids."""
 WHAT = pytest.mark.parametrize("what", ASKED)
 
 
@@ -39,6 +43,10 @@ async def client(database: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
     print(f"seed {seed}")
     chance = random.Random(seed)
     async with owner(database) as connection:
+        await connection.executemany(
+            "insert into sensors (sensor_id, name, labels) values ($1, 'x', $2)",
+            list(zip(SENSORS, map(json.dumps, LABELS), strict=True)),
+        )
         for sensor in SENSORS:
             if sensor != "nobody":
                 offsets = [timedelta(seconds=chance.randrange(21_600), microseconds=chance.choice([0, 1]))
@@ -73,8 +81,8 @@ def number(text: str) -> Any:
 
 def from_csv(body: bytes) -> Rows:
     found = csv.DictReader(io.StringIO(body.decode(), newline=""), strict=True)
-    return [{name: text if name in {"sensor_id", "timestamp"} else number(text) for name, text in row.items()}
-            for row in found]  # fmt: skip
+    texts = {"sensor_id", "timestamp", "room", "floor"}
+    return [{name: text if name in texts else number(text) for name, text in row.items()} for row in found]
 
 
 READ: dict[str, Callable[[bytes], Rows]] = {
@@ -189,8 +197,13 @@ async def test_an_epoch_counts_instants_down_to_the_next_one(
 async def test_desc_is_the_other_way_round_for_each_sensor(client: httpx.AsyncClient, what: str) -> None:
     ascending = (await answer(client, ASKED[what]))["data"]
     descending = (await answer(client, {**ASKED[what], "order": "desc"}))["data"]
-    expected = [row for sensor in sorted(SENSORS) for row in ascending[::-1] if row["sensor_id"] == sensor]
-    assert plain(descending) == plain(expected)
+
+    def key(row: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(row[name] for name in ("sensor_id", "room", "floor") if name in row)
+
+    # A sort leaves those of one key in their order.
+    turned = ascending[::-1]
+    assert plain(descending) == plain(sorted(turned, key=key))
 
 
 @WHAT
@@ -234,8 +247,40 @@ async def test_a_page_may_end_between_readings_of_one_instant(
         assert page["data"] + rest["data"] == whole
 
 
-async def test_wide_has_pages_of_buckets(client: httpx.AsyncClient) -> None:
-    asked = {**ASKED["buckets"], "layout": "wide"}
+@pytest.mark.parametrize("what", ["together", "labelled"])
+async def test_wide_has_a_column_a_group(client: httpx.AsyncClient, what: str) -> None:
+    asked = ASKED[what]
+
+    def named(row: dict[str, Any], name: str) -> str:
+        pairs = [f"{label}={json.dumps(row[label], ensure_ascii=False)}" for label in ("room", "floor")
+                 if label in row]  # fmt: skip
+        return f"{{{','.join(pairs)}}} {name}" if pairs else name
+
+    rows = (await answer(client, asked))["data"]
+    expected: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        cells = {named(row, name): row[name] for name in asked["agg"].split(",")}
+        expected.setdefault(row["timestamp"], {"timestamp": row["timestamp"]}).update(cells)
+    for name in MEDIA_TYPES:
+        found = READ[name]((await client.get("/series", params={**asked, "layout": "wide", "format": name})).content)
+        assert list(found[0]) == list(next(iter(expected.values())))
+        assert plain(found) == plain(list(expected.values()))
+
+
+@pytest.mark.parametrize("by", ["sensor_id", "all", "room", "room,floor"])
+@pytest.mark.parametrize("layout", ["rows", "wide"])
+@pytest.mark.parametrize("agg", ["avg,stddev,p90", "first,delta,twa,median"])
+async def test_where_no_sensor_is_chosen_there_are_no_rows(
+    client: httpx.AsyncClient, by: str, layout: str, agg: str
+) -> None:
+    asked = {"match": '{room="none"}', **SPAN, "agg": agg, "bucket": "1h", "by": by, "layout": layout}
+    for fill in ("none", "null", "linear"):
+        assert (await answer(client, asked | {"fill": fill}))["data"] == []
+
+
+@pytest.mark.parametrize("what", ["buckets", "together", "labelled"])
+async def test_wide_has_pages_of_buckets(client: httpx.AsyncClient, what: str) -> None:
+    asked = {**ASKED[what], "layout": "wide"}
     whole = (await answer(client, asked))["data"]
     rows: Rows = []
     following: dict[str, Any] = {}

@@ -53,10 +53,12 @@ async def test_each_fault_is_named(client: httpx.AsyncClient) -> None:
         ({"sensor_id": ["a", "b", "c", "d"]}, "MILLRACE_QUERY_MAX_SENSORS"),
         ({"start": "soon"}, "RFC 3339"),
         ({"end": "2025-10-22T21:00:00 02:00"}, "%2B"),
-        ({"agg": "median"}, "none of avg"),
+        ({"agg": "mode"}, "none of avg"),
         ({**hours, "bucket": "1 hour"}, "no length"),
         ({**hours, "bucket": "1s"}, "the smallest usual bucket that fits is 1m"),
         ({"tz": "Mars/Olympus"}, "IANA"),
+        ({"by": "all"}, "needs agg"),
+        ({**hours, "by": "room,all"}, "stands alone"),
         ({**hours, "fill": "cubic"}, "no number"),
     ]
     for changed, message in wrong:
@@ -68,7 +70,7 @@ async def test_each_fault_is_named(client: httpx.AsyncClient) -> None:
 
 
 async def test_what_is_not_known_here_or_comes_twice_is_refused(client: httpx.AsyncClient) -> None:
-    for name in ["by", "x"]:
+    for name in ["x", "BY"]:
         assert await refused(client, RIGHT | {name: "1"}) == {name: "is not known here"}
     for name, value in [("start", "now"), ("end", "now"), ("agg", "avg"), ("bucket", "1h"), ("tz", "UTC")]:
         asked = [*RIGHT.items(), (name, value)] if name in RIGHT else [*RIGHT.items(), (name, value), (name, value)]

@@ -62,7 +62,7 @@ def test_pages_of_buckets_are_the_whole_in_its_order(parts: list[int], limit: in
     found: list[tuple[int, int]] = []
     after = None
     while True:
-        page = SeriesPage(limit, after, now=5, descending=descending)
+        page = SeriesPage(limit, after, now=5, descending=descending, keys=["sensor_id"])
         left = rows
         for size in parts:
             given_rows, left = left[:size], left[size:]

@@ -1,0 +1,147 @@
+"""The parts of a question's statement that give readings in their order, and percentiles of buckets.
+
+Readings in their order cost six times what grouping them costs, and what is made of them needs each one. To find the
+first and last reading of a group by an index costs what reading some hundred does, so that it is for longer buckets.
+"""
+
+from services.contract.instants import instant_of
+
+from ..grid import Grid
+from ..plan import Plan
+from ..table import Kind
+from .aggregates import STEPPED, partials_of, percentile_of, percentiles_of
+from .groups import Groups
+from .merge import BEFORE, PERCENTILES
+from .question import SeriesQuestion
+from .routed import Arguments, date_bin, uniform
+
+__all__ = ["Bands", "in_order", "ordered", "outside_of_groups", "percentiles", "sides_of"]
+
+_LOOKED_UP = 3_600_000_000
+"""Microseconds of a grain from which on the first and last reading are looked for one by one."""
+
+_RANGE = (
+    "timestamp >= greatest($2, timestamptz '0001-01-01Z') "
+    "and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')"
+)
+_BEFORE = "timestamp < greatest($2, timestamptz '0001-01-01Z') and timestamp >= timestamptz '0001-01-01Z'"
+_BEHIND = "timestamp >= $3 and timestamp < timestamptz '9999-12-31 23:59:59.999999Z'"
+_SIDES = {"previous": [(-1, _BEFORE, "desc")], "linear": [(-1, _BEFORE, "desc"), (1, _BEHIND, "asc")]}
+
+
+class Bands:
+    """The sensors of a statement with the groups that they belong to, written where they are named first."""
+
+    def __init__(self, groups: Groups, into: Arguments) -> None:
+        """Take the groups, and the statement's arguments, the first of which are the sensors."""
+        self.each = groups.each
+        self.arguments = into
+        self._of = groups.of
+        self._name = ""
+
+    def asked(self) -> str:
+        """Return the SQL of rows `asked`: sensor_id, ordinal and band, both numbered from 1."""
+        if self.each:
+            return (
+                "(select sensor_id, ordinal, ordinal as band "
+                "from unnest($1::text[]) with ordinality as given (sensor_id, ordinal)) as asked"
+            )
+        self._name = self._name or self.arguments.add(tuple(str(band + 1) for band in self._of.tolist()))
+        return f"unnest($1::text[], {self._name}::text[]::bigint[]) with ordinality as asked (sensor_id, band, ordinal)"
+
+
+def in_order(question: SeriesQuestion, groups: Groups) -> bool:
+    """Tell whether what is asked is made of readings in their order, and not of grouped ones."""
+    partials = set(partials_of(question.aggregates))
+    ends = bool(partials & {"first", "last"})
+    assert question.grid is not None  # noqa: S101 -- narrows for the type checker
+    return bool(partials & set(STEPPED)) or (ends and (not groups.each or question.grid.grain <= _LOOKED_UP))
+
+
+def ordered(question: SeriesQuestion, groups: Groups) -> Plan:
+    """Return the plan of a question's readings, those of each sensor in their order, and what goes beside them."""
+    arguments = Arguments(question.sensors, question.start, question.end)
+    bands = Bands(groups, arguments)
+    # A sort of all sensors' readings would cost more than they do; a subquery with an order is not rearranged.
+    readings = (
+        "select 0::bigint as side, asked.ordinal, found.timestamp, found.value, found.id\n"  # noqa: S608 -- of constants
+        f"from {bands.asked()}\n"
+        "cross join lateral (\n"
+        "  select timestamp, id, value from sensor_data\n"
+        f"  where sensor_id = asked.sensor_id and {_RANGE} order by timestamp, id\n"
+        ") as found"
+    )
+    parts = [readings]
+    columns = "found.value, found.id"
+    if set(partials_of(question.aggregates)) & set(STEPPED):
+        parts.append(_outside(bands, BEFORE, _BEFORE, "desc", columns, together=False))
+    parts += outside_of_groups(question, bands, columns)
+    parts += percentiles(question, bands, "found.value, 0::bigint")
+    kinds = {
+        "side": Kind.INTEGER,
+        "ordinal": Kind.INTEGER,
+        "grain": Kind.INSTANT,
+        "value": Kind.FLOAT,
+        "id": Kind.INTEGER,
+    }
+    return Plan("\nunion all\n".join(parts), tuple(arguments.values), kinds, few=501)
+
+
+def sides_of(question: SeriesQuestion) -> list[tuple[int, str, str]]:
+    """Return what a fill needs of the readings outside of the range: the side, where it is, the nearest first.
+
+    Their conditions name the range's start as $2; that of the second one names its end as $3.
+    """
+    return _SIDES.get(str(question.fill), [])
+
+
+def outside_of_groups(question: SeriesQuestion, bands: Bands, columns: str) -> list[str]:
+    """Return the statements of the nearest readings outside of the range, one of each group, that a fill needs.
+
+    `columns` are those behind side, ordinal and grain, made of `found`.
+    """
+    return [_outside(bands, *side, columns, together=not bands.each) for side in sides_of(question)]
+
+
+def _outside(bands: Bands, side: int, where: str, order: str, columns: str, *, together: bool) -> str:
+    only, behind = ("distinct on (asked.band)", "order by asked.band, found.timestamp {0}, found.id {0}")
+    if not together:
+        only, behind = "", ""
+    return (
+        f"(select {only} ({side})::bigint, asked.ordinal, found.timestamp, {columns}\n"  # noqa: S608 -- of constants
+        f"from {bands.asked()}\n"
+        "cross join lateral (\n"
+        f"  select timestamp, id, value from sensor_data where sensor_id = asked.sensor_id and {where}\n"
+        f"  order by timestamp {order}, id {order} limit 1\n"
+        f") as found\n{behind.format(order)})"
+    )
+
+
+def percentiles(question: SeriesQuestion, bands: Bands, columns: str) -> list[str]:
+    """Return the statement of percentiles, a row for each group, bucket and percentile; none where none is asked for.
+
+    `columns` are those behind side, ordinal and grain, made of `found`, whose only column is `value`.
+    """
+    names, grid = percentiles_of(question.aggregates), question.grid
+    if not names or grid is None:
+        return []
+    shares = ",".join(repr(percentile_of(name)) for name in names)
+    statement = (
+        f"select ({PERCENTILES - 1} + found.place)::bigint, grouped.band, grouped.bucket, {columns}\n"  # noqa: S608
+        f"from (\n  select asked.band, {_bucket(grid, bands.arguments)} as bucket,\n"
+        f"    percentile_cont(array[{shares}]::double precision[]) within group (order by value) as shares\n"
+        f"  from sensor_data join {bands.asked()} using (sensor_id)\n"
+        f"  where sensor_id = any($1::text[]) and {_RANGE} group by 1, 2\n"
+        ") as grouped\n"
+        "cross join unnest(grouped.shares) with ordinality as found (value, place)"
+    )
+    return [statement]
+
+
+def _bucket(grid: Grid, into: Arguments) -> str:
+    """Return the SQL of the bucket that a reading lies in: a fixed grain, or the edges themselves."""
+    if uniform(grid):
+        return date_bin(grid, "timestamp")
+    edges = f"(select {into.add(tuple(instant_of(edge).isoformat() for edge in grid.edges[:-1].tolist()))}"
+    edges += "::text[]::timestamptz[])"
+    return f"({edges})[width_bucket(timestamp, {edges})]"
