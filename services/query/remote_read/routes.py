@@ -32,8 +32,10 @@ from ..catalogue.selector import FIELD, ID, NAME, Match, Selector
 from ..catalogue.selector import Matcher as Condition
 from ..fetch import Fetcher
 from ..plan import FIRST, LAST
+from ..series.groups import EACH, unlabelled
 from ..series.plan import plan
 from ..series.question import SeriesQuestion
+from ..series.steps import Span
 from ..shares import asker
 from ..table import Table
 from .messages import (
@@ -172,10 +174,11 @@ async def _found(
         )
     if not len(sensors):
         return [], 0
-    question = SeriesQuestion(tuple(sensors["sensor_id"].items()), asked.start, asked.end, _UTC, (), None, None, "none")
+    ids, start, end = tuple(sensors["sensor_id"].items()), micros_of(asked.start), micros_of(asked.end)
+    question = SeriesQuestion(ids, asked.start, asked.end, _UTC, (), None, None, "none", (EACH,), Span(start, end, end))
     parts: dict[int, list[Packed]] = {}
     rows, held = 0, _NOTHING
-    async with fetcher.fetch(plan(question), whose) as batches:
+    async with fetcher.fetch(plan(question, unlabelled(ids, question.by)), whose) as batches:
         async for batch in batches:
             rows += len(batch)
             if rows > most:
