@@ -111,7 +111,7 @@ class Fetcher:
         turn like a statement that takes too long. Where the block is left early, the statement ends.
 
         Raises:
-            Problem: database_unavailable, query_timeout; from the block as well as before it.
+            Problem: rate_limited before the block; database_unavailable, query_timeout, from it as well as before.
         """
         servers = deque([*self.replicas.fresh(), None])
         while servers:
@@ -183,8 +183,8 @@ class Fetcher:
         connected = False
         try:
             async with (
+                self._shares.turn((pool, asker), self._settings.connect_timeout),
                 asyncio.timeout(self._settings.connect_timeout) as deadline,
-                self._shares.turn((pool, asker)),
                 pool.answering() as connection,
             ):
                 connected = True
@@ -192,12 +192,6 @@ class Fetcher:
                 async with connection.asking(snapshot=snapshot):
                     yield connection
         except DATABASE_FAILURES as error:
-            if not connected and self._shares.exhausted((pool, asker)):
-                raise _unavailable(
-                    f"no connection to the database could be had: {self._shares.most} questions of this caller are "
-                    "under way, the share that MILLRACE_QUERY_CALLER_SHARE gives",
-                    error,
-                ) from error
             if not connected:
                 if replica:
                     self.replicas.away(replica)

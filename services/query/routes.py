@@ -151,7 +151,7 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
     router = APIRouter(
         tags=["questions"],
         dependencies=[Depends(ready)],
-        responses=problem_responses("invalid_parameter", "database_unavailable", "query_timeout"),
+        responses=problem_responses("invalid_parameter", "rate_limited", "database_unavailable", "query_timeout"),
     )
 
     @router.get(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from services.platform.http.auth import EVERYBODY, caller
+from services.platform.http.errors import Problem
 
 __all__ = ["Shares", "asker"]
 
@@ -41,19 +42,30 @@ class Shares:
         self._shares: dict[Hashable, _Share] = {}
 
     @contextlib.asynccontextmanager
-    async def turn(self, holder: Hashable) -> AsyncIterator[None]:
-        """Wait until a holder has less than its share, and count one question to it meanwhile."""
+    async def turn(self, holder: Hashable, patience: float) -> AsyncIterator[None]:
+        """Wait `patience` seconds until a holder has less than its share, and count one question to it meanwhile.
+
+        Raises:
+            Problem: rate_limited, the holder had its whole share for so long.
+        """
         share = self._shares.setdefault(holder, _Share(asyncio.Semaphore(self.most)))
         share.asked += 1
         try:
-            async with share.room:
+            try:
+                async with asyncio.timeout(patience):
+                    await share.room.acquire()
+            except TimeoutError:
+                raise Problem(
+                    "rate_limited",
+                    f"{self.most} questions of this caller are under way, the share of the connections that "
+                    "MILLRACE_QUERY_CALLER_SHARE gives; wait until one is answered",
+                    {"Retry-After": "1"},
+                ) from None
+            try:
                 yield
+            finally:
+                share.room.release()
         finally:
             share.asked -= 1
             if not share.asked:
                 del self._shares[holder]
-
-    def exhausted(self, holder: Hashable) -> bool:
-        """Tell whether a holder has its whole share."""
-        share = self._shares.get(holder)
-        return share is not None and share.room.locked()

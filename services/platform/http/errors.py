@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, "There is nothing at this path"),
     "overloaded": Kind(503, "More requests are under way than the service may hold"),
     "query_timeout": Kind(503, "The question took too long"),
-    "rate_limited": Kind(429, "The caller sends more than it may"),
+    "rate_limited": Kind(429, "The caller sends or asks more than it may"),
     "stream_full": Kind(503, "The stream's server takes no writes"),
     "stream_unavailable": Kind(503, "The stream's server is not available"),
     "too_many_rows": Kind(413, "The batch has too many readings"),

@@ -135,7 +135,7 @@ def latest(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
     router = APIRouter(
         tags=["questions"],
         dependencies=[Depends(ready)],
-        responses=problem_responses("invalid_parameter", "database_unavailable", "query_timeout"),
+        responses=problem_responses("invalid_parameter", "rate_limited", "database_unavailable", "query_timeout"),
     )
     names = only("sensor_id", "match", "at", "tz", "epoch", "format", repeatable={"sensor_id", *MATCH_REPEATED})
 

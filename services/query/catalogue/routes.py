@@ -91,7 +91,7 @@ def catalogue(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awa
     router = APIRouter(
         tags=["catalogue"],
         dependencies=[Depends(ready)],
-        responses=problem_responses("invalid_parameter", "database_unavailable", "query_timeout"),
+        responses=problem_responses("invalid_parameter", "rate_limited", "database_unavailable", "query_timeout"),
     )
     limits = Query(ge=1, le=settings.max_page, description="Most rows of this page.")
     usual = min(_USUAL, settings.max_page)

@@ -93,7 +93,8 @@ def remote_read(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], A
             200: {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}},
             **problem_responses(
                 *("malformed_body", "body_too_large", "body_timeout", "invalid_parameter"),
-                *("unsupported_media_type", "unsupported_encoding", "database_unavailable", "query_timeout"),
+                *("unsupported_media_type", "unsupported_encoding", "rate_limited"),
+                *("database_unavailable", "query_timeout"),
             ),
         },
         openapi_extra={

@@ -233,7 +233,7 @@ def series(
     router = APIRouter(
         tags=["questions"],
         dependencies=[Depends(ready)],
-        responses=problem_responses("invalid_parameter", "database_unavailable", "query_timeout"),
+        responses=problem_responses("invalid_parameter", "rate_limited", "database_unavailable", "query_timeout"),
     )
     limits = Limits(settings.max_sensors, settings.max_cells, settings.max_limit)
     names = only(*(field.name for field in fields(Parameters)), "format", repeatable={"sensor_id", *MATCH_REPEATED})
