@@ -88,9 +88,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     routers = [
-        questions(fetcher, settings.query.max_limit, ready),
         series(fetcher, settings.query, ready, rollups),
-        *(part(fetcher, settings.query, ready) for part in (latest, catalogue, remote_read)),
+        *(part(fetcher, settings.query, ready) for part in (questions, latest, catalogue, remote_read)),
     ]
     routes = [route for router in routers for route in router.routes]
     app.add_middleware(CancelOnDisconnect, paths={route.path for route in routes if isinstance(route, APIRoute)})

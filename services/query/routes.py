@@ -13,6 +13,7 @@ from services.contract.codec import MAX_SENSOR_ID
 from services.platform.http.errors import problem_responses
 from services.platform.http.parameters import Instant, only, wrong
 from services.platform.runtime.metrics import rows_returned
+from services.platform.settings import QuerySettings
 
 from .fetch import Fetcher
 from .formats import FORMATS, MEDIA_TYPES, Shape
@@ -20,7 +21,7 @@ from .keyset import CURSOR_PATTERN, CursorError, Keyset, Page, unpack
 from .negotiation import media_type
 from .plan import FIRST, LAST, Plan, Question, hours, least, readings
 from .shares import asker
-from .streaming import StreamedAnswer
+from .streaming import REFUSALS, StreamedAnswer
 from .table import Table
 
 __all__ = ["OTHER_FORMATS", "Format", "questions"]
@@ -146,12 +147,12 @@ OTHER_FORMATS: dict[int | str, dict[str, Any]] = {
 """What OpenAPI says of the formats beside JSON, and where none fits."""
 
 
-def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[None]]) -> APIRouter:
+def questions(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaitable[None]]) -> APIRouter:
     """Return the routes; each asks `ready` first, which raises a problem as long as nothing can be asked."""
     router = APIRouter(
         tags=["questions"],
         dependencies=[Depends(ready)],
-        responses=problem_responses("invalid_parameter", "rate_limited", "database_unavailable", "query_timeout"),
+        responses=problem_responses("invalid_parameter", *REFUSALS),
     )
 
     @router.get(
@@ -165,7 +166,7 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
         request: Request,
         question: Annotated[Question, Depends(bounded)],
         wanted: Format = None,
-        limit: Annotated[int | None, Query(ge=1, le=max_limit, description="Most rows of this page.")] = None,
+        limit: Annotated[int | None, Query(ge=1, le=settings.max_limit, description="Most rows of this page.")] = None,
         cursor: Annotated[str | None, Query(pattern=CURSOR_PATTERN, description="`next` of the page before.")] = None,
     ) -> Response:
         """Return the readings with `start <= timestamp < end`, in the order of (timestamp, id).
@@ -179,7 +180,8 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
             raise wrong(limit="pages are JSON's alone; leave limit out: other formats stream the whole range")
         after = None if cursor is None else _after(cursor, question)
         plan, page = readings(question, after, limit), Page(limit, question.identity())
-        return _streamed(fetcher, plan, page, (Shape.PAGE, media), request)
+        write = _writer(plan, page, (Shape.PAGE, media), "/get_range")
+        return StreamedAnswer(fetcher.fetch(plan, asker(request)), write, media, settings.max_answer_bytes)
 
     @router.get(
         "/min",
@@ -211,15 +213,20 @@ def questions(fetcher: Fetcher, max_limit: int, ready: Callable[[], Awaitable[No
         readings included.
         """
         media = media_type(Shape.LIST, wanted, request.headers.getlist("accept"))
-        page = Page(None, question.identity())
-        return _streamed(fetcher, hours(question), page, (Shape.LIST, media), request)
+        plan, page = hours(question), Page(None, question.identity())
+        write = _writer(plan, page, (Shape.LIST, media), "/hourly")
+        return StreamedAnswer(fetcher.fetch(plan, asker(request)), write, media, settings.max_answer_bytes)
 
     return router
 
 
-def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str], request: Request) -> StreamedAnswer:
-    """Return the answer of a plan, cut to a page, in the layout that `FORMATS` names so."""
-    route = request.scope["path"]
+def _writer(
+    plan: Plan, page: Page, layout: tuple[Shape, str], route: str
+) -> Callable[[AsyncIterator[Table]], AsyncGenerator[bytes, None]]:
+    """Return what makes the answer's parts of a plan's batches, cut to a page, in the layout that `FORMATS` names so.
+
+    `route` is what its rows are counted by.
+    """
 
     async def write(batches: AsyncIterator[Table]) -> AsyncGenerator[bytes, None]:
         with contextlib.closing(FORMATS[layout](plan.columns)) as encoder:
@@ -230,7 +237,7 @@ def _streamed(fetcher: Fetcher, plan: Plan, page: Page, layout: tuple[Shape, str
                     rows_returned.add(len(part), {"route": route})
             yield encoder.end(page.following())
 
-    return StreamedAnswer(fetcher.fetch(plan, asker(request)), write, layout[1])
+    return write
 
 
 def _after(cursor: str, question: Question) -> Keyset:

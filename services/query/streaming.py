@@ -25,9 +25,12 @@ from .compression import COMPRESSORS, Compressor
 from .fetch import Batches
 from .negotiation import content_coding
 
-__all__ = ["CancelOnDisconnect", "StreamedAnswer"]
+__all__ = ["REFUSALS", "CancelOnDisconnect", "StreamedAnswer"]
 
 log = structlog.get_logger(__name__)
+
+REFUSALS = ("answer_too_large", "rate_limited", "database_unavailable", "query_timeout")
+"""What a streamed answer is refused by, as long as no part of it was sent."""
 
 _PART = 65_536
 """Bytes of a part that is worth sending by itself; a small answer goes out whole, its connection already given back."""
@@ -44,13 +47,18 @@ class StreamedAnswer(Response):
         fetched: AbstractAsyncContextManager[Batches],
         write: Callable[[Batches], AsyncGenerator[bytes, None]],
         media_type: str,
+        most: int,
     ) -> None:
-        """Take what fetches the batches, in whose block they are sent, and what makes the body's parts of them."""
+        """Take what fetches the batches, in whose block they are sent, and what makes the body's parts of them.
+
+        The body has `most` bytes before it is compressed; a larger one is refused, or breaks off where it has begun.
+        """
         super().__init__(media_type=media_type, headers={"Vary": "Accept, Accept-Encoding"})
         del self.headers["content-length"]
         self._media_type = media_type
         self._fetched = fetched
         self._write = write
+        self._most = most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the answer; a large one in the coding that the client takes.
@@ -59,11 +67,18 @@ class StreamedAnswer(Response):
             Problem: the answer failed before any part of it was sent.
         """
         coding = content_coding(self._media_type, Headers(scope=scope).getlist("accept-encoding"))
-        begun = False
+        begun, size = False, 0
         compressor: Compressor | None = None
 
         async def sent(part: bytes, *, more: bool) -> None:
-            nonlocal begun, compressor
+            nonlocal begun, size, compressor
+            size += len(part)
+            if size > self._most:
+                raise Problem(
+                    "answer_too_large",
+                    f"the answer is larger than the {self._most} bytes of MILLRACE_QUERY_MAX_ANSWER_BYTES; ask about a "
+                    "shorter range or fewer sensors, by buckets or points, or in pages by limit",
+                )
             if not begun:
                 if coding and len(part) >= _WORTH:
                     compressor = COMPRESSORS[coding]()
@@ -83,12 +98,12 @@ class StreamedAnswer(Response):
                     else:
                         await sent(held, more=True)
                         held = part
+            # Behind the block, so that the connection is given back before who reads it takes its time.
+            await sent(held, more=False)
         except Problem as problem:
             if not begun:
                 raise
             log.warning("an answer broke off", action="answer", path=scope["path"], code=problem.code)
-            return
-        await sent(held, more=False)
 
 
 class CancelOnDisconnect:

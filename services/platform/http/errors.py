@@ -25,6 +25,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "answer_too_large": Kind(422, "The answer is too large"),
     "bad_request": Kind(400, "The request breaks a rule of HTTP"),
     "batch_dead": Kind(422, "The database refused the batch; it is kept as a dead letter"),
     "backlog_full": Kind(429, "The backlog is full"),

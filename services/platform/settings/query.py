@@ -35,6 +35,11 @@ class QuerySettings(Section):
         "compressed, 10 to 20 bytes for each.",
         "readings",
     )
+    max_answer_bytes: PositiveInt = setting(
+        64 * 1024 * MIB,
+        "Largest answer, uncompressed. One that turns out larger while it is sent breaks off, and the log says why.",
+        "bytes",
+    )
     max_body_bytes: PositiveInt = setting(
         MIB, "Largest body of a question: `POST /series`, and of Prometheus' remote read.", "bytes"
     )

@@ -24,7 +24,7 @@ from ..negotiation import media_type
 from ..plan import Plan
 from ..routes import OTHER_FORMATS, Format
 from ..shares import asker
-from ..streaming import StreamedAnswer
+from ..streaming import REFUSALS, StreamedAnswer
 from ..table import Column, Kind, Table
 from .choice import TooManyError, ids_of
 from .parameters import MATCH_REPEATED, Matches, SensorIds, matches_of
@@ -135,7 +135,7 @@ def latest(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
     router = APIRouter(
         tags=["questions"],
         dependencies=[Depends(ready)],
-        responses=problem_responses("invalid_parameter", "rate_limited", "database_unavailable", "query_timeout"),
+        responses=problem_responses("invalid_parameter", *REFUSALS),
     )
     names = only("sensor_id", "match", "at", "tz", "epoch", "format", repeatable={"sensor_id", *MATCH_REPEATED})
 
@@ -157,7 +157,8 @@ def latest(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awaita
         media = media_type(Shape.SERIES, wanted, request.headers.getlist("accept"))
         whose = asker(request)
         plan = await _plan(fetcher, question, settings.max_latest, whose)
-        return StreamedAnswer(fetcher.fetch(plan, whose), _writer(question, plan, media), media)
+        write = _writer(question, plan, media)
+        return StreamedAnswer(fetcher.fetch(plan, whose), write, media, settings.max_answer_bytes)
 
     return router
 

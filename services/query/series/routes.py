@@ -26,7 +26,7 @@ from ..negotiation import media_type
 from ..rollups import Rollups
 from ..router import Segment
 from ..shares import asker
-from ..streaming import StreamedAnswer
+from ..streaming import REFUSALS, StreamedAnswer
 from ..table import Table
 from .aggregates import AGGREGATES
 from .answer import columns_of, keys_of, rows_of, this_page
@@ -233,7 +233,7 @@ def series(
     router = APIRouter(
         tags=["questions"],
         dependencies=[Depends(ready)],
-        responses=problem_responses("invalid_parameter", "rate_limited", "database_unavailable", "query_timeout"),
+        responses=problem_responses("invalid_parameter", *REFUSALS),
     )
     limits = Limits(settings.max_sensors, settings.max_cells, settings.max_limit)
     names = only(*(field.name for field in fields(Parameters)), "format", repeatable={"sensor_id", *MATCH_REPEATED})
@@ -310,7 +310,8 @@ def series(
                 for ending in encoder.ending(page.following(identity(parameters.by_name()))):
                     yield ending
 
-        return StreamedAnswer(fetcher.fetch(plan(part, groups, rollups.known), asker(request)), write, media)
+        fetched = fetcher.fetch(plan(part, groups, rollups.known), asker(request))
+        return StreamedAnswer(fetched, write, media, settings.max_answer_bytes)
 
     return router
 

@@ -144,3 +144,21 @@ async def test_a_client_that_leaves_before_the_answer_ends_the_statement(
 async def none(connection: asyncpg.Connection, where: str) -> bool:
     """Tell whether there is no such backend."""
     return not await backends(connection, where)
+
+
+async def test_an_answer_larger_than_allowed_is_refused_or_breaks_off(database: TestDatabase, service: Start) -> None:
+    await fill(database, "big", range(20_000), 7)
+    asked = {"sensor_id": "big", "start": EPOCH.isoformat(), "end": (EPOCH + timedelta(days=1)).isoformat()}
+    async with httpx.AsyncClient(timeout=30) as client:
+        async with service("query", query_settings(database, max_answer_bytes=20_000)) as query:
+            for route in ("/get_range", "/series"):
+                refused = await client.get(f"{query.url}{route}", params=asked)
+                assert (refused.status_code, refused.json()["code"]) == (422, "answer_too_large")
+                assert "MILLRACE_QUERY_MAX_ANSWER_BYTES" in refused.json()["detail"]
+                assert (await client.get(f"{query.url}{route}", params=asked | {"limit": "100"})).status_code == 200
+        async with service("query", query_settings(database, max_answer_bytes=500_000)) as query:
+            for form in ("json", "csv"):
+                with pytest.raises(httpx.RemoteProtocolError):
+                    await client.get(f"{query.url}/series", params=asked | {"format": form})
+            assert '"code": "answer_too_large"' in query.log_text()
+            assert "Traceback" not in query.log_text()
