@@ -1,30 +1,15 @@
-"""`/series` refuses by name through HTTP, and its documented examples are true."""
+"""`/series` refuses by name through HTTP."""
 
-import asyncio
-import json
-import os
-import re
-import subprocess
-from collections.abc import AsyncIterator, Callable
-from dataclasses import fields
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
-import duckdb
 import httpx
 import pytest
 
-from services.platform.settings import Settings
-from services.query.series.question import Parameters
-from tests.support import Service, TestDatabase
-from tests.support.query import EPOCH, asking, insert, owner, query_settings
+from tests.support import TestDatabase
+from tests.support.query import asking, query_settings
 
-Start = Callable[[str, Settings], Service]
-
-PAGE = Path(__file__).parents[3] / "docs/query.md"
 RIGHT = {"sensor_id": "sensor-1", "start": "2025-10-22T21:00:00Z", "end": "2025-10-22T22:00:00Z"}
-DEMO = [(0, 25.3), (1, 26.7), (5, 30.7), (60, 10.0), (66, 12.0), (66, 114.0)]
 
 
 @pytest.fixture
@@ -75,58 +60,3 @@ async def test_what_is_not_known_here_or_comes_twice_is_refused(client: httpx.As
     for name, value in [("start", "now"), ("end", "now"), ("agg", "avg"), ("bucket", "1h"), ("tz", "UTC")]:
         asked = [*RIGHT.items(), (name, value)] if name in RIGHT else [*RIGHT.items(), (name, value), (name, value)]
         assert await refused(client, asked) == {name: "is given more than once"}
-
-
-async def test_every_documented_example_is_true(database: TestDatabase) -> None:
-    page = PAGE.read_text()
-    examples = re.findall(r"```\n(GET|POST) (/series\S*)\n(\{.*?\n)?```\n\n```(json|csv)\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == page.count("GET /series?") + page.count("POST /series\n{") >= 11
-    names = {name for _, url, body, *_ in examples for name in (json.loads(body) if body else httpx.URL(url).params)}
-    assert names == {field.name for field in fields(Parameters)} - {"cursor"} | {"format"}
-    async with owner(database) as connection:
-        await insert(connection, "sensor-1", [(timedelta(minutes=minute), value) for minute, value in DEMO])
-        await connection.execute("insert into sensors (sensor_id) values ('sensor-1')")
-    async with asking(query_settings(database)) as client:
-        for method, url, body, form, expected in examples:
-            response = await client.request(method, url, json=json.loads(body) if body else None)
-            assert response.status_code == 200, response.text
-            if form == "csv":
-                assert response.text.replace("\r\n", "\n") == expected
-                continue
-            found, right = response.json(), json.loads(expected)
-            assert found.keys() == right.keys()
-            assert found["meta"] | {"as_of": right["meta"]["as_of"]} == right["meta"]
-            assert type(found["meta"]["as_of"]) is type(right["meta"]["as_of"])
-            if isinstance(right["data"], dict):
-                assert found["data"] == right["data"]
-                continue
-            assert [list(row) for row in found["data"]] == [list(row) for row in right["data"]]
-            for got, row in zip(found["data"], right["data"], strict=True):
-                assert got == {key: pytest.approx(value) if isinstance(value, float) else value
-                               for key, value in row.items()}, url  # fmt: skip
-
-
-async def test_every_documented_recipe_reads_the_rows(database: TestDatabase, service: Start, tmp_path: Path) -> None:
-    page = PAGE.read_text()
-    async with owner(database) as connection:
-        await insert(connection, "sensor-1", [(timedelta(minutes=minute), value) for minute, value in DEMO])
-    async with service("query", query_settings(database)) as query:
-        [local] = re.findall(r"`URL` is `http://localhost:8001(\S+)`", page)
-        read: dict[str, Any] = {"URL": query.url + local}
-        for recipe in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-            # Each line that makes a frame is seen by itself.
-            for part in re.split(r"(?<=\n)(?=frame = )", recipe):
-                read.pop("frame", None)
-                await asyncio.to_thread(exec, part, read)
-                if "frame" in read:
-                    assert list(read["frame"]["value"]) == [value for _, value in DEMO]
-                    assert list(read["frame"]["timestamp"]) == [EPOCH + timedelta(minutes=at) for at, _ in DEMO]
-        assert read["table"]["value"].to_pylist() == [value for _, value in DEMO]
-        assert read["meta"]["tz"] == "UTC"
-        file = tmp_path / "readings.parquet"
-        [curl] = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-        command = curl.replace("readings.parquet", str(file))
-        await asyncio.to_thread(subprocess.run, command, shell=True, check=True, env={**os.environ, "URL": read["URL"]})
-        [sql] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
-        rows = duckdb.connect().execute(sql.replace("readings.parquet", str(file))).fetchall()
-        assert [round(row[2], 6) for row in rows] == [26.0, 30.7, 10.0, 63.0]
