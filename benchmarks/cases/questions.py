@@ -133,7 +133,7 @@ class Questions:
 async def _fleet(bench: Bench, reader: Connection) -> Measures:
     """Ask for the newest readings of a hundred thousand sensors, and for a page of them."""
     name = "a hundred thousand latest"
-    latest = _of(f"/latest?{urlencode({'match': 'temperature'})}", LATEST)
+    latest = _of(f"/latest?{urlencode({'match': 'temperature{}'})}", LATEST)
     best, http = await bare(reader, [latest], LONG), await by_http(bench, [latest], LONG)
     distinct = await bare(reader, [_of("", DISTINCT)], 1)
     page = _of(f"/sensors?{urlencode({'match': SITE, 'limit': 1000})}", PAGE)
