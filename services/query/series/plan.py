@@ -112,8 +112,10 @@ def _page(question: SeriesQuestion) -> Plan:
     after, rows = form.after, None if form.limit is None else form.limit + 1
     direction, beyond, never = ("desc", "<", "infinity") if form.descending else ("asc", ">", "-infinity")
     found = [_ABOVE_START, _BELOW_END]
-    arguments: tuple[Argument, ...] = (question.sensors, question.start, question.end)
     alone = len(question.sensors) == 1
+    # An element of an array is no condition that the columnstore knows: it would unpack every sensor of a chunk.
+    sensors = question.sensors[0] if alone else question.sensors
+    arguments: tuple[Argument, ...] = (sensors, question.start, question.end)
     if after and question.sensors[:1] == (after.sensor,):
         arguments += (instant_of(after.timestamp), after.id)
         # Where the page before ended. The first condition is one that an index knows.
@@ -125,7 +127,7 @@ def _page(question: SeriesQuestion) -> Plan:
         # The index gives the order of one sensor.
         statement = (
             "select 1::bigint as ordinal, id, timestamp, value from sensor_data\n"  # noqa: S608 -- of constants
-            f"where sensor_id = ($1::text[])[1] and {' and '.join(found)}\norder by {order}"
+            f"where sensor_id = $1 and {' and '.join(found)}\norder by {order}"
         )
     else:
         # Each sensor is limited by itself, so that the index gives no more of it than the page may hold.
