@@ -1,5 +1,6 @@
 """`POST /series`: the same names as a JSON object, read into what `GET` reads from the URL."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -67,6 +68,9 @@ REQUEST_BODY: dict[str, Any] = {
 }
 """What OpenAPI says of the body."""
 
+_SMALL = 65_536
+"""Bytes that are read sooner than another thread begins."""
+
 
 async def posted(request: Request, settings: QuerySettings) -> tuple[Parameters, str | None]:
     """Return the parameters that a body names, and the format.
@@ -80,7 +84,8 @@ async def posted(request: Request, settings: QuerySettings) -> tuple[Parameters,
         raise Problem("unsupported_media_type", "a question is a JSON object; send Content-Type: application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_encoding", "the body of a question is taken without a content encoding")
-    given = _object(await received(request, settings))
+    body = await received(request, settings)
+    given = _object(body) if len(body) <= _SMALL else await asyncio.to_thread(_object, body)
     faults = {name[:40]: "is not known here" for name in given if name not in _NAMES}
     texts: dict[str, Any] = {}
     for name in _NAMES:
@@ -105,6 +110,10 @@ def _object(body: bytes) -> dict[str, Any]:
         pairs = json.loads(body, object_pairs_hook=list)
     except ValueError as error:
         raise Problem("malformed_body", f"the body is no JSON: {error}") from None
+    except RecursionError:
+        raise Problem(
+            "malformed_body", "the body is nested too deeply; its members are texts, numbers and lists"
+        ) from None
     if not isinstance(found, dict):
         raise Problem("malformed_body", "the body is no JSON object; write the parameters as its members")
     names = [name for name, _ in pairs]

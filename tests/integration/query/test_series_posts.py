@@ -87,6 +87,7 @@ async def test_lists_and_numbers_may_be_such(client: httpx.AsyncClient) -> None:
         (b'{"sensor_id":"a","start":NaN}', 422, "malformed_body", "no JSON"),
         (b'{"sensor_id":"\xff"}', 422, "malformed_body", "no JSON"),
         (b"[" * 1900, 422, "malformed_body", "no JSON"),
+        (b'{"start":' + b"[" * 950 + b"]" * 950 + b"}", 422, "malformed_body", "nested too deeply"),
         (b'{"sensor_id":"a","sensor_id":"b","start":"-1h"}', 422, "invalid_parameter", "sensor_id: is given more than"),
         (b"{}", 422, "invalid_parameter", "start: is missing"),
         (b'{"sensor_id":null,"start":"-1h"}', 422, "invalid_parameter", "sensor_id: is a text or a list of texts"),
