@@ -180,15 +180,22 @@ def with_sensors(question: SeriesQuestion, sensors: Sequence[str], limits: Limit
     return replace(question, sensors=tuple(sensors))
 
 
+def _once(names: Sequence[str]) -> None:
+    """Raise ValueError where a name comes a second time."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"names {name} more than once")
+        seen.add(name)
+
+
 def _sensors(given: Sequence[str], most: int) -> tuple[str, ...]:
+    if len(given) > most:
+        raise ValueError(f"names {len(given)} sensors, MILLRACE_QUERY_MAX_SENSORS allows {most}; ask for them in parts")
     for sensor in given:
         if not 1 <= len(sensor) <= MAX_SENSOR_ID or "\0" in sensor:
             raise ValueError(f"is 1 to {MAX_SENSOR_ID} characters, none of them NUL")
-    if len(set(given)) < len(given):
-        twice = next(sensor for sensor in given if given.count(sensor) > 1)
-        raise ValueError(f"names {twice} more than once")
-    if len(given) > most:
-        raise ValueError(f"names {len(given)} sensors, MILLRACE_QUERY_MAX_SENSORS allows {most}; ask for them in parts")
+    _once(given)
     return tuple(sorted(given))
 
 
@@ -197,8 +204,7 @@ def _aggregates(text: str | None) -> tuple[str, ...]:
     for name in names:
         if not is_aggregate(name):
             raise ValueError(f"has {name[:40]!r}, which is none of {', '.join(AGGREGATES)}, median, and p0 to p100")
-        if names.count(name) > 1:
-            raise ValueError(f"names {name} more than once")
+    _once(names)
     if len(percentiles_of(names)) > _MOST_NAMES:
         raise ValueError(f"names more than {_MOST_NAMES} percentiles; ask for them in parts")
     return names
@@ -206,19 +212,18 @@ def _aggregates(text: str | None) -> tuple[str, ...]:
 
 def _by(text: str | None, aggregates: Sequence[str]) -> tuple[str, ...]:
     names = (EACH,) if text is None else tuple(text.split(","))
+    if len(names) > _MOST_NAMES:
+        raise ValueError(f"names more than {_MOST_NAMES} labels; take fewer")
     for name in names:
         if not name or "\0" in name or len(name) > MAX_SENSOR_ID:
             raise ValueError(
                 f"is sensor_id, all, or names of labels by commas, each of 1 to {MAX_SENSOR_ID} characters"
             )
-        if names.count(name) > 1:
-            raise ValueError(f"names {name} more than once")
         if len(names) > 1 and name in {EACH, ALL}:
             raise ValueError(f"has {name} beside others, where it stands alone; leave the others out, or {name}")
         if name in {"timestamp", *aggregates}:
             raise ValueError(f"has {name}, which is the name of another key of a row; take another label")
-    if len(names) > _MOST_NAMES:
-        raise ValueError(f"names more than {_MOST_NAMES} labels; take fewer")
+    _once(names)
     return names
 
 

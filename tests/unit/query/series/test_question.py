@@ -81,6 +81,18 @@ def test_what_is_wrong_is_named(changed: dict[str, Any], message: str) -> None:
     assert message in next(iter(found.values()))
 
 
+def test_names_that_are_too_many_or_come_twice_are_each_looked_at_once() -> None:
+    """Pairs of so many would take minutes."""
+    many = [f"sensor-{number}" for number in range(100_000)]
+    assert "MILLRACE_QUERY_MAX_SENSORS allows 3" in faults(sensor_id=[*many, many[-1]])["sensor_id"]
+    assert faults(Limits(200_000, 1000), sensor_id=[*many, many[-1]]) == {
+        "sensor_id": f"names {many[-1]} more than once"
+    }
+    percentiles = ",".join(f"p{number / 1000}" for number in range(100_000))
+    assert "more than 10 percentiles" in faults(agg=percentiles)["agg"]
+    assert "more than 10 labels" in faults(agg="avg", by=",".join(many))["by"]
+
+
 def test_a_range_that_holds_nothing_names_both_ends() -> None:
     for start, end in [("now", None), ("now", "now-1h"), ("2025-10-22T23:00:00+01:00", "now")]:
         assert set(faults(start=start, end=end)) == {"start", "end"}
