@@ -70,11 +70,13 @@ async def copy_out(
     copying = asyncio.create_task(copy())
     try:
         held: list[bytes] = []
+        size = 0
         while piece := await pieces.get():
             held.append(piece)
-            if sum(map(len, held)) >= _PIECE:
+            size += len(piece)
+            if size >= _PIECE:
                 yield b"".join(held)
-                held = []
+                held, size = [], 0
         await copying
         if held:
             yield b"".join(held)

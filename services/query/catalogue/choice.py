@@ -32,13 +32,15 @@ async def chosen_rows(
         Problem: database_unavailable, query_timeout.
     """
     found = [Table.of(plan.kinds, ())]
+    rows = 0
     async with fetcher.fetch(plan, whose) as batches, contextlib.aclosing(_checked(batches, chosen)) as tables:
         async for table in tables:
             if distinct is not None:
                 table = _changes(table, distinct, found[-1])  # noqa: PLW2901 -- what is left of it
             if len(table):
-                found.append(table.head(most - sum(map(len, found))))
-            if sum(map(len, found)) >= most:
+                found.append(table.head(most - rows))
+                rows += len(found[-1])
+            if rows >= most:
                 break
     return Table.joined(found)
 

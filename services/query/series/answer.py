@@ -1,7 +1,8 @@
 """From a question's batches to the rows of its answer: merged, thinned out, cut to a page, laid out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -109,19 +110,31 @@ async def _thinned(question: SeriesQuestion, batches: AsyncIterator[Table], held
         async for table in batches:
             yield table
         return
-    gathered: list[Table] = []
-    async for table in batches:
-        gathered.append(table)
-        if sum(map(len, gathered)) >= _GATHERED:
-            for kept in await asyncio.to_thread(_taken, reducer, gathered):
+    async with contextlib.aclosing(_gathered(batches, _GATHERED)) as tables:
+        async for table in tables:
+            for kept in await asyncio.to_thread(_listed, reducer.take, table):
                 yield kept
-            gathered = []
-    for kept in [*await asyncio.to_thread(_taken, reducer, gathered), *reducer.rest()]:
+    for kept in await asyncio.to_thread(_listed, reducer.rest):
         yield kept
 
 
-def _taken(reducer: Reducer, gathered: list[Table]) -> list[Table]:
-    return list(reducer.take(Table.joined(gathered))) if gathered else []
+def _listed(kept: Callable[..., Iterator[Table]], *taken: Table) -> list[Table]:
+    """Return all that is kept: what an iterator yields is made only when it is asked for."""
+    return list(kept(*taken))
+
+
+async def _gathered(batches: AsyncIterator[Table], least: int) -> AsyncGenerator[Table, None]:
+    """Yield batches joined to tables of so many rows or more; the last one may be shorter."""
+    gathered: list[Table] = []
+    rows = 0
+    async for batch in batches:
+        gathered.append(batch)
+        rows += len(batch)
+        if rows >= least:
+            yield Table.joined(gathered)
+            gathered, rows = [], 0
+    if gathered:
+        yield Table.joined(gathered)
 
 
 def _reducer(question: SeriesQuestion, held: int) -> Reducer | None:
@@ -139,15 +152,13 @@ async def _merged(
 ) -> AsyncGenerator[Table, None]:
     assert question.grid is not None  # noqa: S101 -- narrows for the type checker
     merge = Merge(question.grid, len(question.sensors), question.aggregates, len(groups), question.span)
-    gathered: list[Table] = []
-    async for batch in batches:
-        gathered.append(batch)
-        if sum(map(len, gathered)) >= _MERGED:
-            await asyncio.to_thread(merge.add, Table.joined(gathered))
-            gathered = []
-    if gathered:
-        # Few are merged sooner than another thread begins.
-        merge.add(Table.joined(gathered))
+    async with contextlib.aclosing(_gathered(batches, _MERGED)) as parts:
+        async for part in parts:
+            if len(part) >= _MERGED:
+                await asyncio.to_thread(merge.add, part)
+            else:
+                # Few are merged sooner than another thread begins.
+                merge.add(part)
     tables = _laid(question, groups, merge)
     # A large grid is made without waiting for anybody; others have their turn meanwhile.
     while (table := await asyncio.to_thread(next, tables, None)) is not None:
