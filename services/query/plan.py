@@ -97,12 +97,14 @@ class RoutedPlan:
         arguments: in their order.
         plan: makes the plan of the statement's rows.
         otherwise: the plan where what was found is not there any more when it is asked for, or may not be read.
+        long: whether making the plan takes so long that it is done apart from the loop.
     """
 
     statement: str
     arguments: tuple[Argument, ...]
     plan: Callable[[Sequence[Any]], Plan]
     otherwise: Plan
+    long: bool = False
 
 
 def readings(question: Question, after: Keyset | None = None, limit: int | None = None) -> Plan:

@@ -44,6 +44,11 @@ class Rollup:
         """Return from the first to the last whole bucket in a span; where there is none, the end is not behind."""
         return self._up(span[0]), self._down(span[1])
 
+    def buckets(self, span: Span) -> int:
+        """Return how many whole buckets lie in a span."""
+        low, high = self.inside(span)
+        return max((high - low) // self.width, 0)
+
     def around(self, span: Span) -> Span:
         """Return all buckets that a span touches."""
         return self._down(span[0]), self._up(span[1])

@@ -18,10 +18,13 @@ from .ordered import Bands, in_order, ordered, outside_of_groups, percentiles, s
 from .question import SeriesQuestion
 from .routed import COVERAGE, Arguments, date_bin, needed, rollup_part, routes, sources
 
-__all__ = ["plan"]
+__all__ = ["is_long", "plan"]
 
 _FEW = 10_000
 """Partials that are fetched at once; they cost more to find than to fetch."""
+
+_LONG = 10_000
+"""Buckets whose edges take longer to write into a statement than another thread takes to begin."""
 
 _PAGES = (11, 101, 501)
 """Rows that small pages are limited to, each text being planned anew; larger ones come by COPY."""
@@ -76,13 +79,25 @@ def plan(question: SeriesQuestion, groups: Groups, rollups: Sequence[Rollup] = (
     if in_order(question, groups):
         return ordered(question, groups)
     rows = _partials(question, groups, [Segment(*_span(question), None)])
-    fit = fitting(rollups, grid, needed(question.aggregates))
+    # Of a rollup without a whole bucket in the range nothing is taken, even where rows are gone.
+    fit = [
+        rollup for rollup in fitting(rollups, grid, needed(question.aggregates)) if rollup.buckets(_span(question)) > 0
+    ]
     if not fit:
         return rows
     ids = tuple(rollup.id for rollup in fit)
     return RoutedPlan(
-        COVERAGE, (ids, start, end), lambda found: _partials(question, groups, *routes(start, end, fit, found)), rows
+        COVERAGE,
+        (ids, start, end),
+        lambda found: _partials(question, groups, *routes(start, end, fit, found)),
+        rows,
+        long=is_long(question),
     )
+
+
+def is_long(question: SeriesQuestion) -> bool:
+    """Tell whether making a question's plan takes so long that it is done apart from the loop."""
+    return question.grid is not None and len(question.grid) > _LONG
 
 
 def _readings(question: SeriesQuestion) -> Plan:

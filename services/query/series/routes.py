@@ -35,7 +35,7 @@ from .chosen import chosen, groups_of
 from .cursor import CURSOR_PATTERN, SeriesPage, identity
 from .form import LAYOUTS, ORDERS
 from .groups import ALL, EACH
-from .plan import plan
+from .plan import is_long, plan
 from .points import DOWNSAMPLES, TooManyHeldError
 from .question import Limits, Parameters, QuestionError, SeriesQuestion, ask
 from .routed import sources
@@ -284,14 +284,17 @@ def series(
         try:
             # Days of thousands of years take seconds to lay.
             question = await asyncio.to_thread(ask, parameters, now, limits)
+            # What cannot be answered in this way asks nothing of the database.
+            media = _media(request, question, wanted)
             question = await chosen(fetcher, question, limits, asker(request))
         except QuestionError as error:
             raise wrong(**error.faults) from None
-        media = _media(request, question, wanted)
         form = question.form
         page = SeriesPage(form.limit, form.after, now=now, descending=form.descending, keys=keys_of(question))
         part = this_page(question)
         groups = await groups_of(fetcher, part, asker(request))
+        made = (part, groups, rollups.known)
+        planned = await asyncio.to_thread(plan, *made) if is_long(part) else plan(*made)
 
         async def write(batches: Batches) -> AsyncGenerator[bytes, None]:
             shape = Shape.COLUMNS if form.layout == "columns" else Shape.SERIES
@@ -310,8 +313,7 @@ def series(
                 for ending in encoder.ending(page.following(identity(parameters.by_name()))):
                     yield ending
 
-        fetched = fetcher.fetch(plan(part, groups, rollups.known), asker(request))
-        return StreamedAnswer(fetched, write, media, settings.max_answer_bytes)
+        return StreamedAnswer(fetcher.fetch(planned, asker(request)), write, media, settings.max_answer_bytes)
 
     return router
 

@@ -118,6 +118,20 @@ async def test_a_body_of_another_sort_and_parameters_in_the_url_are_refused(clie
     assert (refused.status_code, refused.json()["parameters"][0]["parameter"]) == (422, "tz")
 
 
+async def test_a_format_is_refused_before_the_catalogue_is_asked(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("services.query.series.routes.chosen", never)
+    asked = {"match": "sensor-*", "start": RIGHT["start"]}
+    refused = await client.post("/series", json=asked, headers={"Accept": "image/png"})
+    assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
+    refused = await client.post("/series", json=asked | {"format": "csv", "limit": 5})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")
+
+
 async def test_what_would_hold_too_many_rows_is_refused_with_a_question_that_fits(client: httpx.AsyncClient) -> None:
     for changed, name, fits in (
         ({"layout": "columns"}, "layout", {"layout": "columns", "limit": "50"}),
