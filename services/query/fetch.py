@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from functools import partial
 
 import asyncpg
@@ -48,6 +48,14 @@ which keeps a hundred, so that a statement for each limit that clients may name 
 
 _NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InsufficientPrivilegeError)
 """What a rollup that was dropped, made anew or closed to us since it was last seen ends in."""
+
+
+class _RollupGoneError(Exception):
+    """What a routed plan asks for is not there; the message is the database's, and `otherwise` can be asked."""
+
+    def __init__(self, otherwise: Plan, error: Exception) -> None:
+        super().__init__(words_of(error))
+        self.otherwise = otherwise
 
 
 class Batches(AsyncIterator[Table]):
@@ -90,6 +98,7 @@ class Fetcher:
             plan_cache_mode="force_generic_plan",
         )
         self._pool = Pool(connector(settings.database.reader_url))
+        self._told = ""
         self.replicas = Replicas(
             self._settings, settings.query.max_replica_lag, lambda address: Pool(connector(address))
         )
@@ -120,20 +129,26 @@ class Fetcher:
             try:
                 async with self._connection(replica, asker, snapshot=isinstance(asked, RoutedPlan)) as connection:
                     as_of = _now() if replica is None else replica.as_of
-                    plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
-                    small = await _small(connection, plan)
+                    with _not_there(asked):
+                        plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
+                        small = await _small(connection, plan)
                     if small is None:
                         async with contextlib.aclosing(self._copied(connection, plan, replica)) as batches:
-                            first = await anext(batches, None)
+                            with _not_there(asked):
+                                first = await anext(batches, None)
                             begun = True
                             rows = _continued(first, batches)
                             async with contextlib.aclosing(Batches(as_of, plan.lead, rows)) as answer:
                                 yield answer
+            except _RollupGoneError as gone:
+                # Until the next look at the rollups every such question comes here.
+                if str(gone) != self._told:
+                    self._told = str(gone)
+                    log.info("a rollup is not there any more, rows answer", action="leave_rollup", error=self._told)
+                asked = gone.otherwise
+                servers.appendleft(replica)
             except Problem as problem:
-                if not begun and isinstance(asked, RoutedPlan) and isinstance(problem.__cause__, _NOT_THERE):
-                    asked = asked.otherwise
-                    servers.appendleft(replica)
-                elif begun or replica is None or problem.code != "database_unavailable":
+                if begun or replica is None or problem.code != "database_unavailable":
                     raise
             else:
                 if small is not None:
@@ -221,7 +236,19 @@ async def ask_nothing(connection: Connection) -> None:
 
 
 async def _routed(connection: Connection, asked: RoutedPlan) -> Plan:
-    return asked.plan(await connection.fetch(asked.statement, *asked.arguments))
+    found = await connection.fetch(asked.statement, *asked.arguments)
+    return await asyncio.to_thread(asked.plan, found) if asked.long else asked.plan(found)
+
+
+@contextlib.contextmanager
+def _not_there(asked: Plan | RoutedPlan) -> Iterator[None]:
+    """Tell that a rollup is gone from all else that fails in the block, if a plan has rollups."""
+    try:
+        yield
+    except _NOT_THERE as error:
+        if isinstance(asked, RoutedPlan):
+            raise _RollupGoneError(asked.otherwise, error) from error
+        raise
 
 
 async def _small(connection: Connection, plan: Plan) -> Table | None:

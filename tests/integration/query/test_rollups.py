@@ -1,6 +1,8 @@
 """`/series` from rollups equals what the rows say, whatever happened to the rows, the rollups and their refreshes."""
 
 import json
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,10 +12,12 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import structlog
 from hypothesis import HealthCheck, Phase, event, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from services.contract.instants import instant_of
 from services.database.repair.late_ranges import recompute_changed, repair_once
 from services.database.repair.retention import watch_retention
 from services.platform.postgres.capability import capability
@@ -336,9 +340,35 @@ async def test_a_rollup_that_is_gone_since_the_last_look_is_not_missed(
         return
     before = await answered(client, DAYS)
     await filled.owner.execute(end)
-    after = await answered(client, DAYS)
-    assert "by_day" not in parts(after)
-    series.same(series.read(after["data"], "UTC"), series.read(before["data"], "UTC"))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            after = await answered(client, DAYS)
+            assert "by_day" not in parts(after)
+            series.same(series.read(after["data"], "UTC"), series.read(before["data"], "UTC"))
+    # Nothing has failed. Of one that is dropped nothing is asked.
+    told = [(line["log_level"], line["action"]) for line in lines if "by_day" in str(line)]
+    assert told == ([] if "drop" in end else [("info", "leave_rollup")])
+    assert not [line for line in lines if line["log_level"] == "warning"]
+
+
+@pytest.mark.parametrize("aggregates", [["avg"], ["median"]])
+async def test_a_calendar_of_many_days_is_written_apart_from_the_loop(
+    filled: World, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, aggregates: list[str]
+) -> None:
+    threads: Counter[int] = Counter()
+
+    def told(instant: int) -> datetime:
+        threads[threading.get_ident()] += 1
+        return instant_of(instant)
+
+    for module in ("ordered", "plan", "routed"):
+        monkeypatch.setattr(f"services.query.series.{module}.instant_of", told)
+    # Whose clocks change by half an hour: the quarters of its days are grouped by the edges themselves.
+    days = Asked(BEGIN - timedelta(days=12_000), DAYS.end, "Australia/Lord_Howe", aggregates, (1, "d"), "none")
+    assert parts(await answered(client, days))
+    here = threads.pop(threading.get_ident(), 0)
+    assert here < 100
+    assert sum(threads.values()) > 12_000 or filled.database.mode == "plain"
 
 
 async def test_a_worker_s_note_hides_no_younger_reading_from_quarters(filled: World, client: httpx.AsyncClient) -> None:
