@@ -153,16 +153,30 @@ def _of_patterns(matcher: Matcher, patterns: Sequence[Pattern], arguments: list[
     """Return the condition of a matcher one of whose patterns must fit."""
     if any(pattern.everything for pattern in patterns):
         return "false" if matcher.negated else "true"
+    column = _COLUMNS.get(matcher.label)
     texts = tuple(pattern.text for pattern in patterns if pattern.text is not None)
+    if column is not None and not matcher.negated and "" not in texts:
+        # The column alone is what indexes know.
+        return f"({_of_column(column, patterns, arguments)}) and {column} is not null"
     if len(texts) < len(patterns):
         likes = tuple(pattern.like for pattern in patterns)
         condition = f"{_value(matcher.label, arguments)} like any({_placed(likes, arguments)})"
-    elif matcher.negated or "" in texts or matcher.label in _COLUMNS:
+    elif matcher.negated or "" in texts:
         condition = f"{_value(matcher.label, arguments)} = any({_placed(texts, arguments)})"
     else:
         held = tuple(orjson.dumps({matcher.label: text}).decode() for text in texts)
         condition = f"labels @> any({_placed(held, arguments)}::jsonb[]) and labels is not null"
     return f"not ({condition})" if matcher.negated else condition
+
+
+def _of_column(column: str, patterns: Sequence[Pattern], arguments: list[Argument]) -> str:
+    """Return the condition of a column's value that one of the patterns must fit, none of which fits the empty text."""
+    texts = tuple(pattern.text for pattern in patterns if pattern.text is not None)
+    if len(texts) == len(patterns):
+        return f"{column} = any({_placed(texts, arguments)})"
+    if column == _COLUMNS[ID] and all(pattern.bounds for pattern in patterns):
+        return " or ".join(" and ".join(_of_ids(pattern, arguments)) for pattern in patterns)
+    return f"{column} like any({_placed(tuple(pattern.like for pattern in patterns), arguments)})"
 
 
 def _value(label: str, arguments: list[Argument]) -> str:

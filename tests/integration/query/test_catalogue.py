@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from services.query.catalogue.selection import selection
+from services.query.catalogue.selector import parse_all
+from services.query.copy_out import inlined
 from tests.support import TestDatabase
 from tests.support.catalogue import Choice, Sensor, catalogues, choices, enter
 from tests.support.query import EPOCH, asking, insert, owner, query_settings
@@ -198,6 +201,28 @@ async def test_stats_are_the_newest_readings_and_their_ages(
         assert first["latest"]["age"] > 0
         assert second["latest"] is None
     assert "latest" not in (await answer(client, "/sensors", limit=1))["data"][0]
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "boiler-*",
+        "temp{}",
+        '{__name__=~"a|b"}',
+        '{__sensor_id__=~"boiler-1|boiler-2"}',
+        '{__sensor_id__=~"boiler-.*"}',
+        '{__sensor_id__=~"boiler-.*|pump.+1"}',
+        '{__sensor_id__=~"boiler-.*|pump-1"}',
+        '{site=~"north|south"}',
+    ],
+)
+async def test_lists_and_beginnings_are_found_by_indexes(connection: asyncpg.Connection, match: str) -> None:
+    chosen = selection(parse_all([match]))
+    await connection.execute("set enable_seqscan = off")
+    statement = inlined(f"select sensor_id from sensors where {chosen.condition}", chosen.arguments)
+    plan = "\n".join(row[0] for row in await connection.fetch(f"explain {statement}"))
+    assert "Index Cond" in plan, plan
+    assert "Seq Scan" not in plan, plan
 
 
 async def test_an_expression_that_makes_others_hang_is_answered(
