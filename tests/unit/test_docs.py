@@ -1,6 +1,10 @@
 import re
 from pathlib import Path
 
+import typer
+from typer.main import get_command
+
+from services.cli.app import app
 from services.ingest.limits import window
 from services.platform.http.errors import KINDS
 from tests.support.results import matrix
@@ -56,6 +60,28 @@ def test_every_metric_is_documented_and_none_is_made_elsewhere() -> None:
     others = [file for file in home.parents[2].rglob("*.py") if file != home and makers.search(file.read_text())]
     assert others == []
     assert [name for name in names if name not in documented and f"`_{name.rsplit('_', 1)[1]}`" not in documented] == []
+
+
+def test_every_command_in_a_document_is_one() -> None:
+    """What starts a workload is `millrace run` and its name."""
+    run = get_command(app)
+    assert isinstance(run, typer.core.TyperGroup)
+    known = set(run.commands)
+    pages = [
+        *DOCS.parent.glob("*.md"),
+        *(
+            page
+            for folder in ("docs", "benchmarks", "charts", "k8s", "sql")
+            for page in (DOCS.parent / folder).rglob("*.md")
+        ),
+    ]
+    named = {
+        (page.name, word)
+        for page in pages
+        for word in re.findall(r"(?:^|`|\$ |bin/)millrace ([a-z][\w-]*)", page.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 10
+    assert {(page, word) for page, word in named if word not in known} == set()
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
