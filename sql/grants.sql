@@ -42,6 +42,19 @@ begin
   end loop;
 
   for wanted in
+    select role, attname
+    from (values
+      ('millrace_writer', 'sensors', 'name'),
+      ('millrace_writer', 'sensors', 'field'),
+      ('millrace_writer', 'sensors', 'labels')
+    ) as rights (role, relation, attname)
+    where to_regclass('public.' || relation) is not null
+      and not has_column_privilege(role, to_regclass('public.' || relation), attname, 'update')
+  loop
+    execute format('grant update (%I) on public.sensors to %I', wanted.attname, wanted.role);
+  end loop;
+
+  for wanted in
     select p.oid, p.oid::regprocedure as signature, f.role
     from (values
       ('late_before', 'millrace_writer'),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.contract import Entry, Outcome, Series, decode, encode, keyed_id, series_id, series_of
+from services.database.schema.apply import apply
 from services.platform.settings import Settings
 from services.platform.stream import Delivery
 from services.worker.transaction import DeadLettersError, Store
@@ -60,6 +61,21 @@ async def test_sensors_come_in_with_their_readings_and_series_with_their_labels(
         ("plain", None, None, None, None, None),
     ]
     assert await sql(settings.database, "select from sensors where first_seen > now()") == []
+
+
+async def test_rights_that_were_lost_come_back_with_the_schema(settings: Settings) -> None:
+    """A restore without privileges, and a role that is made anew, have none."""
+    await sql(settings.database, "revoke all on all tables in schema public from millrace_writer, millrace_reader")
+    await sql(settings.database, "revoke update (name, field, labels) on sensors from millrace_writer")
+    await apply(settings.database)
+    store = await store_for(settings)
+    await store.write(work_of(labelled(HEAT)))
+    # A sensor that is known gets its labels by an update.
+    await store.write(work_of(entry_of(some(1, series_id(WIND)))))
+    await store.write(work_of(labelled(WIND)))
+    store.close()
+    named = "select count(*) from sensors where name is not null"
+    assert [tuple(row) for row in await sql(settings.database, named)] == [(2,)]
 
 
 async def test_a_batch_that_is_not_stored_brings_no_sensors(settings: Settings) -> None:
