@@ -115,7 +115,9 @@ begin
           date_bin('1 hour', n.noted_at + interval '1 minute - 1 microsecond', '2000-01-03 00:00:00+00'))) end,
       h.greatest_modified_value
     from _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log h
-    left join lateral (select r.noted_at from public.late_ranges r where r.xmin = h.xmin limit 1) n on true
+    -- Hashed: one look at the notes for all of the log. A transaction notes everything at one instant.
+    left join (select r.xmin, min(r.noted_at) as noted_at from public.late_ranges r group by r.xmin) n (xmin_, noted_at)
+      on n.xmin_ = h.xmin
     where h.hypertable_id = source and (n.noted_at is null or width < interval '1 hour')
   ) l (first, last)
   where l.first < high and l.last >= low;

@@ -85,7 +85,8 @@ class Catalogue:
             keys = [f"{sensor_id}\0" if sensor_id in columns.series else sensor_id for sensor_id in keys]
         if self._knows(keys):
             return []
-        used = np.unique(columns.index).tolist()
+        # Counted rather than sorted: there are many more rows than sensors.
+        used = np.flatnonzero(np.bincount(columns.index, minlength=len(keys))).tolist()
         unknown = [code for code in used if keys[code] not in self._known]
         if unknown:
             rows = [
