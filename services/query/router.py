@@ -7,7 +7,7 @@ half-open pair of them, and spans are in order, without one that touches another
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -131,7 +131,12 @@ def route(start: int, end: int, coverages: Iterable[Coverage], gone: Spans) -> l
         if coverage.kept:
             take(coverage.rollup, common(common(free, gone), [coverage.rollup.around(coverage.kept)]), 1)
     segments.extend(Segment(*span, None) for span in free)
-    return sorted(segments, key=lambda segment: segment.start)
+    joined: list[Segment] = []
+    for segment in sorted(segments, key=lambda segment: segment.start):
+        # What a rollup keeps may touch what it is trusted for.
+        before = joined.pop() if joined and joined[-1].rollup is segment.rollup else None
+        joined.append(replace(segment, start=before.start) if before else segment)
+    return joined
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:
