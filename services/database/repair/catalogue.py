@@ -3,8 +3,8 @@
 A pass walks through the chunks from the oldest to the newest, and in each through the sensors from the last to the
 first; a table without chunks is one. A step is one short transaction: it looks at some thousand sensors, by the index
 or by what the columnstore knows of its batches, so that hardly any readings are read; adds those that lack; and notes
-how far it came. So a crash repeats a step, and repeating it adds nothing. When a pass is over, another follows after a
-day, for what came meanwhile by SQL or by workers of the release before.
+how far it came. So a crash repeats a step, and repeating it adds nothing. When the first pass is over, another follows
+after a day, for what workers of the release before wrote meanwhile, and then one a week, for what comes by SQL.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 
 SENSORS_A_STEP = 5000
 
-AGAIN = timedelta(days=1)
-"""From the end of a pass to the beginning of the next."""
+SOON, AGAIN = timedelta(days=1), timedelta(days=7)
+"""From the end of the first pass, and of each later one, to the beginning of the next."""
 
 QUIET = 30.0
 """Seconds between two lines of the log that tell how far a pass is."""
@@ -41,7 +41,8 @@ QUIET = 30.0
 TAKE = """
 select
   reached, reached_sensor, added, passes,
-  started_at is not null or finished_at is null or finished_at < now() - $1::interval as due
+  started_at is not null or finished_at is null
+    or finished_at < now() - case when passes < 2 then $1::interval else $2::interval end as due
 from catalogue_filling for update skip locked
 """
 
@@ -190,7 +191,7 @@ async def fill_once(connection: Connection, capability: Capability, most: int = 
         DATABASE_FAILURES: the step is not taken; those before stay.
     """
     async with connection.transaction():
-        at = await connection.fetchrow(TAKE, AGAIN)
+        at = await connection.fetchrow(TAKE, SOON, AGAIN)
         if at is None or not at["due"]:
             return Step(more=False)
         chunk = await _chunk(connection, capability, at["reached"])

@@ -91,6 +91,11 @@ async def test_what_came_by_sql_is_found_by_the_next_pass_and_nothing_is_taken_o
         assert await one_pass(owner) == [Step(more=False)]
         await owner.execute("update catalogue_filling set finished_at = finished_at - interval '25 hours'")
         assert (await one_pass(owner))[-1].finished
+        # The second pass is a day behind the first, for old workers; from then on there is one a week.
+        await owner.execute("update catalogue_filling set finished_at = finished_at - interval '25 hours'")
+        assert await one_pass(owner) == [Step(more=False)]
+        await owner.execute("update catalogue_filling set finished_at = finished_at - interval '7 days'")
+        assert (await one_pass(owner))[-1].finished
         rows = await owner.fetch("select sensor_id, first_seen from sensors where sensor_id ~ '^(by-hand|future)$'")
         first_seen = dict(map(tuple, rows))
         assert first_seen["by-hand"] == datetime(2025, 6, 1, tzinfo=UTC)
