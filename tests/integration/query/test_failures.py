@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from services.database.schema.apply import apply
+from services.platform.http.errors import Problem
 from services.platform.settings import Settings
 from services.query.fetch import Fetcher
 from tests.support import TestDatabase, eventually, free_port
@@ -152,23 +153,18 @@ async def test_a_long_statement_ends_at_its_timeout(database: TestDatabase, ques
 
 
 async def test_a_busy_pool_refuses_within_its_timeout(database: TestDatabase) -> None:
-    settings = elsewhere(query_settings(database, statement_timeout=20), pool_size=1, connect_timeout=0.5)
-    async with asking(settings) as client, owner(database) as connection:
-        async with connection.transaction():
-            await connection.execute("lock table sensor_data in access exclusive mode")
-            first = asyncio.create_task(client.get(QUESTIONS[1]))
-            await eventually(lambda: waiting(connection))
-            async with asyncio.timeout(5):
-                await refused(client, QUESTIONS[1], "database_unavailable", "no connection")
-        assert (await first).status_code == 200
-
-
-async def waiting(connection: asyncpg.Connection) -> bool:
-    """Tell whether a question waits for a lock."""
-    found: bool = await connection.fetchval(
-        "select exists (select from pg_locks where not granted and pid <> pg_backend_pid())"
-    )
-    return found
+    fetcher = Fetcher(elsewhere(query_settings(database), pool_size=1, connect_timeout=0.5))
+    try:
+        async with fetcher._connection(None, "somebody"), asyncio.timeout(5):
+            with pytest.raises(Problem, match="no connection") as other:
+                async with fetcher._connection(None, "somebody else"):
+                    raise AssertionError
+            with pytest.raises(Problem, match="MILLRACE_QUERY_CALLER_SHARE") as same:
+                async with fetcher._connection(None, "somebody"):
+                    raise AssertionError
+        assert (other.value.code, same.value.code) == ("database_unavailable", "rate_limited")
+    finally:
+        fetcher.close()
 
 
 async def test_connections_can_only_read_and_have_a_clock(database: TestDatabase) -> None:
