@@ -17,7 +17,7 @@ from services.worker.copy import binary_copy, ordered
 
 from .stack import Bench
 
-__all__ = ["BUSY", "FLEET", "History", "fill", "fill_fleet"]
+__all__ = ["BUSY", "FLEET", "History", "fill", "fill_fleet", "settle"]
 
 SENSORS = 1_000
 FLEET = 100_000
@@ -49,7 +49,7 @@ class History:
 
 
 async def fill(bench: Bench, rows: int, span: timedelta | None = None) -> History:
-    """Store about `rows` readings, the last twentieth in the row store; refresh the rollups and analyze.
+    """Store about `rows` readings, the last twentieth in the row store.
 
     They end two hours ago, on a whole hour, and are ten seconds apart, or so far that they go back by `span`.
     """
@@ -62,14 +62,13 @@ async def fill(bench: Bench, rows: int, span: timedelta | None = None) -> Histor
         # Blocks follow each other in time, so that the promise of sorted rows is kept.
         await _compressing(bench, on=number < min(blocks - 1, blocks * 0.95))
         await _copy(bench, _block(start, number, blocks, step))
-    await _settle(bench, start, end)
     return History(tuple(_name(number) for number in range(SENSORS)), start, end)
 
 
-async def fill_fleet(bench: Bench) -> tuple[str, ...]:
+async def fill_fleet(bench: Bench) -> None:
     """Store what a hundred thousand labelled sensors measured in an hour of each of four weeks.
 
-    The last week is in the row store. Returns their ids; `site` and `room` are their labels.
+    The last week is in the row store. They are in the catalogue; `site` and `room` are their labels.
     """
     labels = [
         {
@@ -93,9 +92,6 @@ async def fill_fleet(bench: Bench) -> tuple[str, ...]:
         index = np.repeat(np.arange(FLEET), FLEET_A_WEEK).astype(np.uint32)
         values = np.round(20 + np.random.default_rng(number).normal(0, 2, len(times)), 2)
         await _copy(bench, Columns(ids, index, times, values))
-    await _settle(bench, end - FLEET_WEEKS * week, end)
-    await bench.database.execute("vacuum analyze sensors")
-    return tuple(ids)
 
 
 async def _compressing(bench: Bench, *, on: bool) -> None:
@@ -115,13 +111,13 @@ async def _copy(bench: Bench, columns: Columns) -> None:
     )
 
 
-async def _settle(bench: Bench, start: datetime, end: datetime) -> None:
+async def settle(bench: Bench, past: History) -> None:
     """Refresh the rollups and analyze what was stored."""
     if bench.capability.edition == "full":
         for rollup in ("measurement_hourly", "sensor_rollup_15m"):
-            await _refresh(bench, rollup, f"'{start.isoformat()}', '{end.isoformat()}'")
+            await _refresh(bench, rollup, f"'{past.start.isoformat()}', '{past.end.isoformat()}'")
             await bench.database.execute(f"analyze {rollup}")
-    await bench.database.execute("vacuum analyze sensor_data")
+    await bench.database.execute("vacuum analyze sensor_data, sensors")
 
 
 async def _refresh(bench: Bench, rollup: str, span: str) -> None:

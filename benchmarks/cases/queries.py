@@ -12,7 +12,7 @@ from services.query.plan import SQL
 from ..asked import Question, bare, by_http
 from ..case import Case, Options
 from ..figures import Measures
-from ..history import BUSY, fill
+from ..history import BUSY, fill, settle
 from ..processes import peaks, reset_peaks, snapshot
 from ..stack import Bench
 
@@ -33,6 +33,7 @@ class Questions:
     async def prepare(self, bench: Bench, options: Options) -> None:
         """Store the history and write the questions down."""
         past = await fill(bench, options.rows)
+        await settle(bench, past)
         sensors = past.sensors[:ASKED_SENSORS]
         day = past.start + (past.end - past.start) / 3
         self.kinds = {

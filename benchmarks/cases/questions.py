@@ -17,7 +17,7 @@ from services.query.table import Kind
 from ..asked import Question, bare, by_http, median_ms
 from ..case import Case, Options
 from ..figures import Measures
-from ..history import BUSY, FLEET, fill, fill_fleet
+from ..history import BUSY, FLEET, fill, fill_fleet, settle
 from ..stack import Bench
 
 __all__ = ["CASES"]
@@ -72,6 +72,7 @@ class Questions:
         """Store what is asked about, and write the questions down."""
         past = await fill(bench, options.rows, SPAN)
         await fill_fleet(bench)
+        await settle(bench, past)
         begin = (past.start + (past.end - past.start) / 3).replace(minute=0, second=0, microsecond=0)
         month = begin, begin + timedelta(days=30)
         midnight = past.end.astimezone(ZoneInfo(ZONE)).replace(hour=0)

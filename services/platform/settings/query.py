@@ -22,7 +22,12 @@ class QuerySettings(Section):
         200_000, "Most sensors that regular expressions may choose for one question of `/latest`.", "sensors"
     )
     max_page: PositiveInt = setting(10_000, "Largest `limit` of `/sensors` and `/labels`.", "rows")
-    max_cells: PositiveInt = setting(1_000_000, "Most sensors × buckets of one question of `/series`.", "cells")
+    max_cells: PositiveInt = setting(
+        500_000,
+        "Most sensors × buckets, or points, of one question of `/series`; with every aggregate each takes about "
+        "270 bytes while it is answered.",
+        "cells",
+    )
     max_held_rows: PositiveInt = setting(
         1_000_000,
         "Most rows that one question of `/series` may hold in memory, where it cannot do with less: "

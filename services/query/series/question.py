@@ -159,7 +159,9 @@ def ask(given: Parameters, now: int, limits: Limits) -> SeriesQuestion:
     faults |= wrong
     if faults:
         raise QuestionError(faults)
-    grid = _grid(start, end, bucket, zone, sensors=max(len(sensors), 1), most=limits.cells) if aggregates else None
+    values = _values(form, aggregates)
+    count = max(len(sensors), 1)
+    grid = _grid(start, end, bucket, zone, sensors=count, values=values, most=limits.cells) if aggregates else None
     # What a value will be behind now nobody knows.
     span = Span(start, end, min(end, now))
     ends = instant_of(start), instant_of(end)
@@ -172,9 +174,10 @@ def with_sensors(question: SeriesQuestion, sensors: Sequence[str], limits: Limit
     Raises:
         QuestionError: with them it is too large.
     """
-    if question.grid is not None and len(sensors) * len(question.grid) > limits.cells:
+    values = _values(question.form, question.aggregates)
+    if question.grid is not None and len(sensors) * len(question.grid) * values > limits.cells:
         ends = micros_of(question.start), micros_of(question.end)
-        _grid(*ends, question.bucket, question.zone, sensors=len(sensors), most=limits.cells)
+        _grid(*ends, question.bucket, question.zone, sensors=len(sensors), values=values, most=limits.cells)
     if fault := too_many_points(question.form.points or 0, len(sensors), limits.cells):
         raise QuestionError({"points": fault})
     return replace(question, sensors=tuple(sensors))
@@ -236,7 +239,12 @@ def _fill(text: str | None) -> str | float:
     return number
 
 
-def _grid(start: int, end: int, bucket: Bucket | None, zone: ZoneInfo, *, sensors: int, most: int) -> Grid:
+def _values(form: Form, aggregates: Sequence[str]) -> int:
+    """Return how many cells a bucket of a sensor counts as: `wide` has a column for each aggregate."""
+    return len(aggregates) if form.layout == "wide" else 1
+
+
+def _grid(start: int, end: int, bucket: Bucket | None, zone: ZoneInfo, *, sensors: int, values: int, most: int) -> Grid:
     """Return the buckets of a question.
 
     Raises:
@@ -244,14 +252,17 @@ def _grid(start: int, end: int, bucket: Bucket | None, zone: ZoneInfo, *, sensor
     """
     try:
         buckets = 1 if bucket is None else Grid.most(start, end, bucket, zone)
-        if sensors * buckets <= most:
+        if sensors * buckets * values <= most:
             return whole(start, end) if bucket is None else Grid.over(start, end, bucket, zone)
     except GridError as error:
         raise QuestionError({"bucket": str(error)}) from None
-    cells = f"{sensors} × {buckets} cells (sensors × buckets) are more than the {most} of MILLRACE_QUERY_MAX_CELLS"
-    if sensors > most:
+    cells = f"{sensors} × {buckets} cells (sensors × buckets)"
+    if values > 1:
+        cells = f"{sensors} × {buckets} × {values} cells (sensors × buckets × aggregates, as layout=wide has columns)"
+    cells += f" are more than the {most} of MILLRACE_QUERY_MAX_CELLS"
+    if sensors * values > most:
         raise QuestionError({"sensor_id": f"{cells}; ask for fewer sensors"})
-    raise QuestionError({"bucket": f"{cells}; {_proposal(start, end, zone, most // sensors)}"})
+    raise QuestionError({"bucket": f"{cells}; {_proposal(start, end, zone, most // (sensors * values))}"})
 
 
 def _proposal(start: int, end: int, zone: ZoneInfo, most: int) -> str:

@@ -11,8 +11,8 @@ from ..table import Column, Kind, Table
 
 __all__ = ["Wide", "wide_name"]
 
-_VALUES = 65_536
-"""Values written at a time."""
+_VALUES = 262_144
+"""Values written at a time: each of thousands of columns costs as much as dozens of its rows."""
 
 
 def wide_name(group: str, aggregate: str) -> str:
