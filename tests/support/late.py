@@ -33,7 +33,8 @@ async def connected(database: TestDatabase, role: str) -> AsyncIterator[Any]:
     url = (
         database.superuser_url if role == "superuser" else getattr(database.settings, f"{role}_url").get_secret_value()
     )
-    connection = await asyncpg.connect(url)
+    # A refresh beside its guard wants one, or waits for ever for who wants to drop or compress a chunk.
+    connection = await asyncpg.connect(url, server_settings={"lock_timeout": "60s"})
     try:
         yield connection
     finally:
