@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from services.contract.instants import EPOCH
 from services.platform.http.app import bare_app
 from services.platform.http.auth import Scope, guard
 from services.platform.http.errors import Problem
@@ -17,8 +18,11 @@ from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
 
 from .catalogue.latest import latest
+from .catalogue.plans import newest, pages
 from .catalogue.routes import catalogue
-from .fetch import Fetcher, ask_nothing
+from .catalogue.selection import selection
+from .fetch import Fetcher
+from .plan import Question, hours, least, readings
 from .remote_read.routes import remote_read
 from .rollups import Rollups
 from .routes import questions
@@ -40,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
 
     async def needed(connection: Connection) -> None:
-        await ask_nothing(connection)
+        await _ask_nothing(connection)
         await rollups.look(connection)
 
     async def look_once() -> None:
@@ -98,3 +102,15 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     app.include_router(health_routes(health))
     return app
+
+
+async def _ask_nothing(connection: Connection) -> None:
+    """Ask each question about a sensor that nobody has and an empty range: finding nothing costs next to nothing.
+
+    Raises:
+        asyncpg.PostgresError: one cannot be answered, as a table, a function or a right to them lacks.
+    """
+    nothing = Question("", EPOCH, EPOCH)
+    of_catalogue = (pages(selection(()), "", 1), newest((), None, None))
+    for plan in (readings(nothing), least(nothing), hours(nothing), *of_catalogue):
+        await connection.fetch(plan.limited(plan.limit), *plan.arguments)

@@ -22,22 +22,19 @@ from functools import partial
 import asyncpg
 import structlog
 
-from services.contract.instants import EPOCH
 from services.platform.http.errors import Problem
 from services.platform.postgres.connections import Connection, Connector
 from services.platform.postgres.errors import DATABASE_FAILURES, refused, words_of
 from services.platform.postgres.pool import Pool
 from services.platform.settings import Settings
 
-from .catalogue.plans import newest, pages
-from .catalogue.selection import selection
 from .copy_out import CopyReader, copy_out, inlined
-from .plan import Plan, Question, RoutedPlan, hours, least, readings
+from .plan import Plan, RoutedPlan
 from .replicas import Replica, Replicas
 from .shares import Shares
 from .table import Table
 
-__all__ = ["Batches", "Fetcher", "ask_nothing"]
+__all__ = ["Batches", "Fetcher"]
 
 log = structlog.get_logger(__name__)
 
@@ -221,18 +218,6 @@ class Fetcher:
 
 def _now() -> int:
     return time.time_ns() // 1000
-
-
-async def ask_nothing(connection: Connection) -> None:
-    """Ask each question about a sensor that nobody has and an empty range: finding nothing costs next to nothing.
-
-    Raises:
-        asyncpg.PostgresError: one cannot be answered, as a table, a function or a right to them lacks.
-    """
-    nothing = Question("", EPOCH, EPOCH)
-    of_catalogue = (pages(selection(()), "", 1), newest((), None, None))
-    for plan in (readings(nothing), least(nothing), hours(nothing), *of_catalogue):
-        await connection.fetch(plan.limited(plan.limit), *plan.arguments)
 
 
 async def _routed(connection: Connection, asked: RoutedPlan) -> Plan:

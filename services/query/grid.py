@@ -22,7 +22,21 @@ from numpy.typing import NDArray
 
 from services.contract.instants import MICROSECOND, InstantError, instant_of, micros_of, parse_instant
 
-__all__ = ["EPOCHS", "Bucket", "Grid", "GridError", "moment", "offsets", "parse_bucket", "whole", "written", "zone_of"]
+from .table import Column, Kind
+
+__all__ = [
+    "EPOCHS",
+    "Bucket",
+    "Grid",
+    "GridError",
+    "moment",
+    "offsets",
+    "parse_bucket",
+    "whole",
+    "written",
+    "zone_of",
+    "zoned",
+]
 
 Numbers = NDArray[np.int64]
 
@@ -335,6 +349,11 @@ def offsets(instants: Numbers, zone: ZoneInfo) -> Numbers:
     for place in np.flatnonzero((first != last)[which]).tolist():
         found[place] = _minutes(int(instants[place]), zone)
     return found
+
+
+def zoned(instants: Numbers, zone: ZoneInfo) -> Column:
+    """Return instants as a column that is written in a zone's time."""
+    return Column(Kind.INSTANT, instants, offsets=None if zone.key == "UTC" else offsets(instants, zone))
 
 
 def _minutes(instant: int, zone: ZoneInfo) -> int:

@@ -19,7 +19,7 @@ from services.platform.settings import QuerySettings
 
 from ..fetch import Fetcher
 from ..formats import FORMATS, Shape
-from ..grid import EPOCHS, GridError, moment, offsets, written, zone_of
+from ..grid import EPOCHS, GridError, moment, written, zone_of, zoned
 from ..negotiation import media_type
 from ..plan import Plan
 from ..routes import OTHER_FORMATS, Format
@@ -199,4 +199,4 @@ def _instants(table: Table, question: _Question) -> Column:
     values = table["timestamp"].values
     if question.epoch is not None:
         return Column(Kind.INTEGER, values // EPOCHS[question.epoch])
-    return Column(Kind.INSTANT, values, offsets=None if question.zone.key == "UTC" else offsets(values, question.zone))
+    return zoned(values, question.zone)

@@ -1,7 +1,7 @@
 """Parameters that the routes over the catalogue share."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import WithJsonSchema
@@ -10,19 +10,26 @@ from services.contract.codec import MAX_SENSOR_ID
 
 from .selector import Match, SelectorError, parse_all
 
-__all__ = ["MATCH_REPEATED", "Matches", "SensorIds", "matches_of"]
+__all__ = ["ID_SCHEMA", "MATCH_REPEATED", "MATCH_SCHEMA", "Matches", "SensorIds", "matches_of"]
 
 MATCH_REPEATED = {"match"}
 
-_ID = {"type": "string", "minLength": 1, "maxLength": MAX_SENSOR_ID, "pattern": r"^[^\u0000]+$"}
+ID_SCHEMA: Mapping[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_SENSOR_ID,
+    "pattern": r"^[^\u0000]+$",
+}
+MATCH_SCHEMA: Mapping[str, Any] = {"type": "string", "minLength": 1}
+"""What OpenAPI says of a sensor's id, and of what chooses sensors."""
 
 SensorIds = Annotated[
-    list[Annotated[str, WithJsonSchema(_ID)]],
+    list[Annotated[str, WithJsonSchema({**ID_SCHEMA})]],
     Query(description="The sensors, to the letter; repeated for several.", examples=[["sensor-1"]]),
 ]
 
 Matches = Annotated[
-    list[Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]],
+    list[Annotated[str, WithJsonSchema({**MATCH_SCHEMA})]],
     Query(
         description="Chooses sensors of the catalogue: a glob over ids such as `boiler-*`, or a selector such as "
         '`name{label="v",other!="w",third=~"re",fourth!~"re"}`; repeated for any of several.',

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 from fastapi import Request
 
-from services.contract.codec import MAX_SENSOR_ID
 from services.platform.http.errors import Problem
 from services.platform.http.parameters import wrong
 from services.platform.settings import QuerySettings
 
 from ..body import received
+from ..catalogue.parameters import ID_SCHEMA, MATCH_SCHEMA
 from ..formats import MEDIA_TYPES
 from ..grid import EPOCHS
 from .form import LAYOUTS, ORDERS
@@ -28,13 +28,11 @@ _NUMBERS = {"start", "end", "fill", "limit", "points"}
 """What may be a list of texts, a list instead of a text with commas, and a number instead of a text."""
 
 _TEXT: dict[str, Any] = {"type": "string"}
-_SENSOR: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_SENSOR_ID, "pattern": r"^[^\u0000]+$"}
-_MATCH: dict[str, Any] = {"type": "string", "minLength": 1}
 _INSTANT: dict[str, Any] = {"type": ["string", "integer"]}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 1}
 _NAMES: Mapping[str, dict[str, Any]] = {
-    "sensor_id": {"anyOf": [_SENSOR, {"type": "array", "items": _SENSOR, "minItems": 1, "uniqueItems": True}]},
-    "match": {"anyOf": [_MATCH, {"type": "array", "items": _MATCH, "minItems": 1}]},
+    "sensor_id": {"anyOf": [ID_SCHEMA, {"type": "array", "items": ID_SCHEMA, "minItems": 1, "uniqueItems": True}]},
+    "match": {"anyOf": [MATCH_SCHEMA, {"type": "array", "items": MATCH_SCHEMA, "minItems": 1}]},
     "start": _INSTANT,
     "end": _INSTANT,
     "agg": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]},

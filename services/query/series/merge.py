@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from ..grid import Grid, offsets
+from ..grid import Grid, zoned
 from ..table import Column, Kind, Table
 from .aggregates import STEPPED, partials_of, percentiles_of
 from .groups import Groups
@@ -239,16 +239,14 @@ class Merge:
         cells = np.flatnonzero(shown)
         if descending:
             cells = cells[np.lexsort((-cells, cells // self._width))]
-        labels = self._grid.edges[:-1]
-        minutes = None if zone.key == "UTC" else offsets(labels, zone)
+        labels = zoned(self._grid.edges[:-1], zone)
         counted = self._sources(fill, self._count > 0)
         held = self._sources(fill, self._covered > 0) if len(self._covered) else counted
         places = self._places() if fill == "linear" else None
         for begin in range(0, len(cells), _PART):
             part = cells[begin : begin + _PART]
             row, bucket = part // self._width, part % self._width - 1
-            at = None if minutes is None else minutes[bucket]
-            columns = groups.columns(row) | {"timestamp": Column(Kind.INSTANT, labels[bucket], offsets=at)}
+            columns = groups.columns(row) | {"timestamp": labels.taken(bucket)}
             for name in self._aggregates:
                 low, high = (source[part] for source in (held if name in _HELD else counted))
                 if places is not None:

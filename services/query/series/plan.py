@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from services.contract.instants import instant_of, micros_of
 
-from ..grid import offsets
+from ..grid import zoned
 from ..plan import Argument, Plan, Question, RoutedPlan, readings
 from ..router import Rollup, Segment, Span, fitting
 from ..table import Column, Kind, Table
@@ -104,9 +104,7 @@ def _readings(question: SeriesQuestion) -> Plan:
     """Return the plan of readings in the order of sensor, timestamp and id."""
 
     def shown(sensor: Column, table: Table) -> Table:
-        timestamp = table["timestamp"]
-        if question.zone.key != "UTC":
-            timestamp = Column(Kind.INSTANT, timestamp.values, offsets=offsets(timestamp.values, question.zone))
+        timestamp = zoned(table["timestamp"].values, question.zone)
         return Table({"sensor_id": sensor, "timestamp": timestamp, "value": table["value"]})
 
     if len(question.sensors) == 1:
@@ -158,9 +156,7 @@ def _page(question: SeriesQuestion) -> Plan:
 
     def finish(table: Table) -> Table:
         sensor = Column(Kind.TEXT, table["ordinal"].values - 1, None, question.sensors)
-        timestamp = table["timestamp"]
-        if question.zone.key != "UTC":
-            timestamp = Column(Kind.INSTANT, timestamp.values, offsets=offsets(timestamp.values, question.zone))
+        timestamp = zoned(table["timestamp"].values, question.zone)
         return Table({"sensor_id": sensor, "timestamp": timestamp, "value": table["value"], "id": table["id"]})
 
     kinds = {"ordinal": Kind.INTEGER, "id": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}

@@ -11,20 +11,20 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
-from services.contract.codec import MAX_SENSOR_ID
 from services.contract.instants import micros_of
 from services.platform.http.errors import problem_responses
 from services.platform.http.parameters import only, wrong
 from services.platform.runtime.metrics import rows_returned
 from services.platform.settings import QuerySettings
 
-from ..catalogue.parameters import MATCH_REPEATED, Matches
+from ..catalogue.parameters import MATCH_REPEATED, Matches, SensorIds
 from ..fetch import Batches, Fetcher
 from ..formats import FORMATS, MEDIA_TYPES, Shape
 from ..grid import EPOCHS, written
 from ..negotiation import media_type
 from ..rollups import Rollups
 from ..router import Segment
+from ..routes import OTHER_FORMATS, Format
 from ..shares import asker
 from ..streaming import REFUSALS, StreamedAnswer
 from ..table import Table
@@ -43,11 +43,6 @@ from .routed import sources
 __all__ = ["series"]
 
 _PATH = "/series"
-
-SensorId = Annotated[
-    str,
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_SENSOR_ID, "pattern": r"^[^\u0000]+$"}),
-]
 
 _MOMENT = "RFC 3339 with an offset, 13 digits of milliseconds, or an expression: now, now-6h, -6h, now-1d/d."
 
@@ -163,10 +158,6 @@ _FORM = {
     "order": "Of time, for each sensor: `asc`, the default, or `desc`.",
     "downsample": "How `points` are chosen, `m4` by default.",
 }
-_OTHER_FORMATS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {media: {"schema": {"type": "string"}} for media in list(MEDIA_TYPES.values())[1:]}},
-    **problem_responses("not_acceptable"),
-}
 _BODIES = problem_responses(
     "body_timeout", "body_too_large", "malformed_body", "invalid_parameter", "unsupported_encoding",
     "unsupported_media_type",
@@ -176,7 +167,7 @@ _Count = Annotated[str | None, WithJsonSchema({"type": "integer", "minimum": 1})
 
 async def _parameters(
     *,
-    sensor_id: Annotated[list[SensorId], Query(description="A sensor, to the letter; may be repeated.")] = [],  # noqa: B006 -- FastAPI copies it
+    sensor_id: SensorIds = [],  # noqa: B006 -- FastAPI copies it
     match: Matches = [],  # noqa: B006
     start: Annotated[str, Query(description=f"First instant of the range: {_MOMENT}")],
     end: Annotated[
@@ -243,19 +234,12 @@ def series(
         summary="Readings or buckets of sensors",
         response_model=Series,
         dependencies=[Depends(names)],
-        responses=_OTHER_FORMATS,
+        responses=OTHER_FORMATS,
     )
     async def get_series(
         request: Request,
         parameters: Annotated[Parameters, Depends(_parameters)],
-        wanted: Annotated[
-            str | None,
-            Query(
-                alias="format",
-                description="The answer's format; where it is absent, the header Accept chooses, and JSON is usual.",
-                json_schema_extra={"enum": list(MEDIA_TYPES)},
-            ),
-        ] = None,
+        wanted: Format = None,
     ) -> Response:
         """Return readings with `start <= timestamp < end`, or what `agg` makes of them in each bucket.
 
@@ -269,7 +253,7 @@ def series(
         summary="Readings or buckets of sensors, by a question in the body",
         response_model=Series,
         dependencies=[Depends(only())],
-        responses={**_OTHER_FORMATS, **_BODIES},
+        responses={**OTHER_FORMATS, **_BODIES},
         openapi_extra={"requestBody": REQUEST_BODY},
     )
     async def post_series(request: Request) -> Response:
@@ -280,19 +264,19 @@ def series(
         return await answered(request, *await posted(request, settings))
 
     async def answered(request: Request, parameters: Parameters, wanted: str | None) -> Response:
-        now = micros_of(datetime.now(UTC))
+        now, whose = micros_of(datetime.now(UTC)), asker(request)
         try:
             # Days of thousands of years take seconds to lay.
             question = await asyncio.to_thread(ask, parameters, now, limits)
             # What cannot be answered in this way asks nothing of the database.
             media = _media(request, question, wanted)
-            question = await chosen(fetcher, question, limits, asker(request))
+            question = await chosen(fetcher, question, limits, whose)
         except QuestionError as error:
             raise wrong(**error.faults) from None
         form = question.form
         page = SeriesPage(form.limit, form.after, now=now, descending=form.descending, keys=keys_of(question))
         part = this_page(question)
-        groups = await groups_of(fetcher, part, asker(request))
+        groups = await groups_of(fetcher, part, whose)
         made = (part, groups, rollups.known)
         planned = await asyncio.to_thread(plan, *made) if is_long(part) else plan(*made)
 
@@ -313,7 +297,7 @@ def series(
                 for ending in encoder.ending(page.following(identity(parameters.by_name()))):
                     yield ending
 
-        return StreamedAnswer(fetcher.fetch(planned, asker(request)), write, media, settings.max_answer_bytes)
+        return StreamedAnswer(fetcher.fetch(planned, whose), write, media, settings.max_answer_bytes)
 
     return router
 

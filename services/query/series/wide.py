@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from ..grid import offsets
+from ..grid import zoned
 from ..table import Column, Kind, Table
 
 __all__ = ["Wide", "wide_name"]
@@ -55,9 +55,7 @@ class Wide:
         step = max(_VALUES // max(len(self._groups) * len(self._kinds), 1), 1)
         for begin in range(0, len(buckets), step):
             part = buckets[begin : begin + step]
-            labels = self._labels[part]
-            moved = None if zone.key == "UTC" else offsets(labels, zone)
-            columns = {"timestamp": Column(Kind.INSTANT, labels, offsets=moved)}
+            columns = {"timestamp": zoned(self._labels[part], zone)}
             for place, group in enumerate(self._groups):
                 for name, kind in self._kinds.items():
                     nulls = self._nulls[name][place, part]
