@@ -1,7 +1,6 @@
 """What the questions answer, through the whole app, on real databases."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -126,18 +125,6 @@ async def test_all_of_time_can_be_asked(database: TestDatabase, start: str, end:
         found = await answer(client, "/get_range", sensor_id="sensor-1", start=start, end=end)
         assert len(found["data"]) == len(DEMO)
         assert len(await answer(client, "/hourly", sensor_id="sensor-1", start=start, end=end)) == 2
-
-
-@pytest.fixture
-async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    async with owner(database) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def client(database: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(query_settings(database)) as asked:
-        yield asked
 
 
 @examples(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)

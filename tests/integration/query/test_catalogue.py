@@ -19,17 +19,11 @@ from services.query.catalogue.selector import parse_all
 from services.query.copy_out import inlined
 from tests.support import TestDatabase
 from tests.support.catalogue import Choice, Sensor, catalogues, choices, enter
-from tests.support.query import EPOCH, asking, insert, owner, query_settings
+from tests.support.query import EPOCH, asking, insert, query_settings
 
 PAGE = Path(__file__).parents[3] / "docs/query.md"
 DEMO = [(0, 25.3), (1, 26.7), (5, 30.7), (60, 10.0), (66, 12.0), (66, 114.0)]
 FEW = {"max_sensors": 20, "max_page": 5, "max_latest": 20}
-
-
-@pytest.fixture
-async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    async with owner(database) as connected:
-        yield connected
 
 
 @pytest.fixture

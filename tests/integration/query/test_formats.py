@@ -24,7 +24,7 @@ import zstandard
 from services.platform.settings import Settings
 from services.query.formats import MEDIA_TYPES
 from tests.support import Service, TestDatabase, eventually
-from tests.support.query import EPOCH, STREAMING, asking, backends, fill, insert, owner, query_settings
+from tests.support.query import EPOCH, STREAMING, backends, fill, insert, owner, query_settings
 
 Start = Callable[[str, Settings], Service]
 Rows = list[tuple[Any, ...]]
@@ -66,12 +66,6 @@ ROWS: dict[str, Callable[[bytes], Rows]] = {
     "arrow": lambda body: from_table(pa.ipc.open_stream(body).read_all()),
     "parquet": lambda body: from_table(pyarrow.parquet.read_table(io.BytesIO(body))),
 }
-
-
-@pytest.fixture
-async def client(database: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(query_settings(database)) as asked:
-        yield asked
 
 
 @pytest.mark.parametrize("many", [0, 1, 700])

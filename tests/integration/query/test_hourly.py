@@ -2,14 +2,13 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
 import asyncpg
 import httpx
-import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -46,18 +45,6 @@ def model(rows: Rows, start: datetime | None = None, end: datetime | None = None
         for hour, values in sorted(hours.items())
         if (start is None or start <= hour) and (end is None or hour < end)
     ]
-
-
-@pytest.fixture
-async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    async with owner(database) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def client(database: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(query_settings(database)) as asked:
-        yield asked
 
 
 async def hourly(

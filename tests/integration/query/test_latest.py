@@ -2,14 +2,12 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx
-import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -25,18 +23,6 @@ _AWAY = st.one_of(
     st.integers(-4 * 3600, 4 * 3600).map(lambda second: timedelta(seconds=second)),
     st.integers(-400, 400).map(lambda day: timedelta(days=day)),
 )
-
-
-@pytest.fixture
-async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    async with owner(database) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def client(database: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(query_settings(database)) as asked:
-        yield asked
 
 
 async def answer(client: httpx.AsyncClient, **parameters: Any) -> Any:

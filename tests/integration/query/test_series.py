@@ -1,7 +1,6 @@
 """`/series` through the whole app on real databases, against the reference in plain Python."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 
-from tests.support import TestDatabase, series
-from tests.support.query import EPOCH, asking, insert, owner, query_settings
+from tests.support import series
+from tests.support.query import EPOCH, insert
 from tests.support.series import Asked, Reading
 
 MANY = 2 * examples().max_examples
@@ -21,18 +20,6 @@ MANY = 2 * examples().max_examples
 DEMO = [(0, 25.3), (1, 26.7), (5, 30.7), (60, 10.0), (66, 12.0), (66, 114.0)]
 
 SPAN = {"start": "2025-10-22T21:00:00Z", "end": "2025-10-22T23:00:00Z"}
-
-
-@pytest.fixture
-async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    async with owner(database) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def client(database: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(query_settings(database)) as asked:
-        yield asked
 
 
 async def answer(client: httpx.AsyncClient, **parameters: Any) -> Any:
