@@ -16,6 +16,9 @@ __all__ = ["Databases", "TestDatabase"]
 
 TEMPLATE = "template_sensors"
 
+# A policy that begins in the middle of a test takes locks that the test did not ask for.
+POSTPONE_POLICIES = "select alter_job(job_id, next_start => now() + interval '1 year') from timescaledb_information.jobs"
+
 
 @dataclass(frozen=True, slots=True)
 class TestDatabase:
@@ -49,7 +52,7 @@ class Databases:
         self._ready = False
 
     def create(self) -> TestDatabase:
-        """Return a fresh database with the schema in it."""
+        """Return a fresh database with the schema in it; the policies that came with it do not run by themselves."""
         return asyncio.run(self._create())
 
     def empty(self) -> TestDatabase:
@@ -70,9 +73,11 @@ class Databases:
         return database
 
     async def _make_template(self) -> None:
-        template = self._describe(TEMPLATE).settings
-        await bootstrap(self.server.superuser_url, template)
-        await apply(template)
+        template = self._describe(TEMPLATE)
+        await bootstrap(self.server.superuser_url, template.settings)
+        await apply(template.settings)
+        if self.mode == "timescaledb":
+            await self._run(POSTPONE_POLICIES, url=template.superuser_url)
         # TimescaleDB's scheduler would sit in the template, and a template must have no sessions.
         await self._run(
             f"alter database {TEMPLATE} allow_connections false",
@@ -90,8 +95,8 @@ class Databases:
         superuser_url = server.url("postgres", words.superuser, name)
         return TestDatabase(self.mode, name, settings, superuser_url, server)
 
-    async def _run(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self.server.superuser_url)
+    async def _run(self, *statements: str, url: str | None = None) -> None:
+        connection = await asyncpg.connect(url or self.server.superuser_url)
         try:
             for statement in statements:
                 await connection.execute(statement)

@@ -214,14 +214,9 @@ async def test_without_aggregates_notes_are_struck_off_as_they_are(database: Tes
     async with connected(database, "writer") as writer:
         await insert_late(writer, LATE, LATE + 7 * HOUR)
     before = await hourly(database)
-    # TimescaleDB's policy may be at work on the new database.
-    await eventually(lambda: _all_repaired(database))
+    assert (await repair(database)).waiting == 0
     assert await notes(database) == 0
     assert await hourly(database) == before
-
-
-async def _all_repaired(database: TestDatabase) -> bool:
-    return (await repair(database)).waiting == 0
 
 
 async def test_a_limit_on_idle_transactions_ends_no_refresh(quiet: TestDatabase) -> None:
