@@ -17,7 +17,9 @@ __all__ = ["Databases", "TestDatabase"]
 TEMPLATE = "template_sensors"
 
 # A policy that begins in the middle of a test takes locks that the test did not ask for.
-POSTPONE_POLICIES = "select alter_job(job_id, next_start => now() + interval '1 year') from timescaledb_information.jobs"
+POSTPONE_POLICIES = (
+    "select alter_job(job_id, next_start => now() + interval '1 year') from timescaledb_information.jobs"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,16 @@ from services.query.app import create_app
 from .databases import TestDatabase
 from .patience import eventually, free_port
 
-__all__ = ["EPOCH", "STREAMING", "asking", "backends", "fill", "insert", "owner", "query_settings", "some_sensor"]
+__all__ = [
+    "EPOCH", "LARGE", "LARGE_ROWS", "STREAMING", "asking", "backends", "fill", "insert", "owner", "query_settings",
+    "some_sensor",
+]  # fmt: skip
 
 EPOCH = datetime(2025, 10, 22, 21, tzinfo=UTC)
+
+LARGE = 'a "big", one'
+LARGE_ROWS = 2_000_000
+"""More readings than all buffers between the database and a client hold, in the smallest form too."""
 
 STREAMING = "state = 'active' and query like 'COPY%'"
 """Of a backend that sends a large answer."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -13,9 +13,9 @@ import pytest
 from services.platform.settings import Settings
 from services.query.formats import MEDIA_TYPES
 from tests.support import Service, TestDatabase, eventually
-from tests.support.query import STREAMING, backends, fill, query_settings
+from tests.support.query import STREAMING, backends, query_settings
 
-from .test_formats import MIB, MILLION, RANGE, SENSOR, broken_off, unfinished
+from .test_formats import FIRST_MILLION, MIB, MILLION, RANGE, broken_off, unfinished
 from .test_streaming import STALLED, none, plain_client
 
 Start = Callable[[str, Settings], Service]
@@ -27,21 +27,10 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture
-async def watching(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    # So many that the rows of the smallest form fill all buffers between the database and who does not read.
-    await fill(database, SENSOR, range(2 * MILLION), 7)
-    connection = await asyncpg.connect(database.superuser_url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
 async def test_a_failure_on_the_way_breaks_each_format_off(
-    database: TestDatabase, watching: asyncpg.Connection, service: Start
+    large: TestDatabase, watching: asyncpg.Connection, service: Start
 ) -> None:
-    async with service("query", query_settings(database)) as query, plain_client() as client:
+    async with service("query", query_settings(large)) as query, plain_client() as client:
         for asked in FORMS.values():
             async with client.stream("GET", f"{query.url}/series", params=RANGE | asked) as response:
                 assert response.status_code == 200
@@ -60,16 +49,16 @@ async def test_a_failure_on_the_way_breaks_each_format_off(
 
 
 async def test_who_leaves_or_does_not_read_ends_the_statement(
-    database: TestDatabase, watching: asyncpg.Connection, service: Start
+    large: TestDatabase, watching: asyncpg.Connection, service: Start
 ) -> None:
-    async with service("query", query_settings(database)) as query, plain_client() as client:
+    async with service("query", query_settings(large)) as query, plain_client() as client:
         for asked in FORMS.values():
             async with client.stream("GET", f"{query.url}/series", params=RANGE | asked) as response:
                 assert response.status_code == 200
                 assert await backends(watching, STREAMING)
             await eventually(lambda: none(watching, STREAMING))
         assert "Traceback" not in query.log_text()
-    async with service("query", query_settings(database, statement_timeout=3)) as query, plain_client() as client:
+    async with service("query", query_settings(large, statement_timeout=3)) as query, plain_client() as client:
         async with client.stream("POST", f"{query.url}/series", json=RANGE) as response:
             assert response.status_code == 200
             await eventually(lambda: backends(watching, STALLED))
@@ -81,10 +70,10 @@ async def test_who_leaves_or_does_not_read_ends_the_statement(
 
 
 async def test_who_leaves_before_the_answer_to_a_post_ends_the_statement(
-    database: TestDatabase, watching: asyncpg.Connection, service: Start
+    large: TestDatabase, watching: asyncpg.Connection, service: Start
 ) -> None:
-    async with service("query", query_settings(database)) as query, plain_client() as client:
-        locking = await asyncpg.connect(database.superuser_url)
+    async with service("query", query_settings(large)) as query, plain_client() as client:
+        locking = await asyncpg.connect(large.superuser_url)
         try:
             async with locking.transaction():
                 await locking.execute("lock table sensor_data in access exclusive mode")
@@ -101,10 +90,9 @@ async def test_who_leaves_before_the_answer_to_a_post_ends_the_statement(
 
 @pytest.mark.parametrize("asked", [*FORMS.values(), {"points": "2000"}], ids=[*FORMS, "points"])
 async def test_a_million_readings_are_flat_in_memory(
-    database: TestDatabase, service: Start, asked: dict[str, str]
+    large: TestDatabase, service: Start, asked: dict[str, str]
 ) -> None:
-    await fill(database, SENSOR, range(MILLION), 7)
-    async with service("query", query_settings(database)) as query, plain_client() as client:
+    async with service("query", query_settings(large)) as query, plain_client() as client:
         assert query.process
         process = psutil.Process(query.process.pid)
         url = f"{query.url}/series"
@@ -114,7 +102,7 @@ async def test_a_million_readings_are_flat_in_memory(
             await client.get(url, params=short)
         before = most = process.memory_info().rss
         size = 0
-        async with client.stream("GET", url, params=RANGE | asked) as response:
+        async with client.stream("GET", url, params=FIRST_MILLION | asked) as response:
             async for part in response.aiter_raw():
                 size += len(part)
                 most = max(most, process.memory_info().rss)
@@ -122,14 +110,15 @@ async def test_a_million_readings_are_flat_in_memory(
         assert most - before < 50 * MIB
 
 
-async def test_a_million_rows_as_columns_are_held_within_bounds(database: TestDatabase, service: Start) -> None:
-    await fill(database, SENSOR, range(MILLION), 7)
-    async with service("query", query_settings(database)) as query, plain_client() as client:
+async def test_a_million_rows_as_columns_are_held_within_bounds(large: TestDatabase, service: Start) -> None:
+    async with service("query", query_settings(large)) as query, plain_client() as client:
         assert query.process
         process = psutil.Process(query.process.pid)
         before = most = process.memory_info().rss
         body = bytearray()
-        async with client.stream("GET", f"{query.url}/series", params=RANGE | {"layout": "columns"}) as response:
+        async with client.stream(
+            "GET", f"{query.url}/series", params=FIRST_MILLION | {"layout": "columns"}
+        ) as response:
             async for part in response.aiter_raw():
                 body += part
                 most = max(most, process.memory_info().rss)
