@@ -1,14 +1,13 @@
 """Reading a request's body: counted while it arrives, with a deadline, decompressed up to a limit."""
 
 import asyncio
-import contextlib
 import zlib
 from collections.abc import Mapping
 
 import zstandard
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from services.platform.http.body import HEARD_OUT, receive_body, too_large
 from services.platform.http.errors import Problem
 from services.platform.settings import IngestSettings
 
@@ -19,12 +18,9 @@ __all__ = ["ENCODINGS", "read_body"]
 ENCODINGS = ("gzip", "zstd")
 """Content encodings that are taken beside identity."""
 
-_HEARD_OUT = 4
-"""Up to so many times its limit a body is read to its end: who sends all of it before listening would not hear why
-the connection was closed."""
+_ADVICE = "send smaller batches"
 
 _OFF_LOOP = 64 * 1024
-_IN_TIME = contextlib.nullcontext()
 _ZSTD_WINDOW = 8 * 1024 * 1024
 _ZSTD_PIECE = 1024
 """Bytes given to the decompressor at once; it makes at most 32 MiB of them."""
@@ -59,14 +55,15 @@ async def read_body(
         raise Problem("unsupported_encoding", detail, {"Accept-Encoding": ", ".join(ENCODINGS)})
     length = headers.get(b"content-length", b"")
     asks_first = b"expect" in headers
-    if length.isdigit() and int(length[:20]) > settings.max_body_bytes * (1 if asks_first else _HEARD_OUT):
-        raise _too_large(settings.max_body_bytes, "as sent")
-    try:
-        async with _IN_TIME if arrived else asyncio.timeout(settings.body_timeout):
-            body = await _receive_all(receive, settings.max_body_bytes, in_flight)
-    except TimeoutError:
-        detail = f"the body did not arrive within {settings.body_timeout:g} s; send smaller batches"
-        raise Problem("body_timeout", detail, {"Connection": "close"}) from None
+    if length.isdigit() and int(length[:20]) > settings.max_body_bytes * (1 if asks_first else HEARD_OUT):
+        raise too_large(settings.max_body_bytes, "as sent", _ADVICE)
+    body = await receive_body(
+        receive,
+        settings.max_body_bytes,
+        None if arrived else settings.body_timeout,
+        advice=_ADVICE,
+        count=in_flight.take,
+    )
     if encoding not in ENCODINGS:
         return body
     if len(body) > _OFF_LOOP:
@@ -78,35 +75,13 @@ async def read_body(
     return decoded
 
 
-async def _receive_all(receive: Receive, limit: int, in_flight: RequestInFlight) -> bytes:
-    """Return a body of at most `limit` bytes; of a larger one nothing is kept."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        complete = not message.get("more_body", False)
-        if size > limit * _HEARD_OUT or (complete and size > limit):
-            raise _too_large(limit, "as sent")
-        if size > limit:
-            chunks.clear()
-        else:
-            in_flight.take(len(chunk))
-            chunks.append(chunk)
-        if complete:
-            return b"".join(chunks) if len(chunks) > 1 else chunk
-
-
 def _decompress(encoding: str, body: bytes, limit: int) -> bytes:
     try:
         decoded = _gunzip(body, limit) if encoding == "gzip" else _unzstd(body, limit)
     except (zlib.error, zstandard.ZstdError, EOFError) as error:
         raise Problem("malformed_body", f"the body is not {encoding}: {error}") from error
     if len(decoded) > limit:
-        raise _too_large(limit, "after decompression")
+        raise too_large(limit, "after decompression", _ADVICE)
     return decoded
 
 
@@ -148,11 +123,3 @@ def _unzstd(body: bytes, limit: int) -> bytes:
     if frame is not None and size <= limit:
         raise EOFError("it is cut off")
     return b"".join(parts)
-
-
-def _too_large(limit: int, when: str) -> Problem:
-    return Problem(
-        "body_too_large",
-        f"the body is larger than {limit} bytes {when}; split the batch",
-        {"Connection": "close"},
-    )

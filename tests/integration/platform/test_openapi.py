@@ -14,7 +14,7 @@ from tests.support import Service
 from tests.support.service import ROOT
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-EXAMPLES = 40
+EXAMPLES = 25
 """Requests that each operation is fuzzed with, beside those of its examples, its coverage and its sequences."""
 LONGEST = 120.0
 """Seconds of one run of schemathesis; usual ones take a quarter of a minute."""
