@@ -53,7 +53,7 @@ class Service:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment(self.settings) | self.variables,
+                env=environment(self.settings) | {"PYTHONFAULTHANDLER": "1"} | self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -96,8 +96,12 @@ class Service:
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
+            # Where each of its threads stands goes into its log.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(10.0)
+            raise AssertionError(
+                f"{self.workload} did not end within {timeout:g} s:\n{self.log_text()[-20_000:]}"
+            ) from None
 
     async def __aenter__(self) -> Self:
         self.start()

@@ -234,7 +234,7 @@ async def test_who_leaves_in_the_middle_leaves_no_thread(large: TestDatabase, se
     async with service("query", query_settings(large)) as query, httpx.AsyncClient(timeout=60) as client:
         assert query.process
         process = psutil.Process(query.process.pid)
-        url, parameters = f"{query.url}/get_range", {**RANGE, "format": "parquet"}
+        url, parameters = f"{query.url}/get_range", {**FIRST_MILLION, "format": "parquet"}
         await client.get(url, params={**parameters, "end": (EPOCH + timedelta(seconds=9)).isoformat()})
         threads = process.num_threads()
         for _ in range(3):
