@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -188,27 +188,32 @@ async def test_a_failure_on_the_way_breaks_each_format_off(
 ) -> None:
     async with service("query", query_settings(large)) as query, httpx.AsyncClient(timeout=60) as client:
         for name in MEDIA_TYPES:
-            parameters, headers = {**RANGE, "format": name}, {"Accept-Encoding": coding}
-            async with client.stream("GET", f"{query.url}/get_range", params=parameters, headers=headers) as response:
-                assert response.status_code == 200
-                parts = response.aiter_raw()
-                got = await anext(parts)
-                [backend] = await backends(watching, STREAMING)
-                await watching.execute("select pg_terminate_backend($1)", backend)
-                got += await broken_off(parts)
+            asked, headers = {**RANGE, "format": name}, {"Accept-Encoding": coding}
+            response, got = await broken_off(watching, client, f"{query.url}/get_range", asked, headers)
             unfinished(name, response.headers.get("content-encoding"), got)
         assert "Traceback" not in query.log_text()
         assert query.log_text().count("an answer broke off") == len(MEDIA_TYPES)
 
 
-async def broken_off(parts: AsyncIterator[bytes]) -> bytes:
-    """Return what still comes of a body, which must not end well."""
-    got = b""
-    try:
-        async for part in parts:
-            got += part
-    except httpx.RemoteProtocolError:
-        return got
+async def broken_off(
+    watching: asyncpg.Connection,
+    client: httpx.AsyncClient,
+    url: str,
+    parameters: Mapping[str, str],
+    headers: Mapping[str, str] | None = None,
+) -> tuple[httpx.Response, bytes]:
+    """End the statement of a large answer behind its first part; return what comes of its body, which has no end."""
+    async with client.stream("GET", url, params=parameters, headers=headers) as response:
+        assert response.status_code == 200
+        parts = response.aiter_raw()
+        got = await anext(parts)
+        [backend] = await backends(watching, STREAMING)
+        await watching.execute("select pg_terminate_backend($1)", backend)
+        try:
+            async for part in parts:
+                got += part
+        except httpx.RemoteProtocolError:
+            return response, got
     raise AssertionError("the body came to an end")
 
 

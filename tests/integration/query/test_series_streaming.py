@@ -32,13 +32,7 @@ async def test_a_failure_on_the_way_breaks_each_format_off(
 ) -> None:
     async with service("query", query_settings(large)) as query, plain_client() as client:
         for asked in FORMS.values():
-            async with client.stream("GET", f"{query.url}/series", params=RANGE | asked) as response:
-                assert response.status_code == 200
-                parts = response.aiter_raw()
-                got = await anext(parts)
-                [backend] = await backends(watching, STREAMING)
-                await watching.execute("select pg_terminate_backend($1)", backend)
-                got += await broken_off(parts)
+            _, got = await broken_off(watching, client, f"{query.url}/series", RANGE | asked)
             unfinished(asked.get("format", "json"), None, got)
         # What is held until the end has nothing to break off; it is refused.
         for asked in ({"layout": "columns"}, {"points": "100", "downsample": "lttb"}):

@@ -27,8 +27,9 @@ def plain_client() -> httpx.AsyncClient:
 
 
 def first_million(service: Service, path: str = "get_range") -> str:
-    end = (EPOCH + timedelta(seconds=MILLION)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{service.url}/{path}?sensor_id={quote(LARGE)}&start=2025-10-22T21:00:00Z&end={end}"
+    # Not from the zero on, so that the least value is one that nothing gives by itself.
+    start, end = (f"{EPOCH + timedelta(seconds=each):%Y-%m-%dT%H:%M:%SZ}" for each in (1, MILLION + 1))
+    return f"{service.url}/{path}?sensor_id={quote(LARGE)}&start={start}&end={end}"
 
 
 STALLED = f"{STREAMING} and wait_event = 'ClientWrite'"
@@ -47,7 +48,7 @@ async def test_a_million_rows_come_out_in_order_and_memory_stays_flat(large: Tes
                 body += part
                 most = max(most, process.memory_info().rss)
     rows = orjson.loads(bytes(body))["data"]
-    assert [row["value"] for row in rows] == [number / 7 for number in range(MILLION)]
+    assert [row["value"] for row in rows] == [number / 7 for number in range(1, MILLION + 1)]
     assert [row["timestamp"] for row in rows] == sorted(row["timestamp"] for row in rows)
     assert most - before < 50 * MIB
 
@@ -91,7 +92,7 @@ async def test_a_failure_on_the_way_breaks_the_answer_off(
             with pytest.raises(httpx.RemoteProtocolError):
                 await response.aread()
         least = await client.get(first_million(query, "min"))
-        assert least.json() == {"min_value": 0.0}
+        assert least.json() == {"min_value": 1 / 7}
         assert "Traceback" not in query.log_text()
         assert "an answer broke off" in query.log_text()
 
@@ -107,7 +108,7 @@ async def test_a_client_that_leaves_ends_the_statement_and_the_connection_lives_
             [backend] = await eventually(lambda: backends(watching, STALLED))
         await eventually(lambda: backends(watching, f"state = 'idle' and pid = {backend}"))
         least = await client.get(first_million(query, "min"))
-        assert least.json() == {"min_value": 0.0}
+        assert least.json() == {"min_value": 1 / 7}
         assert backend in await backends(watching, "state = 'idle'"), "it was the same connection"
         assert "Traceback" not in query.log_text()
 
@@ -123,7 +124,7 @@ async def test_a_client_that_leaves_before_the_answer_ends_the_statement(
             await eventually(lambda: backends(watching, "wait_event_type = 'Lock'"))
             asked.cancel()
             await eventually(lambda: none(watching, "wait_event_type = 'Lock'"))
-        assert (await client.get(first_million(query, "min"))).json() == {"min_value": 0.0}
+        assert (await client.get(first_million(query, "min"))).json() == {"min_value": 1 / 7}
         assert "Traceback" not in query.log_text()
 
 
