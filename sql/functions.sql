@@ -120,7 +120,8 @@ begin
       on n.xmin_ = h.xmin
     where h.hypertable_id = source and (n.noted_at is null or width < interval '1 hour')
   ) l (first, last)
-  where l.first < high and l.last >= low;
+  -- Of a transaction whose readings are all older than that, nothing is left.
+  where l.first <= l.last and l.first < high and l.last >= low;
   return coalesce(found, '{}');
 end
 $$;

@@ -369,28 +369,3 @@ async def test_a_calendar_of_many_days_is_written_apart_from_the_loop(
     here = threads.pop(threading.get_ident(), 0)
     assert here < 100
     assert sum(threads.values()) > 12_000 or filled.database.mode == "plain"
-
-
-async def test_a_worker_s_note_hides_no_younger_reading_from_quarters(filled: World, client: httpx.AsyncClient) -> None:
-    """A transaction notes its late hour; what else it wrote into a quarter that is computed already counts too."""
-    if filled.database.mode == "plain":
-        return
-    now = await filled.owner.fetchval("select date_bin('15 minutes', now(), '2000-01-03Z')")
-    young = now - timedelta(minutes=15)
-    await filled.owner.execute("insert into sensor_data (timestamp, sensor_id, value) values ($1, 'a', 1)", young)
-    await filled.owner.execute(
-        f"call refresh_continuous_aggregate('sensor_rollup_15m', '{now - timedelta(days=1)}', '{now}')"
-    )
-    quarters = Asked(now - timedelta(hours=6), now, "UTC", ["count"], (6, "h"), "none")
-    assert sum(row["count"] for row in (await answered(client, quarters))["data"]) == 1
-    new = [young + timedelta(minutes=1), BEGIN + timedelta(hours=1, minutes=1)]
-    async with filled.owner.transaction():
-        await filled.owner.executemany(
-            "insert into sensor_data (timestamp, sensor_id, value) values ($1, 'a', 2)", [(at,) for at in new]
-        )
-        await filled.owner.executemany(
-            "insert into late_ranges (range_start, range_end)"
-            " select $1, $1::timestamptz + interval '1 hour' where $1 < late_before()",
-            [(at.replace(minute=0, second=0, microsecond=0),) for at in new],
-        )
-    assert sum(row["count"] for row in (await answered(client, quarters))["data"]) == 2
