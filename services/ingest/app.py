@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from services.dead_letters.replay import Replay
+from services.dead_letters.routes import changing_many, changing_one, seeing
 from services.platform.http.app import bare_app
 from services.platform.http.auth import Scope, guard
 from services.platform.runtime.health import Health, health_routes
@@ -15,9 +17,8 @@ from services.platform.stream import DeadLetters, Durability, Listener, Stream, 
 
 from .accept import Acceptor
 from .admin.app import admin_app
-from .admin.dead_letters import dead_letters
 from .admin.deletions import Deletions, deletions
-from .admin.replay import Replay
+from .admin.mending import mending
 from .commit.group_commit import GroupCommit
 from .doors.json.door import JsonDoor
 from .fast_path import FastPath
@@ -87,9 +88,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.open([JsonDoor(acceptor, check, settings.ingest)], in_flight)
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))
-    replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
+    replay = Replay(stream, letters, admission.admit, settings.worker.ledger_horizon)
     app.state.admin = admin_app(
-        dead_letters(letters, replay, in_flight, window, settings.ingest),
+        seeing(letters),
+        changing_one(letters, replay, mending(in_flight, window, settings.ingest)),
+        changing_many(letters, replay),
         deletions(Deletions(settings.database), in_flight, settings.ingest),
     )
     guard(app.state.admin, settings.auth, Scope.ADMIN)
