@@ -13,7 +13,7 @@ from services.platform.http.auth import Scope, guard
 from services.platform.runtime.health import Health, health_routes
 from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
-from services.platform.stream import DeadLetters, Durability, Listener, Stream, names_of, redis_client
+from services.platform.stream import DeadLetters, Durability, Listener, Stream, Usages, names_of, redis_client
 
 from .accept import Acceptor
 from .admin.app import admin_app
@@ -25,6 +25,7 @@ from .fast_path import FastPath
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
 from .limits.rates import Rates
+from .limits.usage import Reporter
 from .limits.window import Window
 from .receipts import Receipts, batches
 
@@ -50,6 +51,8 @@ def create_app(settings: Settings) -> FastAPI:
     window = Window(settings.ingest, settings.database)
     group_commit = GroupCommit(listener, lambda: admission.proof, window, settings.ingest, settings.redis.timeout)
     in_flight = InFlight(settings.ingest)
+    rates = Rates()
+    reporter = Reporter(rates, Usages(stream.client, names))
     tasks: list[asyncio.Task[None]] = []
 
     async def commit() -> None:
@@ -67,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks.extend(fail_fast(work()) for work in (admission.run, listener.run, window.run, commits))
+        tasks.extend(fail_fast(work()) for work in (admission.run, listener.run, window.run, reporter.run, commits))
         try:
             yield
         finally:
@@ -83,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.ingest.root_path,
         lifespan=lifespan,
     )
-    acceptor = Acceptor(settings.ingest, admission, Rates(), group_commit, receipts, window)
+    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window)
     check = guard(app, settings.auth, Scope.INGEST)
     app.open([JsonDoor(acceptor, check, settings.ingest)], in_flight)
     app.include_router(batches(stream, receipts))

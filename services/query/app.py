@@ -29,6 +29,7 @@ from .remote_read.routes import remote_read
 from .rollups import Rollups
 from .routes import questions
 from .series.routes import series
+from .status.routes import StatusBoard
 from .streaming import CancelOnDisconnect
 
 __all__ = ["create_app"]
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     rollups = Rollups()
     # Of the stream nobody knows here but the routes that show it: where it is away, questions are answered.
     stream = Stream(redis_client(settings.redis), names_of(settings.redis))
+    board = StatusBoard(settings, stream)
     seen = asyncio.Event()
     connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
 
@@ -86,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await end(tasks)
             fetcher.close()
+            await board.close()
             await stream.client.aclose()
 
     app = bare_app(
@@ -103,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     routes = [route for router in routers for route in router.routes]
     app.add_middleware(CancelOnDisconnect, paths={route.path for route in routes if isinstance(route, APIRoute)})
     guard(app, settings.auth, Scope.QUERY)
-    for router in (*routers, *dead_letters(stream, settings)):
+    for router in (*routers, board.routes(), *dead_letters(stream, settings)):
         app.include_router(router)
     app.include_router(health_routes(health))
     return app
