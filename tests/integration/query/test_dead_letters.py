@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
-from services.contract import DeadLetter, encode, encode_letter
-from services.platform.settings import Settings
-from services.platform.stream import Stream
-from tests.support import eventually
+from services.contract import DeadLetter, StreamNames, encode, encode_letter
+from services.local.valkey import ValkeyServer
+from services.platform.settings import DatabaseSettings, RedisSettings, Settings
+from services.platform.stream import Stream, redis_client
+from tests.support import eventually, free_port
 from tests.support.admin import both_ports
 from tests.support.doors import Doors
 from tests.support.ingest import READING, assert_problem
@@ -76,14 +79,39 @@ async def test_a_replay_waits_for_room_and_for_the_ledgers_memory(
         refused = await client.post(f"{LETTERS}/{fresh}/replay")
     assert_problem(refused, 429, "backlog_full")
     assert 10 <= int(refused.headers["retry-after"]) <= 12
-    await stream.client.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        unfit = assert_problem(await query.post(f"{LETTERS}/{fresh}/replay"), 503, "stream_unavailable")
-    finally:
-        await stream.client.config_set("maxmemory-policy", "noeviction")
-    assert "noeviction" in unfit["detail"]
     assert len(await raw_entries(stream)) == 1
     assert (await query.post(f"{LETTERS}/{fresh}/replay")).status_code == 200
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[Stream]:
+    """A stream on a server of its own, which may be set otherwise: others rely on the session's."""
+    server = ValkeyServer(tmp_path / "valkey", free_port(), "word", 64 * 1024 * 1024)
+    await server.start()
+    found = Stream(redis_client(RedisSettings(url=SecretStr(server.url))), StreamNames())
+    try:
+        yield found
+    finally:
+        await found.client.aclose()
+        await server.stop()
+
+
+async def test_a_replay_is_refused_by_a_server_that_must_not_be_given_more(own: Stream) -> None:
+    nowhere = DatabaseSettings(reader_url=SecretStr(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"))
+    port = own.client.connection_pool.connection_kwargs["port"]
+    redis = RedisSettings(url=SecretStr(f"redis://:word@127.0.0.1:{port}/0"))
+    path = f"{LETTERS}/{await written(own)}/replay"
+    async with asking(Settings(redis=redis, database=nowhere), ready=False) as client:
+        for name, value, status, code, told in (
+            ("maxmemory-policy", "allkeys-lru", 503, "stream_unavailable", "noeviction"),
+            ("maxmemory", "1", 429, "backlog_full", "nearly out of memory"),
+            ("min-replicas-to-write", "1", 503, "stream_full", "NOREPLICAS"),
+        ):
+            before: Any = (await own.client.config_get(name))[name]
+            await own.client.config_set(name, value)
+            assert told in assert_problem(await client.post(path), status, code)["detail"]
+            await own.client.config_set(name, before)
+        assert (await client.post(path)).status_code == 200
 
 
 async def test_changing_needs_admin_beside_query(settings: Settings, stream: Stream, doors: Doors) -> None:
