@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["KNOWN_AFTER", "SMOOTHING", "UNMEASURED", "Meter", "Rate"]
+__all__ = ["KNOWN_AFTER", "SHOWN_OVER", "SMOOTHING", "UNMEASURED", "Meter", "Rate"]
 
 SMOOTHING = 30.0
 """Seconds over which rates are averaged: several looks, so that one large batch is no burst."""
@@ -10,13 +10,16 @@ SMOOTHING = 30.0
 KNOWN_AFTER = 10.0
 """Seconds of measuring after which a rate is known: more than two looks, for a single one may hold no batch at all."""
 
+SHOWN_OVER = 10.0
+"""Seconds over which a rate is averaged that people look at: who stops a sender wants to see it."""
+
 _FORGET_AFTER = 300.0
 """Seconds without a look after which a meter begins anew: the mean over a longer gap says little about now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A mean of rows/s that turns into a moving one: `seconds` is how long it was measured, at most `SMOOTHING`."""
+    """A mean of rows/s that turns into a moving one: `seconds` is how long it was measured, at most what it is over."""
 
     value: float = 0.0
     seconds: float = 0.0
@@ -26,14 +29,14 @@ class Rate:
         """Whether it was measured for long enough."""
         return self.seconds >= KNOWN_AFTER
 
-    def blend(self, rows: float, seconds: float) -> "Rate":
+    def blend(self, rows: float, seconds: float, over: float = SMOOTHING) -> "Rate":
         """Take in that `rows` passed in the last `seconds`.
 
-        The weight of the new is its share of all time measured so far, a plain mean, until `SMOOTHING` seconds are
-        full; from then on the old fades exponentially. So a rate is right after its first seconds, where a moving
-        mean from zero would climb for a minute.
+        The weight of the new is its share of all time measured so far, a plain mean, until `over` seconds are full;
+        from then on the old fades exponentially. So a rate is right after its first seconds, where a moving mean from
+        zero would climb for a minute.
         """
-        total = min(self.seconds + seconds, SMOOTHING)
+        total = min(self.seconds + seconds, over)
         return Rate(self.value + min(1.0, seconds / total) * (rows / seconds - self.value), total)
 
 
@@ -58,4 +61,4 @@ class Meter:
         seconds = at - self.at
         if total < self.total or seconds > _FORGET_AFTER:
             return Meter(at, total)
-        return Meter(at, total, self.rate.blend(total - self.total, seconds)) if seconds > 0 else self
+        return Meter(at, total, self.rate.blend(total - self.total, seconds, SHOWN_OVER)) if seconds > 0 else self

@@ -56,7 +56,7 @@ class StreamState(Named):
     bytes: int
     age: float = Field(description="Of the oldest entry, in seconds.")
     rows_in_per_second: float | None = Field(
-        description="Readings taken in, a mean of about half a minute, or since the last look; null at the first look."
+        description="Readings taken in, a mean of about ten seconds, or since the last look; null at the first look."
     )
     rows_out_per_second: float | None = Field(description="Readings settled, dead letters among them; likewise.")
     workers: int = Field(description="Consumers that asked for entries within MILLRACE_WORKER_RECLAIM_IDLE.")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.platform.runtime.rates import SMOOTHING, Meter
+from services.platform.runtime.rates import SHOWN_OVER, Meter
 
 
 @given(
@@ -26,9 +26,9 @@ def test_what_stands_still_fades_and_what_moves_again_shows() -> None:
     for second in range(1, 61):
         meter = meter.look(float(second), 100.0 * second)
     before = meter.per_second or 0.0
-    meter = meter.look(60.0 + SMOOTHING / 2, 6000.0)
+    meter = meter.look(60.0 + SHOWN_OVER / 2, 6000.0)
     assert (meter.per_second or 0.0) == pytest.approx(before / 2)
-    assert meter.look(60.0 + SMOOTHING / 2 + 2 * SMOOTHING, 6000.0).per_second == 0.0
+    assert meter.look(60.0 + SHOWN_OVER / 2 + 2 * SHOWN_OVER, 6000.0).per_second == 0.0
 
 
 def test_a_total_that_fell_or_was_not_seen_for_long_is_measured_anew() -> None:
