@@ -132,7 +132,6 @@ class DatabaseLook:
         # One for each of the two looks.
         self._pool = Pool(connector, 2)
         self._horizon = horizon * 3600
-        self._longest = settings.connect_timeout + 2 * LONGEST
 
     def close(self) -> None:
         """Drop all connections."""
@@ -171,9 +170,9 @@ class DatabaseLook:
 
         why = ""
         try:
-            await with_deadline(ask(), self._longest, self._pool.drop)
+            await with_deadline(ask(), 2 * LONGEST, self._pool.drop)
         except DATABASE_FAILURES as error:
-            why = f"the database cannot be reached: {words_of(error)}"
+            why = f"the database cannot be asked: {words_of(error)}"
         return {name: found.get(name, problem(why)) for name in parts}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["LONGEST", "Part", "problem"]
+__all__ = ["LONGEST", "Part", "lacks", "problem"]
 
 LONGEST = 2.0
 """Seconds that one statement, or all questions to the stream's server, may take."""
@@ -15,3 +15,8 @@ Part = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 def problem(why: str) -> dict[str, str]:
     """Return a part that cannot be had, and in words why."""
     return {"problem": why}
+
+
+def lacks(part: Part) -> bool:
+    """Tell whether a part is a problem."""
+    return isinstance(part, Mapping) and "problem" in part

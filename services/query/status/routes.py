@@ -1,6 +1,7 @@
 """`GET /status`: what it answers, as it is documented and as it is done."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from services.platform.stream import Stream
 
 from .database import DatabaseLook
 from .example import EXAMPLE
+from .problems import Part, lacks
 from .shared import Shared
 from .stream import StreamLook
 
@@ -24,6 +26,15 @@ __all__ = ["Status", "StatusBoard"]
 
 _KEPT, _SIZES_KEPT = 1.0, 15.0
 """Seconds for which an answer serves others; sizes change slowly, and cost more with each chunk."""
+
+
+def _kept(_: Mapping[str, Part]) -> float:
+    return _KEPT
+
+
+def _sizes_kept(sizes: Mapping[str, Part]) -> float:
+    # A server that is there again is asked at once.
+    return _KEPT if any(map(lacks, sizes.values())) else _SIZES_KEPT
 
 
 class Named(BaseModel):
@@ -145,9 +156,9 @@ class StatusBoard:
         """Connect later, when somebody asks."""
         self._database = DatabaseLook(settings.database, settings.worker.ledger_horizon)
         looks = (
-            (StreamLook(stream, settings.worker.reclaim_idle).look, _KEPT),
-            (self._database.fares, _KEPT),
-            (self._database.sizes, _SIZES_KEPT),
+            (StreamLook(stream, settings.worker.reclaim_idle).look, _kept),
+            (self._database.fares, _kept),
+            (self._database.sizes, _sizes_kept),
         )
         self._looks = [Shared(look, kept) for look, kept in looks]
 

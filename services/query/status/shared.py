@@ -16,15 +16,15 @@ T = TypeVar("T")
 class Shared(Generic[T]):
     """What a look found, kept for some seconds; a look that is under way serves all who come meanwhile."""
 
-    def __init__(self, look: Callable[[], Coroutine[Any, Any, T]], kept: float) -> None:
-        """`look` fails never: what it cannot have is part of what it finds."""
+    def __init__(self, look: Callable[[], Coroutine[Any, Any, T]], kept: Callable[[T], float]) -> None:
+        """Take what looks, and for how many seconds what it found is kept; a look fails never."""
         self._look = look
         self._kept = kept
         self._task: asyncio.Task[T] | None = None
         self._until = -math.inf
 
     async def get(self) -> T:
-        """Return what was found no longer than `kept` seconds ago."""
+        """Return what was found, if that is still kept, or what is found now."""
         if self._task is None or time.monotonic() >= self._until:
             self._until = math.inf
             self._task = asyncio.create_task(self._looked())
@@ -32,10 +32,9 @@ class Shared(Generic[T]):
         return await asyncio.shield(self._task)
 
     async def _looked(self) -> T:
-        try:
-            return await self._look()
-        finally:
-            self._until = time.monotonic() + self._kept
+        found = await self._look()
+        self._until = time.monotonic() + self._kept(found)
+        return found
 
     async def close(self) -> None:
         """Give up a look that is under way."""

@@ -9,7 +9,7 @@ from services.contract import CallerUsage
 from services.platform.admission import stream_problem
 from services.platform.runtime.rates import Meter
 from services.platform.runtime.tasks import end
-from services.platform.stream import STREAM_ERRORS, DeadLetters, Stream, Usages
+from services.platform.stream import STREAM_ERRORS, DeadLetters, Stream, Usages, is_misused
 
 from .problems import LONGEST, Part, problem
 
@@ -69,7 +69,8 @@ async def _told(part: Awaitable[Part]) -> Part:
     try:
         return await part
     except STREAM_ERRORS as error:
-        return problem(stream_problem(error).detail)
+        detail = stream_problem(error).detail
+        return problem(detail if is_misused(error) else f"{detail}: {error}")
 
 
 def summed(told: list[list[CallerUsage]]) -> list[dict[str, Any]]:

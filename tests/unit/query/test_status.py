@@ -19,7 +19,7 @@ async def test_all_who_ask_meanwhile_share_a_look_and_who_goes_away_takes_nothin
         await go.wait()
         return looks
 
-    shared = Shared(look, 3600.0)
+    shared = Shared(look, lambda _: 3600.0)
     viewers = [asyncio.create_task(shared.get()) for _ in range(20)]
     await asyncio.sleep(0)
     viewers[0].cancel()
@@ -36,7 +36,7 @@ async def test_what_is_no_longer_fresh_is_looked_at_again() -> None:
     async def look() -> int:
         return next(looks)
 
-    shared = Shared(look, 0.0)
+    shared = Shared(look, lambda _: 0.0)
     assert [await shared.get() for _ in range(3)] == [0, 1, 2]
 
 
