@@ -57,6 +57,5 @@ def used(taken: Iterable[Taken], before: Meters, now: float) -> tuple[list[Calle
         meter = before.get(key, Meter(now, limit.total)).look(now, limit.total)
         meters[key] = meter
         if meter.per_second is not None:
-            used = {limit.what: meter.per_second, f"{limit.what}_limit": limit.limit}
-            found[limit.name] = found.get(limit.name, {}) | used
+            found.setdefault(limit.name, {}).update({limit.what: meter.per_second, f"{limit.what}_limit": limit.limit})
     return [CallerUsage(name, **usage) for name, usage in found.items()], meters

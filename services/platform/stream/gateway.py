@@ -190,11 +190,9 @@ class Stream:
     async def workers(self, silent: float) -> int:
         """Count the consumers of the group that have asked for something within the last `silent` seconds."""
         try:
-            consumers = await self.client.xinfo_consumers(self.names.stream, GROUP)
-        except ResponseError as error:
-            if any(sign in str(error) for sign in ("NOGROUP", "no such key")):
-                return 0
-            raise
+            consumers = await self._group(self.client.xinfo_consumers(self.names.stream, GROUP))
+        except GroupMissingError:
+            return 0
         return sum(int(consumer["idle"]) < 1000 * silent for consumer in consumers)
 
     async def memory(self) -> tuple[int, int]:

@@ -1,5 +1,6 @@
-#!lua flags=allow-oom
--- Keep what one process tells, with the instant, and take away what others told longer ago than it is kept.
+#!lua
+-- Keep what one process tells, with the instant, and take away what others told longer ago than it is kept. A server that
+-- is out of memory refuses it.
 -- KEYS: callers. ARGV: process, ms that it is kept, what is told.
 local wrong = misused({'hash'})
 if wrong then
