@@ -22,6 +22,7 @@ from .catalogue.latest import latest
 from .catalogue.plans import newest, pages
 from .catalogue.routes import catalogue
 from .catalogue.selection import selection
+from .console.routes import CONSOLE_PATHS, console
 from .dead_letters import dead_letters
 from .fetch import Fetcher
 from .plan import Question, hours, least, readings
@@ -105,9 +106,10 @@ def create_app(settings: Settings) -> FastAPI:
     ]
     routes = [route for router in routers for route in router.routes]
     app.add_middleware(CancelOnDisconnect, paths={route.path for route in routes if isinstance(route, APIRoute)})
-    guard(app, settings.auth, Scope.QUERY)
+    guard(app, settings.auth, Scope.QUERY, CONSOLE_PATHS)
     for router in (*routers, board.routes(), *dead_letters(stream, settings)):
         app.include_router(router)
+    app.include_router(console())
     app.include_router(health_routes(health))
     return app
 

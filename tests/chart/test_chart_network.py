@@ -124,13 +124,22 @@ def leads(objects: list[Object]) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_an_entrance_leads_to_readings_and_questions_alone(objects: list[Object]) -> None:
+def test_an_entrance_leads_to_readings_questions_and_the_console_alone(objects: list[Object]) -> None:
+    questions = ("/get_range", "/min", "/hourly", "/series", "/latest", "/sensors", "/labels", "/api/v1/read")
+    console = ("/console", "/status", "/dead-letters")
     for paths in leads(objects).values():
         assert paths == {
-            "/ingest": "millrace-ingest", "/batches": "millrace-ingest",
-            "/get_range": "millrace-query", "/min": "millrace-query", "/hourly": "millrace-query",
-            "/series": "millrace-query",
-        }  # fmt: skip
+            **dict.fromkeys(("/ingest", "/batches"), "millrace-ingest"),
+            **dict.fromkeys((*questions, *console), "millrace-query"),
+        }
+
+
+@pytest.mark.usefixtures("helm")
+def test_an_entrance_without_the_console_leads_to_nothing_of_it() -> None:
+    objects = render({**VARIANTS["most"], "paths": {"console": []}})
+    for paths in leads(objects).values():
+        assert "/series" in paths
+        assert not {"/console", "/status", "/dead-letters"} & paths.keys()
 
 
 def test_both_entrances_exist_somewhere(most: list[Object]) -> None:

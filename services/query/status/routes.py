@@ -3,19 +3,18 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from services import __version__
-from services.platform.http.auth import Scope, caller
 from services.platform.http.errors import problem_responses
 from services.platform.http.parameters import only
 from services.platform.settings import Settings
 from services.platform.stream import Stream
 
+from ..dead_letters import administers
 from .database import DatabaseLook
 from .example import EXAMPLE
 from .problems import Part, lacks
@@ -154,6 +153,7 @@ class StatusBoard:
 
     def __init__(self, settings: Settings, stream: Stream) -> None:
         """Connect later, when somebody asks."""
+        self._settings = settings
         self._database = DatabaseLook(settings.database, settings.worker.ledger_horizon)
         looks = (
             (StreamLook(stream, settings.worker.reclaim_idle).look, _kept),
@@ -179,21 +179,18 @@ class StatusBoard:
             responses=problem_responses("invalid_parameter"),
             dependencies=[Depends(only())],
         )
-        async def status(admin: Annotated[bool, Depends(_may_administer)]) -> Response:
+        async def status(request: Request) -> Response:
             """Return what waits, comes and goes, how far aggregates are, how large tables are, who is near a limit.
 
             A part that cannot be had, as its server is away, is `{"problem": "why"}`, and the others are answered. All
             who ask within a second share an answer.
             """
             found = await asyncio.gather(*(look.get() for look in self._looks))
-            body = {"as_of": datetime.now(UTC), "version": __version__, "admin": admin}
+            body = {"as_of": datetime.now(UTC), "version": __version__}
+            body["admin"] = administers(request, self._settings)
             for parts in found:
                 body |= parts
             ordered = {name: body[name] for name in Status.model_fields}
             return Response(orjson.dumps(ordered, option=orjson.OPT_UTC_Z), media_type="application/json")
 
         return router
-
-
-async def _may_administer(request: Request) -> bool:
-    return Scope.ADMIN in caller(request).scopes

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from services.contract import DeadLetter, StreamNames, encode, encode_letter
 from services.local.valkey import ValkeyServer
-from services.platform.settings import DatabaseSettings, RedisSettings, Settings
+from services.platform.settings import DatabaseSettings, QuerySettings, RedisSettings, Settings
 from services.platform.stream import Stream, redis_client
 from tests.support import eventually, free_port
 from tests.support.admin import both_ports
@@ -101,7 +101,8 @@ async def test_a_replay_is_refused_by_a_server_that_must_not_be_given_more(own: 
     port = own.client.connection_pool.connection_kwargs["port"]
     redis = RedisSettings(url=SecretStr(f"redis://:word@127.0.0.1:{port}/0"))
     path = f"{LETTERS}/{await written(own)}/replay"
-    async with asking(Settings(redis=redis, database=nowhere), ready=False) as client:
+    settings = Settings(redis=redis, database=nowhere, query=QuerySettings(host="127.0.0.1"))
+    async with asking(settings, ready=False) as client:
         for name, value, status, code, told in (
             ("maxmemory-policy", "allkeys-lru", 503, "stream_unavailable", "noeviction"),
             ("maxmemory", "1", 429, "backlog_full", "nearly out of memory"),
@@ -125,3 +126,19 @@ async def test_changing_needs_admin_beside_query(settings: Settings, stream: Str
                 assert_problem(await client.request(method, path, headers=key), 403, "forbidden")
         assert_problem(await client.get(LETTERS), 401, "no_key")
         assert [(await client.request(*way, headers=both)).status_code for way in ways] == [200, 404]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("0.0.0.0", 403), ("::", 403), ("query", 403), ("localhost", 404), ("::1", 404)]
+)
+async def test_without_keys_letters_are_changed_where_this_machine_alone_may_ask(
+    settings: Settings, host: str, status: int
+) -> None:
+    query = settings.query.model_copy(update={"host": host})
+    async with asking(settings.model_copy(update={"query": query}), ready=False) as client:
+        assert (await client.get("/status")).json()["admin"] is (status == 404)
+        for method, path in (("POST", f"{LETTERS}/1-1/replay"), ("DELETE", f"{LETTERS}/1-1")):
+            answer = await client.request(method, path)
+            assert answer.status_code == status
+            assert status == 404 or "MILLRACE_AUTH_KEYS_FILE" in answer.json()["detail"]
+        assert (await client.get(LETTERS)).status_code == 200
