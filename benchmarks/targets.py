@@ -83,6 +83,11 @@ TARGETS = (
     Target("questions", "a hundred thousand latest: × SQL", at_least=False, bound=1.5, ratio=True),
     Target("questions", "a hundred thousand latest: × distinct on", at_least=False, bound=0.1, ratio=True),
     Target("questions", "a page of 1,000 sensors: ms beyond SQL", at_least=False, bound=20),
+    Target("console", "first paint ms", at_least=False, bound=1000),
+    *(
+        Target("console", f"{move}, the slowest: ms", at_least=False, bound=300)
+        for move in ("zoom in", "pan", "zoom out")
+    ),
     Target("filling", "× undisturbed", at_least=True, bound=0.8, ratio=True),
     Target("disk", "1,000 rows a request: × best", at_least=False, bound=2, ratio=True),
     Target("workers", "workers=2: × linear", at_least=True, bound=0.8),

@@ -1,6 +1,6 @@
 """All cases, by name, in the order of a run."""
 
-from . import disk, filling, freshness, queries, questions, scaling, soak, writes
+from . import console, disk, filling, freshness, queries, questions, scaling, soak, writes
 
 __all__ = ["ALL"]
 
@@ -11,6 +11,7 @@ _ORDER = (
     *freshness.CASES,
     *queries.CASES,
     *questions.CASES,
+    *console.CASES,
     *filling.CASES,
     *writes.PLAIN,
     *soak.CASES,

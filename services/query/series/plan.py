@@ -5,6 +5,7 @@ The grain and its origin are literals: a width that is a parameter would switch 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from services.contract.instants import instant_of, micros_of
 
@@ -75,6 +76,8 @@ def plan(question: SeriesQuestion, groups: Groups, rollups: Sequence[Rollup] = (
     grid, start, end = question.grid, question.start, question.end
     if grid is None:
         form = question.form
+        if form.points is not None and form.downsample != "lttb":
+            return _in_any_order(question)
         return _page(question) if form.descending or form.limit or form.after else _readings(question)
     if in_order(question, groups):
         return ordered(question, groups)
@@ -119,6 +122,40 @@ def _readings(question: SeriesQuestion) -> Plan:
     return Plan(_READINGS, (question.sensors, question.start, question.end), kinds, few=501, finish=finish)
 
 
+def _in_any_order(question: SeriesQuestion) -> Plan:
+    """Return the plan of readings with their ids, sensor by sensor, those of a sensor as they are found."""
+    where = f"{_ABOVE_START} and {_BELOW_END}"
+    if len(question.sensors) == 1:
+        # An element of an array is no condition that the columnstore knows: it would unpack every sensor of a chunk.
+        sensors: Argument = question.sensors[0]
+        statement = (
+            "select 1::bigint as ordinal, id, timestamp, value from sensor_data\n"  # noqa: S608 -- of constants
+            f"where sensor_id = $1 and {where}"
+        )
+    else:
+        sensors = question.sensors
+        statement = (
+            "select asked.ordinal, found.id, found.timestamp, found.value\n"  # noqa: S608 -- of constants
+            f"from (select sensor_id, ordinal from {_SENSORS} order by ordinal) as asked\n"
+            "cross join lateral (\n  select timestamp, id, value from sensor_data\n"
+            f"  where sensor_id = asked.sensor_id and {where}\n) as found\n"
+            "order by asked.ordinal"
+        )
+    return Plan(
+        statement, (sensors, question.start, question.end), _WITH_IDS, few=501, finish=partial(_identified, question)
+    )
+
+
+_WITH_IDS = {"ordinal": Kind.INTEGER, "id": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
+
+
+def _identified(question: SeriesQuestion, table: Table) -> Table:
+    """Return rows of `_WITH_IDS` with their sensors in place of their ordinals."""
+    sensor = Column(Kind.TEXT, table["ordinal"].values - 1, None, question.sensors)
+    timestamp = zoned(table["timestamp"].values, question.zone)
+    return Table({"sensor_id": sensor, "timestamp": timestamp, "value": table["value"], "id": table["id"]})
+
+
 def _page(question: SeriesQuestion) -> Plan:
     """Return the plan of a page of readings, or of all of them with the newest of each sensor first."""
     form = question.form
@@ -154,13 +191,7 @@ def _page(question: SeriesQuestion) -> Plan:
             f") as found\norder by asked.ordinal, found.timestamp {direction}, found.id {direction}"
         )
 
-    def finish(table: Table) -> Table:
-        sensor = Column(Kind.TEXT, table["ordinal"].values - 1, None, question.sensors)
-        timestamp = zoned(table["timestamp"].values, question.zone)
-        return Table({"sensor_id": sensor, "timestamp": timestamp, "value": table["value"], "id": table["id"]})
-
-    kinds = {"ordinal": Kind.INTEGER, "id": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
-    return Plan(statement, arguments, kinds, few=501, limit=rows, finish=finish)
+    return Plan(statement, arguments, _WITH_IDS, few=501, limit=rows, finish=partial(_identified, question))
 
 
 def _partials(question: SeriesQuestion, groups: Groups, segments: Sequence[Segment], gone: Sequence[Span] = ()) -> Plan:

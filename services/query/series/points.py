@@ -8,8 +8,9 @@ Every point is a reading, and the first and last one of a sensor are among them.
 * `lttb` (largest triangle, three buckets) keeps of each of `points - 2` parts of as many readings the one that makes
   the largest triangle with the one kept before and the average of the part behind.
 
-Readings come in the order of sensor, timestamp and id. What is kept of a cell is kept of any part of it, so a pass
-over batches holds four readings of the cell that is not over; `lttb` needs all of a sensor.
+Sensors come in their order. For `lttb` their readings come in the order of timestamp and id, and all of one are held.
+Cells take them in any order, which spares the database a sort that takes longer than all else: what is kept of a cell
+is kept of any part of it, so each batch is thinned out by itself, and what was kept of the batches once more.
 """
 
 from collections.abc import Iterator
@@ -30,12 +31,16 @@ DOWNSAMPLES = {"m4": 4, "minmax": 4, "lttb": 3}
 """The ways to choose points, and the fewest points that each can give."""
 
 
+_HELD_POINTS = 4
+"""So many times the points of a sensor are held before they are thinned out once more."""
+
+
 class TooManyHeldError(ValueError):
     """A sensor has more readings than may be held."""
 
 
 class Reducer(Protocol):
-    """Takes readings in their order, and gives what is kept of them."""
+    """Takes readings, sensor by sensor, and gives what is kept of them."""
 
     def take(self, table: Table) -> Iterator[Table]:
         """Take the next readings, and yield those that are kept for certain."""
@@ -45,7 +50,7 @@ class Reducer(Protocol):
 
 
 class CellReducer:
-    """Keeps few readings of each cell of time, by `m4` or `minmax`."""
+    """Keeps few readings of each cell of time, by `m4` or `minmax`; they have an `id`, and come in any order."""
 
     def __init__(self, start: int, end: int, points: int, *, ends: bool) -> None:
         """Lay the cells over a range of microseconds; `ends`: whether each keeps its first and last reading."""
@@ -53,40 +58,58 @@ class CellReducer:
         self._start = start
         self._width = max(-(-(end - start) // cells), 1)
         self._ends = ends
-        self._held: Table | None = None
-        self._opened = False
+        self._most = _HELD_POINTS * points
+        self._held: list[Table] = []
 
     def take(self, table: Table) -> Iterator[Table]:
-        """Take the next readings, and yield those of the cells that are over."""
-        yield from self._kept(table if self._held is None else Table.joined([self._held, table]), over=False)
+        """Take readings, and yield those that are kept of the sensors that are over."""
+        kept = self._kept(table)
+        sensor = kept["sensor_id"]
+        last = int(np.searchsorted(sensor.values, sensor.values[-1]))
+        if last or (self._held and _name(self._held[0]["sensor_id"], 0) != _name(sensor, 0)):
+            over = self._kept(Table.joined([*self._held, kept.taken(slice(0, last))]))
+            if len(over):
+                yield _shown(over)
+            self._held = []
+        self._held.append(kept.taken(slice(last, None)))
+        if sum(map(len, self._held)) > self._most:
+            # Batches that each reach over the whole range keep as much as all of them together.
+            self._held = [self._kept(Table.joined(self._held))]
 
     def rest(self) -> Iterator[Table]:
-        """Yield what is kept of the last cell."""
+        """Yield what is kept of the last sensor."""
         if self._held:
-            yield from self._kept(self._held, over=True)
+            yield _shown(self._kept(Table.joined(self._held)))
 
-    def _kept(self, table: Table, *, over: bool) -> Iterator[Table]:
-        sensor, value = table["sensor_id"].values, table["value"].values
+    def _kept(self, table: Table) -> Table:
+        """Return what is kept of some readings, in the order of sensor, timestamp and id."""
+        table = _sorted(table)
+        value = table["value"].values
+        if not len(value):
+            return table
         cell = (table["timestamp"].values - self._start) // self._width
-        new = np.diff(sensor, prepend=-1) != 0
+        new = np.diff(table["sensor_id"].values, prepend=-1) != 0
         begins = np.flatnonzero(new | (np.diff(cell, prepend=-1) != 0))
         ends = np.append(begins[1:], len(value)) - 1
         opens = new[begins]
-        # What was held of an open cell is not its sensor's beginning because it stands first here.
-        opens[0] = not self._opened
-        closes = np.append(opens[1:], over)
-        first, last = (begins, ends) if self._ends else (begins[opens], ends[closes])
+        first, last = (begins, ends) if self._ends else (begins[opens], ends[np.append(opens[1:], True)])
         extremes = [_places(value, begins, least=least) for least in (True, False)]
-        if not over:
-            # The last cell may go on: of it everything is held that may be kept in the end.
-            self._held = table.taken(np.unique([begins[-1], ends[-1], *(found[-1] for found in extremes)]))
-            first, last = first[first < begins[-1]], last[last < begins[-1]]
-            extremes = [found[:-1] for found in extremes]
-            # Whether the cell is its sensor's first; then its first reading is kept, too.
-            self._opened = not bool(opens[-1])
-        kept = np.unique(np.concatenate([first, last, *extremes]))
-        if len(kept):
-            yield table.taken(kept)
+        return table.taken(np.unique(np.concatenate([first, last, *extremes])))
+
+
+def _sorted(table: Table) -> Table:
+    """Return readings in the order of sensor, timestamp and id."""
+    keys = [table[name].values for name in ("id", "timestamp", "sensor_id")]
+    later = np.ones(max(len(table) - 1, 0), bool)
+    for values in keys:
+        step = np.diff(values)
+        later = (step > 0) | ((step == 0) & later)
+    # Mostly they are in order: so the columnstore has them, and an index.
+    return table if later.all() else table.taken(np.lexsort(keys))
+
+
+def _shown(table: Table) -> Table:
+    return Table({name: column for name, column in table.columns.items() if name != "id"})
 
 
 def _places(values: Floats, begins: Numbers, *, least: bool) -> Numbers:

@@ -76,5 +76,11 @@ def test_no_file_names_another_host_or_holds_what_the_policy_forbids() -> None:
         assert not re.search(r"innerHTML|\beval\(|\sstyle=\"|\son[a-z]+=\"", text), file
 
 
+def test_the_page_names_every_module_so_that_none_waits_for_another() -> None:
+    page = (STATIC / "index.html").read_text()
+    named = set(re.findall(r'rel="modulepreload" href="(.*?)"', page))
+    assert named == {file.name for file in STATIC.glob("*.js")} - {"main.js"}
+
+
 def test_what_is_open_is_the_console_alone() -> None:
     assert {path.split("/")[1] for path in CONSOLE_PATHS} == {"", "console"}

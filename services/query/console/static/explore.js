@@ -19,6 +19,7 @@ export function explore(main) {
   let stop = new AbortController();
   let timer = null;
   let state = null;
+  let lastAxes = 1;
   const units = unitsOf();
   const box = plotBox();
   const problem = element("div", {});
@@ -67,9 +68,11 @@ export function explore(main) {
     shown.classList.remove("empty");
     box.setAttribute("aria-busy", "true");
     try {
-      const known = await units(asked, signal);
+      // Mostly there is one axis; what more of them leave of the width is known with the units, which are remembered.
+      const [known, first] = await Promise.all([units(asked, signal), ask(plotted(asked, width(lastAxes)), asked, signal)]);
       const axes = new Set(Object.values(known)).size || 1;
-      const found = await ask(plotted(asked, width(axes)), asked, signal);
+      const found = axes === lastAxes ? first : await ask(plotted(asked, width(axes)), asked, signal);
+      lastAxes = axes;
       const before = asked.compare ? await previous(asked, found, width(axes), signal) : [];
       const series = [...found.series, ...before].map((each) => ({ ...each, unit: unitOf(each.aggregate, known[each.sensor] ?? "") }));
       problem.replaceChildren(...empty(series, known));

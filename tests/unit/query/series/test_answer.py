@@ -27,6 +27,7 @@ async def batches(each: int, count: int) -> AsyncIterator[Table]:
                 "sensor_id": Column.constant("sensor-1", each),
                 "timestamp": Column(Kind.INSTANT, at),
                 "value": Column(Kind.FLOAT, at % 7 / 1.0),
+                "id": Column(Kind.INTEGER, at),
             }
         )
 

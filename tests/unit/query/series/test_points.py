@@ -1,6 +1,7 @@
 """Plots keep few readings and the picture: against plain Python, in any cut of the batches."""
 
 import math
+import random
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 
@@ -25,9 +26,10 @@ CUTS = st.lists(st.integers(0, 120), max_size=4)
 POINTS = st.integers(4, 60)
 
 
-def table(rows: Sequence[Reading]) -> Table:
+def table(rows: Sequence[Reading], ids: Sequence[int]) -> Table:
     sensor, at, value = (list(column) for column in zip(*rows, strict=True))
     return Table({
+        "id": Column(Kind.INTEGER, np.array(ids, np.int64)),
         "sensor_id": Column(Kind.TEXT, np.array(sensor, np.int64), None, SENSORS),
         "timestamp": Column(Kind.INSTANT, np.array(at, np.int64)),
         "value": Column(Kind.FLOAT, np.array(value, np.float64)),
@@ -35,12 +37,21 @@ def table(rows: Sequence[Reading]) -> Table:
 
 
 def reduced(reducer: Reducer, rows: Sequence[Reading], cuts: Sequence[int]) -> list[Reading]:
+    """Return what is kept of readings in the order of their ids; cells get each sensor's in another order."""
+    numbered = list(enumerate(rows))
+    if isinstance(reducer, CellReducer):
+        random.Random(str(numbered)).shuffle(numbered)
+        numbered.sort(key=lambda row: row[1][0])
     edges = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
-    found = [kept for a, b in pairwise(edges) for kept in reducer.take(table(rows[a:b]))]
+    found = [
+        kept
+        for a, b in pairwise(edges)
+        for kept in reducer.take(table([row for _, row in numbered[a:b]], [number for number, _ in numbered[a:b]]))
+    ]
     return [
         row
         for kept in [*found, *reducer.rest()]
-        for row in zip(*(column.values.tolist() for column in kept.columns.values()), strict=True)
+        for row in zip(*(kept[name].values.tolist() for name in ("sensor_id", "timestamp", "value")), strict=True)
     ]
 
 
