@@ -9,7 +9,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-dashboards test-faults cluster-test image image-test kind-load minikube-load push docs lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-dashboards test-faults test-console cluster-test image image-test kind-load minikube-load push docs lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ test-dashboards: venv ## Every question of every panel, asked of a loaded stack:
 SCALE ?= 1
 test-faults: venv ## Break everything, row by row of docs/reliability.md, with SCALE times the load
 	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal --scale $(SCALE) --results docs/fault-results.md
+
+test-console: venv ## The console in Chromium, which must be on the path; makes the docs' pictures anew
+	$(BIN)/pytest tests/console
 
 cluster-test: venv ## Tests on a real cluster, behind `make test`: needs kubectl, KUBECONFIG, and the image in the cluster
 	$(BIN)/pytest tests/cluster --cov --cov-append --cov-report= --cov-fail-under=0
