@@ -92,8 +92,9 @@ async def infinity(loaded: Loaded, query: Any) -> list[dict[str, Any]]:
     assert answer.status_code == 200, f"{answer.url}: {answer.text}"
     if query["type"] == "csv":
         return list(csv.DictReader(io.StringIO(answer.text)))
-    found: list[dict[str, Any]] = answer.json()[query["root_selector"]]
-    return found
+    found: Any = answer.json()[query["root_selector"]]
+    # Infinity makes one row of an object.
+    return list(found) if isinstance(found, list) else [found]
 
 
 def picked(row: dict[str, Any], selector: str) -> Any:
