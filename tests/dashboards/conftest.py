@@ -1,7 +1,7 @@
 """A one-machine stack under a load that has something of everything, and a Prometheus that scrapes all of it.
 
-The operator and the kubelet are not here. This process stands for them: with the operator's own instruments, and with
-gauges that are called as the kubelet calls them.
+What is on Kubernetes alone is not here. This process stands for it: with the operator's own instruments, and with
+gauges that are called as the kubelet and kube-state-metrics call theirs.
 """
 
 import asyncio
@@ -46,7 +46,6 @@ class Loaded:
     prometheus: Prometheus
     query: httpx.AsyncClient
     since: float
-    timescaledb: bool
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -73,7 +72,7 @@ async def loaded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Load
         stack.push_async_callback(ended, load)
         await eventually(lambda: stored(load, query), 60)
         prometheus = await stack.enter_async_context(running(scraping(settings, port), folder / "prometheus"))
-        yield Loaded(plan.settings, prometheus, query, since, installation.timescaledb is not None)
+        yield Loaded(plan.settings, prometheus, query, since)
 
 
 def scraping(settings: Settings, port: int) -> Any:
@@ -108,10 +107,7 @@ async def load_for_ever(plan: Plan, query: httpx.AsyncClient) -> None:
     # What the database refuses becomes a dead letter.
     await sql(settings.database, "alter table sensor_data add constraint not_666 check (value <> 666)")
     ingest, admin = (f"http://127.0.0.1:{port}" for port in (settings.ingest.port, settings.ingest.admin_port))
-    volume = {"namespace": "here", "persistentvolumeclaim": "data-millrace-redis-0"}
-    for name, value in (("capacity", 100.0), ("available", 40.0)):
-        gauge = prometheus_client.Gauge(f"kubelet_volume_stats_{name}_bytes", "As the kubelet has it.", [*volume])
-        gauge.labels(**volume).set(value)
+    show_kubernetes()
     async with httpx.AsyncClient(base_url=ingest, timeout=30) as client:
         for number in itertools.count():
             await send(client, number)
@@ -125,6 +121,19 @@ async def load_for_ever(plan: Plan, query: httpx.AsyncClient) -> None:
             reconcile_seconds.record(0.02)
             corrected_drifts.add(1, {"kind": "Hypertable"})
             await asyncio.sleep(SCRAPE / 4)
+
+
+def show_kubernetes() -> None:
+    """Show what exporters of Kubernetes would."""
+    volume = {"namespace": "here", "persistentvolumeclaim": "data-millrace-redis-0"}
+    workers = {"namespace": "here", "deployment": "millrace-worker"}
+    for name, labels, value in [
+        ("kubelet_volume_stats_capacity_bytes", volume, 100.0),
+        ("kubelet_volume_stats_available_bytes", volume, 40.0),
+        ("kube_deployment_spec_replicas", workers, 3.0),
+        ("kube_deployment_status_replicas_ready", workers, 2.0),
+    ]:
+        prometheus_client.Gauge(name, "As its exporter has it.", [*labels]).labels(**labels).set(value)
 
 
 async def send(client: httpx.AsyncClient, number: int) -> None:

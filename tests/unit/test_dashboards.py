@@ -13,8 +13,9 @@ METRICS = set(re.findall(r'"(millrace_\w+)"', (ROOT / "services/platform/runtime
 NOT_OURS = {
     "target_info", "process_cpu_seconds_total", "process_resident_memory_bytes",
     "kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes",
+    "kube_deployment_spec_replicas", "kube_deployment_status_replicas_ready",
 }  # fmt: skip
-"""Of the exporter's own and of the kubelet."""
+"""Of the exporter itself, of the kubelet and of kube-state-metrics."""
 
 RUNBOOKS = set(re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbooks.md").read_text(), re.MULTILINE))
 
