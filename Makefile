@@ -9,7 +9,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-faults test-console cluster-test image image-test kind-load minikube-load push docs lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-dashboards test-faults test-console cluster-test image image-test kind-load minikube-load push docs lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ test: venv ## All tests, with real servers, and their coverage
 test-nightly: venv ## The answers of /series against the reference, with ten times the examples
 	$(BIN)/pytest tests/unit/query/series tests/integration/query/test_series.py --hypothesis-profile nightly \
 	  --numprocesses 2 --dist worksteal
+
+test-dashboards: venv ## Every question of every panel, asked of a loaded stack: needs Prometheus
+	$(BIN)/pytest tests/dashboards
 
 SCALE ?= 1
 test-faults: venv ## Break everything, row by row of docs/reliability.md, with SCALE times the load

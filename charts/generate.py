@@ -2,7 +2,7 @@
 
 * values.yaml's block `config`, from the settings tree; README.md and values.schema.json, from values.yaml.
 * the versions in Chart.yaml and elsewhere, from pyproject.toml; the definitions and the operator's rules, from k8s/;
-  the alarms, from monitoring/.
+  the alarms and dashboards, from monitoring/.
 
 A value's sentence stands behind `# --`, as helm-docs has it. helm-docs and helm-schema do not replace this: they read
 values.yaml alone, and a third of that is the settings tree, whose bounds and enumerations the settings' own model
@@ -176,6 +176,8 @@ def generated() -> Iterator[tuple[Path, str]]:
     for crd in sorted((ROOT / "k8s" / "crds").glob("*.yaml")):
         yield CHART / "files" / "crds" / crd.name, crd.read_text()
     yield CHART / "files" / "alarms.yaml", (ROOT / "monitoring" / "alarms.yaml").read_text()
+    for dashboard in sorted((ROOT / "monitoring" / "dashboards").glob("*.json")):
+        yield CHART / "files" / "dashboards" / dashboard.name, dashboard.read_text()
     role = re.search(r"(?ms)^kind: Role$.*?^rules:\n(.*?)^---", (ROOT / "k8s" / "operator.yaml").read_text())
     assert role
     yield CHART / "files" / "operator-rules.yaml", re.sub(r"(?m)^  ", "", role[1])

@@ -171,6 +171,51 @@ end
 $$;
 comment on function hours_from_rows(tstzrange) is 'The hours of a span that are answered from rows.';
 
+-- Hour buckets of sensors that start in a half-open range, as `/hourly` answers them, for Grafana: hours that late rows or
+-- anybody's SQL touched come from the rows. It is no view, which the aggregate could not be made anew under.
+create or replace function grafana_hourly(sensors text[], since timestamptz, until timestamptz)
+  returns table ("time" timestamptz, sensor_id text, avg float8, min float8, max float8, samples bigint)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  first constant timestamptz := date_bin('1 hour',
+    greatest(since, '0001-01-01Z') + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00');
+  past constant timestamptz := date_bin('1 hour',
+    least(until, '9999-12-31Z') + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00');
+  changed tstzmultirange;
+begin
+  if first >= past then
+    return;
+  end if;
+  changed := public.hours_from_rows(tstzrange(first, past));
+  return query
+  -- A sum of floats is rounded, and that of equal values may lie beside them.
+  select h.bucket, h.sensor_id, least(greatest(h.avg, h.min), h.max), h.min, h.max, h.samples
+  from (
+    select m.bucket, m.sensor_id, m.avg, m.min, m.max, m.samples
+    from public.measurement_hourly m
+    where m.sensor_id = any (sensors) and m.bucket >= first and m.bucket < past and not changed @> m.bucket
+    union all
+    select r.bucket, r.sensor_id, r.avg, r.min, r.max, r.samples
+    from unnest(changed) as range
+    cross join lateral (
+      select public.time_bucket(interval '1 hour', d.timestamp) as bucket, d.sensor_id,
+        avg(d.value) as avg, min(d.value) as min, max(d.value) as max, count(*) as samples
+      from public.sensor_data d
+      where d.sensor_id = any (sensors)
+        and d.timestamp >= first and d.timestamp < past
+        and d.timestamp >= lower(range) and d.timestamp < upper(range)
+      group by 1, 2
+    ) r
+  ) h
+  order by 1, 2;
+end
+$$;
+comment on function grafana_hourly(text[], timestamptz, timestamptz) is
+  'Hour buckets of sensors that start in a half-open range, late readings among them.';
+
 -- How far aggregates over the readings may be trusted in a span, in the snapshot of whoever asks: `behind` is where each
 -- one is behind its rows, or has never been refreshed; `gone` is where the rows are gone, so that what an aggregate has
 -- is all there is. Where it is behind and the rows are gone, `kept` tells from where to where it has buckets. An

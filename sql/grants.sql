@@ -32,7 +32,10 @@ begin
       ('millrace_writer', 'sensors', 'insert'),
       ('millrace_reader', 'sensors', 'select'),
       ('millrace_reader', 'catalogue_filling', 'select'),
-      ('millrace_reader', 'sensor_rollup_15m', 'select')
+      ('millrace_reader', 'sensor_rollup_15m', 'select'),
+      ('millrace_reader', 'grafana_readings', 'select'),
+      ('millrace_reader', 'grafana_sensors', 'select'),
+      ('millrace_reader', 'grafana_latest', 'select')
     ) as rights (role, relation, privilege)
     -- What a pending migration makes gets its rights there first.
     where to_regclass('public.' || relation) is not null
@@ -65,6 +68,7 @@ begin
       ('rollup_coverage', 'millrace_reader'),
       ('rows_gone', 'millrace_reader'),
       ('retention_age', 'millrace_reader'),
+      ('grafana_hourly', 'millrace_reader'),
       ('kept_buckets', null),
       ('note_dropped_ranges', null)
     ) as f (name, role)

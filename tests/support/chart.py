@@ -39,7 +39,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "clients": [{"namespaceSelector": {}}],
             "monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
         },
-        "monitoring": {"podMonitor": {"enabled": True}, "rules": {"enabled": True}},
+        "monitoring": {
+            "podMonitor": {"enabled": True},
+            "rules": {"enabled": True},
+            "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Millrace"}},
+        },
     },
     "cpu": {"worker": {"autoscaling": {"mode": "cpu"}}, "redis": {"image": {"repository": "valkey/valkey"}}},
     "development": {"development": {"reload": True}},

@@ -1,4 +1,4 @@
-"""Prometheus as a process that reads from a query service, and asks PromQL of what it reads."""
+"""Prometheus as a process that reads from a query service or scrapes what it is told to, and answers PromQL."""
 
 import contextlib
 import shutil
@@ -14,7 +14,7 @@ from services.local.process import adorned
 
 from .patience import eventually, free_port
 
-__all__ = ["PROMETHEUS", "Prometheus", "reading_from"]
+__all__ = ["PROMETHEUS", "Prometheus", "reading_from", "running"]
 
 PROMETHEUS = shutil.which("prometheus")
 
@@ -55,10 +55,17 @@ class Prometheus:
 @contextlib.asynccontextmanager
 async def reading_from(url: str, folder: Path, **options: Any) -> AsyncIterator[Prometheus]:
     """Run a Prometheus that has nothing of its own and reads from a URL, and yield it once it is ready."""
-    address = f"127.0.0.1:{free_port()}"
     remote = {"url": url, "read_recent": True, "filter_external_labels": False, **options}
+    async with running({"global": {"external_labels": {"a": "b"}}, "remote_read": [remote]}, folder) as prometheus:
+        yield prometheus
+
+
+@contextlib.asynccontextmanager
+async def running(configuration: Any, folder: Path) -> AsyncIterator[Prometheus]:
+    """Run a Prometheus with a configuration in a folder that is made, and yield it once it is ready."""
+    address = f"127.0.0.1:{free_port()}"
     log = folder / "log"
-    process = _started(folder, address, {"global": {"external_labels": {"a": "b"}}, "remote_read": [remote]}, log)
+    process = _started(folder, address, configuration, log)
     try:
         async with httpx.AsyncClient(base_url=f"http://{address}", timeout=30) as client:
 

@@ -1,4 +1,4 @@
-"""The alarms name metrics that there are, and each has its runbook."""
+"""The alarms name metrics that there are, and each has its runbook and its panel."""
 
 import re
 import shutil
@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.support.grafana import DASHBOARDS
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
@@ -34,6 +36,23 @@ def test_every_alarm_has_a_runbook_and_every_runbook_an_alarm() -> None:
     for rule in rules():
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
         assert rule["labels"]["severity"] in {"warning", "critical"}
+
+
+def test_every_alarm_leads_to_a_panel_of_what_it_looks_at_and_the_panel_to_its_runbook() -> None:
+    panels = {
+        (dashboard["uid"], str(panel["id"])): panel
+        for dashboard in DASHBOARDS.values()
+        for panel in dashboard["panels"]
+        if panel["type"] != "row"
+    }
+    for rule in rules():
+        link = re.fullmatch(r"/d/([\w-]+)\?viewPanel=(\d+)", rule["annotations"]["dashboard_url"])
+        assert link, rule["alert"]
+        panel = panels[link[1], link[2]]
+        asked = " ".join(query["expr"] for query in panel["targets"])
+        looked_at = re.findall(r"\b(?:millrace|kubelet)_\w+", rule["expr"])
+        assert [name for name in looked_at if name not in asked] == [], rule["alert"]
+        assert rule["alert"] in panel["description"]
 
 
 TESTS = ROOT / "monitoring" / "alarms.test.yaml"
