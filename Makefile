@@ -124,7 +124,7 @@ docs: venv ## Write docs/settings.md, docs/reference and what is generated in th
 
 # MkDocs would tell at each build that its second version has no plugins; pyproject.toml keeps it away.
 site: venv ## Make docs/ a site, in site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet && echo 'The site is in site/: open site/index.html'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lock: venv ## Write requirements.lock, keeping the versions that fit
 	$(COMPILE) --output-file requirements.lock

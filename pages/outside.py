@@ -1,7 +1,7 @@
 """A hook of MkDocs: pages and files that stand outside of docs/, and the links that lead there.
 
 Links in Markdown are those of the repository, so that it can be read without the site. Here they get the places that
-the site has for the same files.
+the site has for the same files; and code in tables is written as Python's Markdown reads it.
 """
 
 import posixpath
@@ -25,6 +25,8 @@ PAGES = {
 """Pages outside of docs/, with their places in the site. Any other file that a page links to is served as it is."""
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)")
+_IN_TABLE = re.compile(r"(?<=\| )`[^`\n]*\\\|[^`\n]*`")
+"""Code with a bar at the beginning of a cell: elsewhere the bar has a backslash, which Python's Markdown would show."""
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -49,7 +51,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         place = places.get(_target(folder, link[1]))
         return posixpath.relpath(place, posixpath.dirname(page.file.src_uri)) if place else link[1]
 
-    return _LINK.sub(placed, markdown)
+    return _IN_TABLE.sub(lambda code: code[0].replace("\\|", "|"), _LINK.sub(placed, markdown))
 
 
 def _linked(page: Path) -> Iterator[Path]:
