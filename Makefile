@@ -9,7 +9,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-faults cluster-test image image-test kind-load minikube-load push docs site test-docs lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ test-nightly: venv ## The answers of /series against the reference, with ten tim
 SCALE ?= 1
 test-faults: venv ## Break everything, row by row of docs/reliability.md, with SCALE times the load
 	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal --scale $(SCALE) --results docs/fault-results.md
+
+test-console: venv ## The console in Chromium, which must be on the path; makes the docs' pictures anew
+	$(BIN)/pytest tests/console
 
 test-docs: venv ## Run the commands and snippets of README and docs against a stack that `make up` runs
 	$(BIN)/pytest tests/pages

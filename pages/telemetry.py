@@ -17,6 +17,7 @@ _SERVICES = {
     "ingest": "ingest",
     "worker": "worker",
     "query": "query",
+    "dead_letters": "ingest, query",
     "database": "repair, operator",
     "operator": "operator",
     "platform": "all",

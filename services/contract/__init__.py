@@ -1,4 +1,4 @@
-"""What crosses between processes, each with its version: entries, dead letters, settlement events; ids, names, times.
+"""What crosses between processes, each with its version: entries, dead letters, settlement events, usage; ids, names.
 
 The producer and the consumers import these and nothing else writes a field name. ``examples/`` holds entries
 that must decode for ever.
@@ -22,6 +22,7 @@ from .settlement import (
     encode_refusals,
     encode_settlement,
 )
+from .usage import USAGE_VERSION, CallerUsage, decode_usage, encode_usage
 
 __all__ = [
     "ANONYMOUS",
@@ -29,8 +30,10 @@ __all__ = [
     "LETTER_VERSION",
     "SETTLEMENT_VERSION",
     "STREAM",
+    "USAGE_VERSION",
     "VERSION",
     "Batch",
+    "CallerUsage",
     "Columns",
     "DamagedEntryError",
     "DeadLetter",
@@ -48,10 +51,12 @@ __all__ = [
     "decode_letter",
     "decode_refusals",
     "decode_settlement",
+    "decode_usage",
     "encode",
     "encode_letter",
     "encode_refusals",
     "encode_settlement",
+    "encode_usage",
     "group_of",
     "keyed_id",
     "member_id",

@@ -57,6 +57,11 @@ class StreamNames:
         return f"{{{self.stream}}}:queued"
 
     @property
+    def callers(self) -> str:
+        """Hash of ingest processes to what each tells of its callers' use of their limits; it expires."""
+        return f"{{{self.stream}}}:callers"
+
+    @property
     def settled(self) -> str:
         """Channel of settlement events: which batches have just been stored or given up."""
         return f"{{{self.stream}}}:settled:{self.database}"

@@ -6,24 +6,26 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from services.dead_letters.replay import Replay
+from services.dead_letters.routes import changing_many, changing_one, seeing
 from services.platform.http.app import bare_app
 from services.platform.http.auth import Scope, guard
 from services.platform.runtime.health import Health, health_routes
 from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
-from services.platform.stream import DeadLetters, Durability, Listener, Stream, names_of, redis_client
+from services.platform.stream import DeadLetters, Durability, Listener, Stream, Usages, names_of, redis_client
 
 from .accept import Acceptor
 from .admin.app import admin_app
-from .admin.dead_letters import dead_letters
 from .admin.deletions import Deletions, deletions
-from .admin.replay import Replay
+from .admin.mending import mending
 from .commit.group_commit import GroupCommit
 from .doors.json.door import JsonDoor
 from .fast_path import FastPath
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
 from .limits.rates import Rates
+from .limits.usage import Reporter
 from .limits.window import Window
 from .receipts import Receipts, batches
 
@@ -49,6 +51,8 @@ def create_app(settings: Settings) -> FastAPI:
     window = Window(settings.ingest, settings.database)
     group_commit = GroupCommit(listener, lambda: admission.proof, window, settings.ingest, settings.redis.timeout)
     in_flight = InFlight(settings.ingest)
+    rates = Rates()
+    reporter = Reporter(rates, Usages(stream.client, names))
     tasks: list[asyncio.Task[None]] = []
 
     async def commit() -> None:
@@ -66,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks.extend(fail_fast(work()) for work in (admission.run, listener.run, window.run, commits))
+        tasks.extend(fail_fast(work()) for work in (admission.run, listener.run, window.run, reporter.run, commits))
         try:
             yield
         finally:
@@ -82,14 +86,16 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.ingest.root_path,
         lifespan=lifespan,
     )
-    acceptor = Acceptor(settings.ingest, admission, Rates(), group_commit, receipts, window)
+    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window)
     check = guard(app, settings.auth, Scope.INGEST)
     app.open([JsonDoor(acceptor, check, settings.ingest)], in_flight)
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))
-    replay = Replay(stream, letters, admission, settings.worker.ledger_horizon)
+    replay = Replay(stream, letters, admission.admit, settings.worker.ledger_horizon)
     app.state.admin = admin_app(
-        dead_letters(letters, replay, in_flight, window, settings.ingest),
+        seeing(letters),
+        changing_one(letters, replay, mending(in_flight, window, settings.ingest)),
+        changing_many(letters, replay),
         deletions(Deletions(settings.database), in_flight, settings.ingest),
     )
     guard(app.state.admin, settings.auth, Scope.ADMIN)

@@ -16,17 +16,21 @@ from services.platform.postgres.schema import look_at_schema, wait_for_schema
 from services.platform.runtime.health import Health, health_routes
 from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
+from services.platform.stream import Stream, names_of, redis_client
 
 from .catalogue.latest import latest
 from .catalogue.plans import newest, pages
 from .catalogue.routes import catalogue
 from .catalogue.selection import selection
+from .console.routes import CONSOLE_PATHS, console
+from .dead_letters import dead_letters
 from .fetch import Fetcher
 from .plan import Question, hours, least, readings
 from .remote_read.routes import remote_read
 from .rollups import Rollups
 from .routes import questions
 from .series.routes import series
+from .status.routes import StatusBoard
 from .streaming import CancelOnDisconnect
 
 __all__ = ["create_app"]
@@ -40,6 +44,9 @@ def create_app(settings: Settings) -> FastAPI:
     health = Health("database")
     fetcher = Fetcher(settings)
     rollups = Rollups()
+    # Of the stream nobody knows here but the routes that show it: where it is away, questions are answered.
+    stream = Stream(redis_client(settings.redis), names_of(settings.redis))
+    board = StatusBoard(settings, stream)
     seen = asyncio.Event()
     connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
 
@@ -82,6 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await end(tasks)
             fetcher.close()
+            await board.close()
+            await stream.client.aclose()
 
     app = bare_app(
         FastAPI,
@@ -97,9 +106,10 @@ def create_app(settings: Settings) -> FastAPI:
     ]
     routes = [route for router in routers for route in router.routes]
     app.add_middleware(CancelOnDisconnect, paths={route.path for route in routes if isinstance(route, APIRoute)})
-    guard(app, settings.auth, Scope.QUERY)
-    for router in routers:
+    guard(app, settings.auth, Scope.QUERY, CONSOLE_PATHS)
+    for router in (*routers, board.routes(), *dead_letters(stream, settings)):
         app.include_router(router)
+    app.include_router(console())
     app.include_router(health_routes(health))
     return app
 

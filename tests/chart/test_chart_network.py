@@ -9,12 +9,12 @@ from tests.support.chart import VARIANTS, Object, Pod, pods, render
 EDGES = {
     ("ingest", "redis"), ("ingest", "timescaledb"),
     ("worker", "redis"), ("worker", "timescaledb"),
-    ("query", "timescaledb"), ("query", "timescaledb-replica"),
+    ("query", "redis"), ("query", "timescaledb"), ("query", "timescaledb-replica"),
     ("operator", "redis"), ("operator", "timescaledb"),
     ("timescaledb-replica", "timescaledb"),
     ("test", "ingest"), ("test", "query"),
 }  # fmt: skip
-"""The way of a reading, and nothing else."""
+"""The way of a reading, and what tells of it; nothing else."""
 
 OPEN = {"ingest", "query", "worker", "operator"}
 """Who is called from outside: by clients, or for metrics and the backlog."""
@@ -95,9 +95,9 @@ def test_sentinels_and_servers_outside_are_reached_by_all_their_ports() -> None:
     external = VARIANTS["external"]
     found = policies(render({**external, "redis": {**external["redis"], "externalPorts": [26379, 6379]}}))
     wanted = [{"port": 26379, "protocol": "TCP"}, {"port": 6379, "protocol": "TCP"}]
-    for component in ("ingest", "worker", "operator"):
+    for component in ("ingest", "worker", "query", "operator"):
         assert {"ports": wanted} in found[component]["egress"]
-    assert {"ports": wanted} not in found["query"]["egress"]
+    assert {"ports": wanted} not in found["test"]["egress"]
 
 
 def test_clients_and_monitoring_can_be_named(most: list[Object]) -> None:
@@ -124,13 +124,22 @@ def leads(objects: list[Object]) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_an_entrance_leads_to_readings_and_questions_alone(objects: list[Object]) -> None:
+def test_an_entrance_leads_to_readings_questions_and_the_console_alone(objects: list[Object]) -> None:
+    questions = ("/get_range", "/min", "/hourly", "/series", "/latest", "/sensors", "/labels", "/api/v1/read")
+    console = ("/console", "/status", "/dead-letters")
     for paths in leads(objects).values():
         assert paths == {
-            "/ingest": "millrace-ingest", "/batches": "millrace-ingest",
-            "/get_range": "millrace-query", "/min": "millrace-query", "/hourly": "millrace-query",
-            "/series": "millrace-query",
-        }  # fmt: skip
+            **dict.fromkeys(("/ingest", "/batches"), "millrace-ingest"),
+            **dict.fromkeys((*questions, *console), "millrace-query"),
+        }
+
+
+@pytest.mark.usefixtures("helm")
+def test_an_entrance_without_the_console_leads_to_nothing_of_it() -> None:
+    objects = render({**VARIANTS["most"], "paths": {"console": []}})
+    for paths in leads(objects).values():
+        assert "/series" in paths
+        assert not {"/console", "/status", "/dead-letters"} & paths.keys()
 
 
 def test_both_entrances_exist_somewhere(most: list[Object]) -> None:

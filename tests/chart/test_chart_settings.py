@@ -96,6 +96,17 @@ def test_each_process_takes_its_settings(objects: list[Object]) -> None:
 
 
 @pytest.mark.usefixtures("helm")
+def test_who_holds_to_a_limit_of_another_process_is_told_it() -> None:
+    config = {"ingest": {"backlog_age": 3600, "backlog_rows": 7}, "worker": {"ledger_horizon": 20, "reclaim_idle": 40}}
+    own = {pod.component: environment(pod) for pod in pods(render({"config": config}))}
+    for component in ("ingest", "query", "worker"):
+        told = (own[component][name] for name in ("MILLRACE_INGEST_BACKLOG_AGE", "MILLRACE_WORKER_LEDGER_HORIZON"))
+        assert list(told) == ["3600", "20"]
+    told = (own["query"][name] for name in ("MILLRACE_INGEST_BACKLOG_ROWS", "MILLRACE_WORKER_RECLAIM_IDLE"))
+    assert list(told) == ["7", "40"]
+
+
+@pytest.mark.usefixtures("helm")
 def test_numbers_arrive_as_they_were_written() -> None:
     config = {"ingest": {"backlog_bytes": 123456789012, "max_past": 3652.5}, "telemetry": {"sample_ratio": 1e-05}}
     own = environment(next(pod for pod in pods(render({"config": config})) if pod.component == "ingest"))
@@ -134,9 +145,10 @@ def templates(values: dict[str, Any]) -> dict[str, Any]:
     [
         ({"config": {"worker": {"block": 2}}}, ["worker"]),
         ({"config": {"query": {"max_limit": 5}}}, ["query"]),
-        ({"config": {"redis": {"timeout": 6}}}, ["ingest", "worker", "operator"]),
+        ({"config": {"redis": {"timeout": 6}}}, ["ingest", "query", "worker", "operator"]),
+        ({"config": {"worker": {"ledger_horizon": 80}}}, ["ingest", "query", "worker"]),
         ({"defaults": {"hypertable": {"chunkInterval": "1 day"}}}, ["operator"]),
-        ({"redis": {"existingSecret": "other"}}, ["ingest", "worker", "operator", "redis"]),
+        ({"redis": {"existingSecret": "other"}}, ["ingest", "query", "worker", "operator", "redis"]),
         ({"database": {"name": "other"}}, ["ingest", "worker", "operator", "query", "timescaledb"]),
         ({"timescaledb": {"parameters": {"work_mem": "16MB"}}}, ["timescaledb"]),
         ({"timescaledb": {"replicas": {"count": 2}}}, ["query"]),

@@ -5,8 +5,8 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, ClusterDownError, ResponseError
 
-from services.ingest.limits.admission import stream_problem
 from services.local.valkey import ValkeyServer
+from services.platform.admission import stream_problem
 from services.platform.settings import RedisSettings, Settings
 from services.platform.stream import redis_client
 from tests.conftest import whole

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from services.contract import Columns, Entry, StreamNames, encode
-from services.ingest.admin.replay import Replay
+from services.dead_letters.replay import Replay
 from services.ingest.limits.admission import Admission
 from services.platform.http.errors import Problem
 from services.platform.runtime import failpoints
@@ -94,7 +94,7 @@ class Walk:
         self._loops = {name: self._loop(name, store) for name, store in world.stores.items()}
         health = Health("stream")
         self._admission = Admission(self.stream, self.letters, settings.redis, settings.ingest, health)
-        self._replay = Replay(self.stream, self.letters, self._admission, settings.worker.ledger_horizon)
+        self._replay = Replay(self.stream, self.letters, self._admission.admit, settings.worker.ledger_horizon)
 
     def _loop(self, name: str, store: Store) -> Loop:
         health = Health("contract", "database", "stream")

@@ -7,11 +7,17 @@
 {{- define "millrace.settings" -}}
 {{- $root := index . 0 -}}
 {{- range $section := rest . }}
-{{- range $name, $value := index $root.Values.config $section }}
-{{- if not (kindIs "invalid" $value) }}
-- {name: {{ printf "MILLRACE_%s_%s" $section $name | upper }}, value: {{ include "millrace.plain" $value | quote }}}
+{{- range $name, $_ := index $root.Values.config $section }}
+{{ include "millrace.setting" (list $root $section $name) }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* One of them: (list root section name), such as one of another process that this one holds to as well. */}}
+{{- define "millrace.setting" -}}
+{{- $value := index (index . 0).Values.config (index . 1) (index . 2) -}}
+{{- if not (kindIs "invalid" $value) -}}
+- {name: {{ printf "MILLRACE_%s_%s" (index . 1) (index . 2) | upper }}, value: {{ include "millrace.plain" $value | quote }}}
 {{- end }}
 {{- end }}
 

@@ -10,13 +10,13 @@ import structlog
 
 from services.contract import encode
 from services.contract.ids import MAX_GROUP
+from services.platform.admission import stream_problem
 from services.platform.http.errors import Problem
 from services.platform.runtime import failpoints, metrics
 from services.platform.settings import IngestSettings
 from services.platform.stream import STREAM_ERRORS, Durability, Listener, Stream
 
 from ..idempotency import key_reused
-from ..limits.admission import stream_problem
 from ..limits.window import Window
 from .pending import Accepted, CheckedBatch, PendingBatch, check_together, shared_entry
 

@@ -2,12 +2,13 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from services.platform.http.auth import Caller
 from services.platform.http.errors import Problem
 
-__all__ = ["Rates"]
+__all__ = ["Rates", "Taken"]
 
 _BURST = 2.0
 """Seconds' worth that a caller who was silent may send at once."""
@@ -20,6 +21,11 @@ class _Bucket:
     rate: float
     level: float
     at: float = field(default_factory=time.monotonic)
+    taken: float = 0.0
+
+    def take(self, amount: float) -> None:
+        self.level -= amount
+        self.taken += amount
 
     def wait(self) -> float:
         """Return the seconds until something may be taken."""
@@ -27,6 +33,17 @@ class _Bucket:
         self.level = min(_BURST * self.rate, self.level + (now - self.at) * self.rate)
         self.at = now
         return max(0.0, -self.level / self.rate) if self.level < 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a caller has taken of a limit: `total` of `what` so far, `limit` a second, and when it last came."""
+
+    name: str
+    what: str
+    limit: float
+    total: float
+    at: float
 
 
 class Rates:
@@ -49,12 +66,17 @@ class Rates:
                 detail = f"caller {caller.name} may send {bucket.rate:g} {what} a second, and has sent more"
                 raise Problem("rate_limited", detail, {"Retry-After": str(math.ceil(wait))})
         if requests is not None:
-            requests.level -= 1
+            requests.take(1)
 
     def count_rows(self, caller: Caller, rows: int) -> None:
         """Count the readings of a request that passed."""
         if (bucket := self._bucket(caller, "rows")) is not None:
-            bucket.level -= rows
+            bucket.take(rows)
+
+    def taken(self) -> Iterator[Taken]:
+        """Yield what callers with limits have taken since this process began."""
+        for (name, what, rate), bucket in self._buckets.items():
+            yield Taken(name, what, rate, bucket.taken, bucket.at)
 
     def _bucket(self, caller: Caller, what: str) -> _Bucket | None:
         rate = caller.rows_per_second if what == "rows" else caller.requests_per_second

@@ -12,13 +12,9 @@ falls (the stream's server lost data).
 
 from dataclasses import dataclass, replace
 
-__all__ = ["BUSY_WAIT", "FORGET_AFTER", "STALLED_AFTER", "Counts", "Level", "Rate", "Rates", "follow"]
+from services.platform.runtime.rates import UNMEASURED, Rate
 
-SMOOTHING = 30.0
-"""Seconds over which rates are averaged: several looks, so that one large batch is no burst."""
-
-KNOWN_AFTER = 10.0
-"""Seconds of measuring after which a rate is known: more than two looks, for a single one may hold no batch at all."""
+__all__ = ["BUSY_WAIT", "FORGET_AFTER", "STALLED_AFTER", "Counts", "Level", "Rates", "follow"]
 
 BUSY_WAIT = 2.0
 """Rows that wait for longer than this many seconds of draining keep every worker busy; fewer may be on their way
@@ -55,35 +51,12 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A mean of rows/s that turns into a moving one: `seconds` is how long it was measured, at most `SMOOTHING`."""
-
-    value: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def known(self) -> bool:
-        """Whether it was measured for long enough."""
-        return self.seconds >= KNOWN_AFTER
-
-    def blend(self, rows: int, seconds: float) -> "Rate":
-        """Take in that `rows` passed in the last `seconds`.
-
-        The weight of the new is its share of all time measured so far, a plain mean, until `SMOOTHING` seconds are
-        full; from then on the old fades exponentially. So a rate is right after its first seconds, where a moving
-        mean from zero would climb for a minute.
-        """
-        total = min(self.seconds + seconds, SMOOTHING)
-        return Rate(self.value + min(1.0, seconds / total) * (rows / seconds - self.value), total)
-
-
-@dataclass(frozen=True, slots=True)
 class Level:
     """What `workers` busy workers drained together, first measured at the time `since`."""
 
     workers: int
     since: float
-    rate: Rate = Rate()
+    rate: Rate = UNMEASURED
 
     @property
     def each(self) -> float:
@@ -109,7 +82,7 @@ class Rates:
 
     last: Counts | None = None
     ready: int = 0
-    arrivals: Rate = Rate()
+    arrivals: Rate = UNMEASURED
     level: Level | None = None
     before: Level | None = None
     fruitless: tuple[Level, Level] | None = None

@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ __all__ = [
     "Keyring",
     "Scope",
     "caller",
+    "demands",
     "guard",
     "load_keys",
     "new_key",
@@ -198,8 +199,14 @@ Check = Callable[[Mapping[bytes, bytes]], Caller]
 """Names who sent a request by its headers, or raises `Problem`: `no_key`, `wrong_key` or `forbidden`."""
 
 
-def guard(app: FastAPI, settings: AuthSettings, scope: Scope) -> Check:
+def guard(app: FastAPI, settings: AuthSettings, scope: Scope, open_paths: Collection[str] = ()) -> Check:
     """Ask each request to `app` for a key with `scope`, but for health, metrics and docs; nobody where no file is set.
+
+    Args:
+        app: whose requests are asked.
+        settings: where the file of keys is.
+        scope: what every key must have; a route may demand another one beside it, by `demands`.
+        open_paths: what needs no key either, to the letter: pages that must be there before somebody has shown a key.
 
     Returns:
         The check, for what answers before the app's middleware.
@@ -210,7 +217,8 @@ def guard(app: FastAPI, settings: AuthSettings, scope: Scope) -> Check:
     if settings.keys_file is None:
         return lambda _: EVERYBODY
     check = _check(Keyring(settings.keys_file), scope)
-    app.add_middleware(_Guard, check=check)
+    needless = _OPEN.union(open_paths)
+    app.add_middleware(_Guard, check=check, needless=needless)
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -220,7 +228,7 @@ def guard(app: FastAPI, settings: AuthSettings, scope: Scope) -> Check:
         refusals = {
             str(status): found for status, found in problem_responses("no_key", "wrong_key", "forbidden").items()
         }
-        for path in document["paths"].keys() - _OPEN:
+        for path in document["paths"].keys() - needless:
             for operation in document["paths"][path].values():
                 operation["security"] = [{"key": []}]
                 operation["responses"].update(refusals)
@@ -236,13 +244,28 @@ def caller(request: Request) -> Caller:
     return found
 
 
+def demands(scope: Scope) -> Callable[[Request], Awaitable[None]]:
+    """Return a dependency of routes that takes only callers who have `scope` too: `forbidden` else."""
+
+    async def check(request: Request) -> None:
+        _has(caller(request), scope)
+
+    return check
+
+
+def _has(caller: Caller, scope: Scope) -> None:
+    if scope not in caller.scopes:
+        raise Problem("forbidden", f"the API key lacks the scope {scope}")
+
+
 class _Guard:
-    def __init__(self, app: ASGIApp, check: Check) -> None:
+    def __init__(self, app: ASGIApp, check: Check, needless: Collection[str]) -> None:
         self._app = app
         self._check = check
+        self._needless = needless
 
     async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
-        if connection["type"] == "http" and connection["path"] not in _OPEN:
+        if connection["type"] == "http" and connection["path"] not in self._needless:
             try:
                 connection[_CALLER] = self._check(by_name(connection["headers"]))
             except Problem as problem:
@@ -261,8 +284,7 @@ def _check(keyring: Keyring, needed: Scope) -> Check:
         caller = keyring.caller(key.strip())
         if caller is None:
             raise Problem("wrong_key", "the API key is unknown, wrong or expired", challenge)
-        if needed not in caller.scopes:
-            raise Problem("forbidden", f"the API key lacks the scope {needed}")
+        _has(caller, needed)
         return caller
 
     return check

@@ -82,8 +82,8 @@ foreign_content = _meter.create_counter(
     "millrace_foreign_content",
     "1",
     "What did not belong into a channel, key or table and was passed over, by what: settlement_event, count, mark, "
-    "refusal, late_range, dead_letter (one that a replay could not read), newer_entry (it stays pending for a newer "
-    "worker). After an upgrade it should be still.",
+    "refusal, usage, late_range, dead_letter (one that a replay could not read), newer_entry (it stays pending for a "
+    "newer worker). After an upgrade it should be still.",
 )
 worker_retries = _meter.create_counter("millrace_worker_retries", "1", "Attempts that failed, by what failed.")
 commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: ledger, COPY, commit.")

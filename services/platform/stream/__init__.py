@@ -17,6 +17,7 @@ from .dead_letters import FIRST, DeadLetters, Letter, LetterGoneError, Search
 from .discovery import Server, server_of
 from .gateway import Backlog, Delivery, GroupMissingError, Losses, Settlement, Stream
 from .settlements import Listener
+from .usage import Usages
 
 __all__ = [
     "FIRST",
@@ -34,6 +35,7 @@ __all__ = [
     "Server",
     "Settlement",
     "Stream",
+    "Usages",
     "answers_nothing",
     "durability",
     "fsyncs_each",

@@ -187,6 +187,14 @@ class Stream:
             _count(names.totals, settled),
         )
 
+    async def workers(self, silent: float) -> int:
+        """Count the consumers of the group that have asked for something within the last `silent` seconds."""
+        try:
+            consumers = await self._group(self.client.xinfo_consumers(self.names.stream, GROUP))
+        except GroupMissingError:
+            return 0
+        return sum(int(consumer["idle"]) < 1000 * silent for consumer in consumers)
+
     async def memory(self) -> tuple[int, int]:
         """Return the server's memory in use and its limit in bytes; a limit of 0 is none."""
         info = await self.client.info("memory")

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from services.ingest.app import create_app
 from services.ingest.limits import admission
+from services.platform import admission as judgement
 from services.platform.settings import Settings
 from services.platform.stream import Stream, waitaof_holds
 from tests.support import Service, eventually
@@ -218,7 +219,7 @@ async def test_durable_asks_a_server_that_fsyncs_each_second(
     async def holds(_: Redis, __: str) -> bool:
         return True
 
-    monkeypatch.setattr(admission, "waitaof_holds", holds)  # the Valkey of the tests does not, as shown below
+    monkeypatch.setattr(judgement, "waitaof_holds", holds)  # the Valkey of the tests does not, as shown below
     await stream.client.config_set("appendfsync", "everysec")
     try:
         app = create_app(settings)

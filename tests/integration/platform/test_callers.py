@@ -5,30 +5,14 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from services.ingest.app import create_app
-from services.platform.http.auth import new_key
 from services.platform.http.middleware import with_cors_and_prefix
-from services.platform.settings import AuthSettings, HttpSettings, Settings
+from services.platform.settings import HttpSettings, Settings
 from tests.support.admin import both_ports
+from tests.support.doors import Doors
 from tests.support.ingest import READING, assert_problem
 from tests.support.query import asking
-
-
-class Doors:
-    """A file of callers, and the headers of each."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.callers: list[dict[str, Any]] = []
-
-    def add(self, name: str, *scopes: str, **limits: float) -> dict[str, str]:
-        text, key = new_key()
-        held = [key.model_dump(mode="json", exclude_none=True)]
-        self.callers.append({"name": name, "scopes": list(scopes), "keys": held, **limits})
-        self.file.write_text(yaml.safe_dump({"callers": self.callers}))
-        return {"Authorization": f"Bearer {text}"}
 
 
 @pytest.fixture
@@ -38,7 +22,7 @@ def doors(tmp_path: Path) -> Doors:
 
 @pytest.fixture
 def guarded(timescaledb_settings: Settings, doors: Doors) -> Settings:
-    return timescaledb_settings.model_copy(update={"auth": AuthSettings(keys_file=doors.file)})
+    return doors.guarding(timescaledb_settings)
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str, headers: dict[str, str]) -> httpx.Response:

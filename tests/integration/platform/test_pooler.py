@@ -80,6 +80,7 @@ async def test_a_reading_goes_the_whole_way(timescaledb_settings: Settings, pool
         assert len(answers[0].json()["data"]) == 2000
         assert answers[1].json() == {"min_value": 0.0}
         assert sum(hour["samples"] for hour in answers[2].json()) == 2000
+        assert '"problem"' not in (await ask("/status")).text
         for process in (ingest, worker, query):
             assert "Traceback" not in process.log_text()
     assert len(await rows_in(settings.database)) == 2000

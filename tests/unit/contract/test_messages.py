@@ -1,6 +1,8 @@
-"""Settlement events, dead letters and the ledger's refusals: what a release has written decodes for ever."""
+"""Settlement events, dead letters, usage and the ledger's refusals: what a release has written decodes for ever."""
 
+import contextlib
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given
 
 from services import contract
 from services.contract import (
+    CallerUsage,
     DeadLetter,
     EntryError,
     Outcome,
@@ -20,9 +23,11 @@ from services.contract import (
     decode_letter,
     decode_refusals,
     decode_settlement,
+    decode_usage,
     encode_letter,
     encode_refusals,
     encode_settlement,
+    encode_usage,
 )
 
 FOLDER = Path(contract.__file__).parent / "examples"
@@ -33,7 +38,7 @@ def examples(kind: str) -> dict[str, dict[str, Any]]:
     return {name: orjson.loads(path.read_bytes()) for name, path in found.items()}
 
 
-SETTLEMENTS, LETTERS = examples("settlement"), examples("dead_letter")
+SETTLEMENTS, LETTERS, USAGES = examples("settlement"), examples("dead_letter"), examples("usage")
 
 
 def raw(fields: dict[str, str]) -> dict[bytes, bytes]:
@@ -49,6 +54,17 @@ def test_an_example_of_a_settlement_event_is_read_or_raises_its_own_error(name: 
         assert type(error).__name__ == example["error"]
     else:
         assert [str(batch_id) for batch_id in event.batch_ids] == example["batch_ids"]
+
+
+@pytest.mark.parametrize("name", USAGES)
+def test_an_example_of_usage_is_read_or_raises_its_own_error(name: str) -> None:
+    example = USAGES[name]
+    try:
+        callers = decode_usage(bytes.fromhex(example["message"]))
+    except EntryError as error:
+        assert type(error).__name__ == example["error"]
+    else:
+        assert callers == [CallerUsage(**caller) for caller in example["callers"]]
 
 
 @pytest.mark.parametrize("name", LETTERS)
@@ -70,12 +86,19 @@ def test_a_settlement_event_is_read_as_it_was_written(batch_ids: list[uuid.UUID]
     assert decode_settlement(encode_settlement(SettlementEvent(batch_ids))).batch_ids == batch_ids
 
 
-@given(st.binary())
-def test_any_other_message_is_refused_by_one_kind_of_error(message: bytes) -> None:
-    try:
-        decode_settlement(message)
-    except EntryError:
-        return
+AMOUNTS = st.none() | st.floats(0, allow_infinity=False)
+
+
+@given(st.lists(st.builds(CallerUsage, st.text(), AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS)))
+def test_usage_is_read_as_it_was_written(callers: list[CallerUsage]) -> None:
+    assert decode_usage(encode_usage(callers)) == callers
+
+
+@pytest.mark.parametrize("decode", [decode_settlement, decode_usage])
+@given(message=st.binary())
+def test_any_other_message_is_refused_by_one_kind_of_error(decode: Callable[[bytes], object], message: bytes) -> None:
+    with contextlib.suppress(EntryError):
+        decode(message)
 
 
 @given(

@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.limits.admission import Admission, retry_after
+from services.ingest.limits.admission import Admission
+from services.platform.admission import retry_after
 from services.platform.http.errors import Problem
 from services.platform.runtime.health import Health
 from services.platform.settings import IngestSettings, RedisSettings

@@ -1,28 +1,27 @@
 """The routes of dead letters: seen, mended, replayed and deleted."""
 
 import uuid
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
-from services.contract import DamagedEntryError, EntryError, decode, decode_letter, readable_entry, readings
+from services.contract import Columns, DamagedEntryError, EntryError, decode, decode_letter, readable_entry, readings
+from services.platform.admission import stream_problem
+from services.platform.http.auth import Scope, demands
 from services.platform.http.errors import Problem, problem_responses
-from services.platform.http.parameters import by_name, only
+from services.platform.http.parameters import only
 from services.platform.runtime import metrics
-from services.platform.settings import IngestSettings
-from services.platform.stream import FIRST, DeadLetters, Letter, Search
+from services.platform.stream import FIRST, STREAM_ERRORS, DeadLetters, Letter, Search
 
-from ..doors.json.decode import decode_json
-from ..doors.json.door import readings_body
-from ..limits.body import read_body
-from ..limits.in_flight import InFlight
-from ..limits.window import Window
-from ..readings import check
 from .replay import Left, Replay, unknown_letter
 
-__all__ = ["dead_letters"]
+__all__ = ["Body", "changing_many", "changing_one", "seeing"]
 
 _ID = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 
@@ -95,21 +94,47 @@ class Deleted(BaseModel):
     through: str
 
 
-def dead_letters(
-    letters: DeadLetters, replay: Replay, in_flight: InFlight, window: Window, settings: IngestSettings
-) -> APIRouter:
-    """Return the routes of dead letters."""
-    router = APIRouter(tags=["dead letters"])
-    _add_reading(router, letters)
-    _add_changing(router, letters, replay, in_flight=in_flight, window=window, settings=settings)
-    return router
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a port makes of the body of a replay.
+
+    Attributes:
+        mended: gives the readings to take in place of the letter's own, None where it goes as it stands; they are held
+            until the block is left. What may be wrong with them leaves as a problem.
+        openapi: what describes it.
+        refusals: codes of the problems.
+    """
+
+    mended: Callable[[Request], AbstractAsyncContextManager[Columns | None]]
+    openapi: dict[str, Any]
+    refusals: tuple[str, ...]
+
+
+class _Route(APIRoute):
+    """A route whose errors of the stream are problems."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except STREAM_ERRORS as error:
+                raise stream_problem(error) from error
+
+        return handled
 
 
 _AWAY = ("invalid_parameter", "stream_unavailable")
 
 
-def _add_reading(router: APIRouter, letters: DeadLetters) -> None:
-    """Add what changes nothing."""
+def _administrative() -> APIRouter:
+    return APIRouter(tags=["dead letters"], route_class=_Route, dependencies=[Depends(demands(Scope.ADMIN))])
+
+
+def seeing(letters: DeadLetters) -> APIRouter:
+    """Return the routes that change nothing."""
+    router = APIRouter(tags=["dead letters"], route_class=_Route)
 
     @router.get(
         "/dead-letters", responses=problem_responses(*_AWAY), dependencies=[Depends(only(*LetterPage.model_fields))]
@@ -149,36 +174,22 @@ def _add_reading(router: APIRouter, letters: DeadLetters) -> None:
             raise Problem("letter_damaged", f"it is {sort} and cannot be read: {error}") from None
         return Response(orjson.dumps(readings(entry.columns)), media_type="application/json")
 
+    return router
 
-def _add_changing(
-    router: APIRouter,
-    letters: DeadLetters,
-    replay: Replay,
-    *,
-    in_flight: InFlight,
-    window: Window,
-    settings: IngestSettings,
-) -> None:
-    """Add what replays and deletes; a mended body is read, counted and checked as one of `POST /ingest` is."""
-    refusals = ("letter_expired", "key_reused", "backlog_full", "overloaded", "stream_full", *_AWAY)
 
-    @router.post(
-        "/replay",
-        responses=problem_responses("backlog_full", "stream_full", *_AWAY),
-        dependencies=[Depends(only(*LettersToReplay.model_fields))],
+def changing_one(letters: DeadLetters, replay: Replay, body: Body) -> APIRouter:
+    """Return the routes that replay or delete a single letter; they take callers who have `admin`."""
+    router = _administrative()
+    refusals = (
+        *("unknown_letter", "letter_damaged", "letter_expired", "key_reused", "backlog_full", "stream_full"),
+        *body.refusals,
+        *_AWAY,
     )
-    async def replay_many(chosen: Annotated[LettersToReplay, Query()]) -> ReplayedMany:
-        """Replay a page of dead letters. What is refused again comes behind `through`, so that an end is reached."""
-        last = chosen.through or await letters.last()
-        done = await replay.many(chosen.search(last), chosen.limit, even_expired=chosen.even_expired)
-        return ReplayedMany(replayed=done.replayed, left=done.left, next=done.next, through=last)
 
     @router.post(
         "/dead-letters/{letter_id}/replay",
-        responses=problem_responses(
-            "unknown_letter", "letter_damaged", "invalid_readings", "malformed_body", *refusals
-        ),
-        openapi_extra={"requestBody": {**readings_body(settings)["requestBody"], "required": False}},
+        responses=problem_responses(*refusals),
+        openapi_extra=body.openapi,
         dependencies=[Depends(only("even_expired"))],
     )
     async def replay_one(letter_id: LetterId, request: Request, even_expired: EvenExpired = False) -> ReplayedOne:
@@ -186,11 +197,7 @@ def _add_changing(
 
         Repeating it is harmless: a letter leaves once, and the ledger stores its batch once.
         """
-        with in_flight.request() as counted:
-            body = await read_body(by_name(request.headers.raw), request.receive, settings, counted)
-            mended = None
-            if body:
-                mended, _ = check(decode_json(body, settings.max_rows), window.limits(), partial=False)
+        async with body.mended(request) as mended:
             return ReplayedOne(batch_id=await replay.one(letter_id, mended, even_expired=even_expired))
 
     @router.delete(
@@ -205,6 +212,24 @@ def _add_changing(
             raise unknown_letter(letter_id)
         metrics.dead_letters_removed.add(1, {"how": "deleted"})
 
+    return router
+
+
+def changing_many(letters: DeadLetters, replay: Replay) -> APIRouter:
+    """Return the routes that replay or delete a page of letters; they take callers who have `admin`."""
+    router = _administrative()
+
+    @router.post(
+        "/replay",
+        responses=problem_responses("backlog_full", "stream_full", *_AWAY),
+        dependencies=[Depends(only(*LettersToReplay.model_fields))],
+    )
+    async def replay_many(chosen: Annotated[LettersToReplay, Query()]) -> ReplayedMany:
+        """Replay a page of dead letters. What is refused again comes behind `through`, so that an end is reached."""
+        last = chosen.through or await letters.last()
+        done = await replay.many(chosen.search(last), chosen.limit, even_expired=chosen.even_expired)
+        return ReplayedMany(replayed=done.replayed, left=done.left, next=done.next, through=last)
+
     @router.delete(
         "/dead-letters",
         responses=problem_responses(*_AWAY),
@@ -216,6 +241,8 @@ def _add_changing(
         gone = await letters.delete([letter.letter_id for letter in page.letters])
         metrics.dead_letters_removed.add(gone, {"how": "deleted"})
         return Deleted(deleted=gone, next=page.next, through=chosen.through)
+
+    return router
 
 
 async def _fields(letters: DeadLetters, letter_id: str) -> dict[bytes, bytes]:

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.contract import (
@@ -21,8 +22,6 @@ from services.platform.http.errors import Problem
 from services.platform.runtime import metrics
 from services.platform.runtime.foreign_content import pass_over
 from services.platform.stream import DeadLetters, LetterGoneError, Search, Stream
-
-from ..limits.admission import Admission
 
 __all__ = ["Left", "Replay", "Replayed", "unknown_letter"]
 
@@ -50,11 +49,20 @@ class Replayed:
 class Replay:
     """Puts dead letters back into the stream. One a process."""
 
-    def __init__(self, stream: Stream, letters: DeadLetters, admission: Admission, horizon: float) -> None:
-        """`horizon` is the ledger's, in hours."""
+    def __init__(
+        self, stream: Stream, letters: DeadLetters, admit: Callable[[], Awaitable[None]], horizon: float
+    ) -> None:
+        """Take where from and where to.
+
+        Args:
+            stream: takes letters back.
+            letters: what may be replayed.
+            admit: asked before each letter; raises a problem where the stream may take none.
+            horizon: of the ledger, in hours.
+        """
         self._stream = stream
         self._letters = letters
-        self._admission = admission
+        self._admit = admit
         self._horizon = int(horizon * _MICROSECONDS)
 
     async def one(self, letter_id: str, mended: Columns | None = None, *, even_expired: bool = False) -> uuid.UUID:
@@ -68,7 +76,7 @@ class Replay:
                 `stream_full` or `stream_unavailable`.
             redis.exceptions.RedisError: the server is away.
         """
-        self._admission.check()
+        await self._admit()
         fields = await self._letters.read(letter_id)
         if fields is None:
             raise unknown_letter(letter_id)

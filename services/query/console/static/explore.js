@@ -1,0 +1,178 @@
+/* The explorer: a form that is the address, a plot of its question, and what the plot says in words. */
+
+import { json } from "./api.js";
+import { chart, plotBox, plotWidth, unitOf } from "./chart.js";
+import { element, errorBox } from "./dom.js";
+import { form } from "./form.js";
+import { escaped } from "./matching.js";
+import { plotted, parameters, question, rangeOf, seriesOf, stated } from "./question.js";
+import { readout } from "./readout.js";
+import { downloads, recipes } from "./take.js";
+import { go, link } from "./state.js";
+
+const LIVE_LEAST = 2000;
+const LIVE_SHARE = 10;
+const BESIDE = 1000;
+
+/** Show the view in `main`; `update` follows the address. */
+export function explore(main) {
+  let stop = new AbortController();
+  let timer = null;
+  let state = null;
+  const units = unitsOf();
+  const box = plotBox();
+  const problem = element("div", {});
+  const source = element("p", { class: "source", id: "source" });
+  const beside = readout();
+  const plot = chart(box, {
+    onrange: (start, end) => change({ start: new Date(start).toISOString(), end: new Date(end).toISOString(), live: false }),
+    oncursor: (places) => beside.at(plot.shown(), places, state.zone),
+  });
+  const fields = form((changed) => change(changed));
+  const buttons = element("div", { class: "bar", role: "group", "aria-label": "Plot" },
+    button("⟵ Earlier", () => plot.pan(-0.5)), button("Later ⟶", () => plot.pan(0.5)),
+    button("Zoom in", () => plot.zoom(2)), button("Zoom out", () => plot.zoom(0.5)),
+    downloads(() => question(state, width())), recipes(() => question(state, width())));
+  const hint = element("p", { class: "hint", id: "plot-keys" },
+    "Drag to zoom, Shift and drag to pan, double-click to zoom out. Keys: ← → read, Shift with them pans, + and − zoom.");
+  const shown = element("section", { class: "shown", "aria-label": "Plot and its values" },
+    buttons, problem, box, source, hint, beside.table, beside.points);
+  main.replaceChildren(fields.node, shown);
+
+  function button(text, onclick) {
+    return element("button", { type: "button", onclick }, text);
+  }
+
+  function change(changed) {
+    go(link("explore", parameters({ ...state, ...changed })));
+  }
+
+  function width(axes = 1) {
+    return plotWidth(box, axes);
+  }
+
+  async function load() {
+    stop.abort();
+    clearTimeout(timer);
+    stop = new AbortController();
+    const { signal } = stop;
+    const asked = state;
+    const began = performance.now();
+    if (!asked.sensors.length && !asked.matches.length) {
+      shown.classList.add("empty");
+      problem.replaceChildren(element("p", {}, "Choose a sensor above, or one of ",
+        element("a", { href: "#sensors" }, "the list of sensors"), "."));
+      return;
+    }
+    shown.classList.remove("empty");
+    box.setAttribute("aria-busy", "true");
+    try {
+      const known = await units(asked, signal);
+      const axes = new Set(Object.values(known)).size || 1;
+      const found = await ask(plotted(asked, width(axes)), asked, signal);
+      const before = asked.compare ? await previous(asked, found, width(axes), signal) : [];
+      const series = [...found.series, ...before].map((each) => ({ ...each, unit: unitOf(each.aggregate, known[each.sensor] ?? "") }));
+      problem.replaceChildren(...empty(series, known));
+      plot.draw(series, found.range, asked.zone);
+      beside.show(plot.shown(), asked.zone);
+      source.replaceChildren(...sourceOf(found.meta, asked, series));
+      source.setAttribute("aria-live", asked.live ? "off" : "polite");
+      box.dataset.drawn = String(Number(box.dataset.drawn ?? 0) + 1);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      problem.replaceChildren(errorBox(error));
+    } finally {
+      if (!signal.aborted) {
+        box.removeAttribute("aria-busy");
+        // A question that is dear is asked seldom: it takes a tenth of the time at most.
+        if (asked.live) timer = setTimeout(load, Math.max(LIVE_LEAST, LIVE_SHARE * (performance.now() - began)));
+      }
+    }
+  }
+
+  async function ask(parameters, { aggregates }, signal) {
+    const many = [parameters.sensor_id, parameters.match].flat().length > 20;
+    const { data, meta } = await json("series", many ? listed(parameters) : parameters, { signal, post: many });
+    return { meta, range: rangeOf(meta), series: colored(seriesOf(data, aggregates)) };
+  }
+
+  /** Return the series of the period before, moved to where the shown ones are. */
+  async function previous(asked, found, pixels, signal) {
+    const [start, end] = found.range;
+    const length = end - start;
+    const range = { start: new Date(start - length).toISOString(), end: new Date(start).toISOString() };
+    const before = await ask({ ...plotted({ ...asked, ...range, bucket: found.meta.bucket ?? "auto" }, pixels) }, asked, signal);
+    const moved = start - before.range[0];
+    return before.series.map((each) => ({
+      ...each, name: `${each.name} (before)`, dashed: true, times: each.times.map((time) => time + moved), moved,
+      color: found.series.find((other) => other.name === each.name)?.color ?? each.color,
+    }));
+  }
+
+  return {
+    close() {
+      stop.abort();
+      clearTimeout(timer);
+      plot.destroy();
+    },
+    update(given) {
+      state = stated(given);
+      fields.show(state);
+      load();
+    },
+  };
+}
+
+/** Return series with the numbers of their colors; the edges of a band have that of what they are around. */
+function colored(series) {
+  const bands = new Set(series.filter((each) => each.aggregate === "min").map((each) => each.group)
+    .filter((group) => series.some((each) => each.aggregate === "max" && each.group === group)));
+  let next = 0;
+  const ofBand = {};
+  return series.map((each) => {
+    const inBand = bands.has(each.group) && ["avg", "min", "max"].includes(each.aggregate);
+    const color = inBand ? ofBand[each.group] ??= next++ : next++;
+    return { ...each, color, dashed: false, edge: inBand && each.aggregate !== "avg" };
+  });
+}
+
+/** Return a function that tells the units of the sensors that are asked for, by their ids; it remembers. */
+function unitsOf() {
+  let [last, found] = ["", {}];
+  return async ({ sensors, matches }, signal) => {
+    const match = [...matches, ...sensors.map(escaped)];
+    const key = JSON.stringify(match);
+    if (key !== last) {
+      const units = {};
+      // As many as fit into an address; where a unit is not asked for, its axis has no name.
+      for (let from = 0; from < match.length; from += 20) {
+        const page = await json("sensors", { match: match.slice(from, from + 20), limit: BESIDE }, { signal });
+        for (const sensor of page.data) units[sensor.sensor_id] = sensor.unit ?? "";
+      }
+      [last, found] = [key, units];
+    }
+    return found;
+  };
+}
+
+/** Return the parameters as the body of a POST: what is empty is left out. */
+function listed(parameters) {
+  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== "" && value?.length !== 0));
+}
+
+/** Return what to say where nothing is drawn. */
+function empty(series, known) {
+  if (series.some((each) => each.values.some((value) => value !== null))) return [];
+  const why = Object.keys(known).length ? "There is no reading in this range. " : "No sensor of this name has sent anything. ";
+  return [element("p", { class: "nothing", role: "status" }, why,
+    element("a", { href: "#sensors" }, "The list of sensors"), " tells when each one was heard last.")];
+}
+
+/** Return what the answer was made of: rollups or rows, and how many points are drawn. */
+function sourceOf(meta, { aggregates }, series) {
+  const format = (at) => new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "short", timeZone: meta.tz }).format(at);
+  const parts = meta.source.map((part) => `${part.from} ${format(part.start)} – ${format(part.end)}`);
+  const points = series.reduce((sum, each) => sum + each.values.length, 0).toLocaleString();
+  const kind = aggregates.length ? `buckets of ${meta.bucket}` : "readings, the first, last, least and greatest of each pixel";
+  return [element("strong", {}, "Source: "), `${parts.join("; ")}. ${points} ${kind}, as of ${format(meta.as_of)}.`];
+}

@@ -1,0 +1,48 @@
+/* Labels of the catalogue, each a field that suggests its values. */
+
+import { json } from "./api.js";
+import { element, labelled } from "./dom.js";
+
+const MOST = 1000;
+
+/** Return `{ node, show, chosen }`: the fields, what sets them by pairs, and the pairs that are chosen now. */
+export function facets(changed) {
+  const node = element("div", { class: "facets", role: "group", "aria-label": "Labels" });
+  const lists = new Map();
+  let wanted = [];
+  load();
+
+  async function load() {
+    // Where that fails so does the list, which says why.
+    const { data } = await json("labels", { limit: MOST }).catch(() => ({ data: [] }));
+    for (const label of data) add(label);
+    show(wanted);
+  }
+
+  function add(label) {
+    const id = `values-${lists.size}`;
+    const values = element("datalist", { id });
+    const field = element("input", { type: "search", list: id, placeholder: "any", autocomplete: "off", spellcheck: "false",
+      onfocus: () => fill(label, values), onchange: () => changed(chosen()) });
+    lists.set(label, field);
+    node.append(labelled({ __name__: "name", __field__: "field" }[label] ?? label, field), values);
+  }
+
+  /** Suggest values; of more than fit on a page the others can be typed. */
+  async function fill(label, values) {
+    if (values.children.length) return;
+    const { data } = await json(`labels/${encodeURIComponent(label)}/values`, { limit: MOST }).catch(() => ({ data: [] }));
+    values.replaceChildren(...data.map((value) => element("option", { value })));
+  }
+
+  function chosen() {
+    return lists.size ? [...lists].filter(([, field]) => field.value).map(([label, field]) => [label, field.value]) : wanted;
+  }
+
+  function show(pairs) {
+    wanted = pairs;
+    for (const [label, field] of lists) field.value = pairs.find(([name]) => name === label)?.[1] ?? "";
+  }
+
+  return { node, show, chosen };
+}

@@ -1,0 +1,102 @@
+/* The explorer's form: what is asked for, as fields. Whoever changes one is told of, and the address changes. */
+
+import { json } from "./api.js";
+import { element, labelled, select, settled } from "./dom.js";
+import { matching } from "./matching.js";
+import { AGGREGATES, BUCKETS } from "./question.js";
+
+const RANGES = [["-15m", "last 15 minutes"], ["-1h", "last hour"], ["-6h", "last 6 hours"], ["-24h", "last 24 hours"],
+  ["-7d", "last 7 days"], ["-30d", "last 30 days"], ["-1y", "last year"], ["", "own range"]];
+const FILLS = [["null", "shown as gaps"], ["none", "left out"], ["previous", "previous value"], ["linear", "on a line"], ["0", "zero"]];
+const SUGGESTED = 20;
+
+/** Return `{ node, show }`: the form, and what sets its fields by a state. `changed` gets what a person changed. */
+export function form(changed) {
+  let state = null;
+  const chips = element("ul", { class: "chips", "aria-label": "Chosen sensors" });
+  const suggestions = element("datalist", { id: "suggestions" });
+  const add = element("input", { id: "add", list: "suggestions", autocomplete: "off", spellcheck: "false",
+    placeholder: "add: sensor-1, boiler-*, temperature{site=\"north\"}", oninput: settled(suggest), onchange: added });
+  const range = select("range", RANGES, () => (range.value ? changed({ start: range.value, end: "", live: state.live }) : own()));
+  const start = text("start", "-6h or 2026-01-31T12:00:00Z", () => changed({ start: start.value.trim() || "-6h" }));
+  const end = text("end", "now", () => changed({ end: end.value.trim(), live: false }));
+  const aggregates = element("fieldset", { class: "aggregates" }, element("legend", {}, "Show"),
+    element("label", {}, element("input", { type: "checkbox", value: "", onchange: () => changed({ aggregates: [] }) }), " readings"),
+    AGGREGATES.map((name) => element("label", {}, element("input", { type: "checkbox", value: name, onchange: chosen }), ` ${name}`)));
+  const bucket = select("bucket", [["auto", "by the width"], ...BUCKETS.map(([name]) => [name, name])], () => changed({ bucket: bucket.value }));
+  const zones = [...new Set(["UTC", Intl.DateTimeFormat().resolvedOptions().timeZone, ...Intl.supportedValuesOf("timeZone")])];
+  const zone = select("zone", zones.filter(Boolean).map((name) => [name, name]), () => changed({ zone: zone.value }));
+  const fill = select("fill", FILLS, () => changed({ fill: fill.value }));
+  const by = text("by", "each sensor", () => changed({ by: by.value.trim() }));
+  const summary = element("summary", {});
+  const compare = element("input", { type: "checkbox", id: "compare", onchange: () => changed({ compare: compare.checked }) });
+  const live = element("input", { type: "checkbox", id: "live", onchange: () => changed(live.checked ? { live: true, end: "", ...relative() } : { live: false }) });
+  const node = element("form", { class: "panel", "aria-label": "Question", onsubmit: (event) => { event.preventDefault(); added(); } },
+    element("div", { class: "line" }, labelled("Sensors", add), suggestions, chips),
+    element("div", { class: "line" }, labelled("Range", range), labelled("From", start), labelled("Up to", end), labelled("Time zone", zone),
+      element("label", { class: "check" }, live, " live"), element("label", { class: "check" }, compare, " period before")),
+    element("details", { id: "buckets" }, summary, element("div", { class: "line" }, aggregates),
+      element("div", { class: "line" }, labelled("Bucket", bucket), labelled("Empty buckets", fill), labelled("Together by", by))));
+
+  function text(id, placeholder, onchange) {
+    return element("input", { id, placeholder, onchange, autocomplete: "off", spellcheck: "false" });
+  }
+
+  function own() {
+    start.focus();
+    start.select();
+  }
+
+  /** A live plot follows now, so its range has to begin relative to it. */
+  function relative() {
+    return /^(now)?-/.test(state.start) ? {} : { start: "-15m" };
+  }
+
+  function chosen() {
+    const names = [...aggregates.querySelectorAll("input:checked")].map((box) => box.value).filter(Boolean);
+    const others = state.aggregates.filter((name) => !AGGREGATES.includes(name));
+    changed({ aggregates: [...names, ...others] });
+  }
+
+  async function suggest() {
+    const typed = add.value.trim();
+    if (!typed) return;
+    // While somebody types a selector it is none yet.
+    const page = await json("sensors", { match: matching(typed), limit: SUGGESTED }).catch(() => ({ data: [] }));
+    suggestions.replaceChildren(...page.data.map((sensor) => element("option", { value: sensor.sensor_id })));
+  }
+
+  function added() {
+    const typed = add.value.trim();
+    if (!typed) return;
+    add.value = "";
+    const list = /[*?{]/.test(typed) ? "matches" : "sensors";
+    if (!state[list].includes(typed)) changed({ [list]: [...state[list], typed] });
+  }
+
+  function chip(list, name) {
+    return element("li", {}, element("code", {}, name), element("button", { type: "button", "aria-label": `Remove ${name}`,
+      onclick: () => changed({ [list]: state[list].filter((each) => each !== name) }) }, "×"));
+  }
+
+  /** Set the fields. */
+  function show(now) {
+    state = now;
+    chips.replaceChildren(...now.sensors.map((name) => chip("sensors", name)), ...now.matches.map((name) => chip("matches", name)));
+    range.value = now.end === "" && RANGES.some(([value]) => value === now.start) ? now.start : "";
+    [start.value, end.value, by.value] = [now.start, now.end, now.by];
+    for (const box of aggregates.querySelectorAll("input")) {
+      box.checked = box.value ? now.aggregates.includes(box.value) : !now.aggregates.length;
+    }
+    for (const [field, value] of [[bucket, now.bucket], [zone, now.zone], [fill, now.fill]]) {
+      if (![...field.options].some((option) => option.value === value)) field.append(element("option", { value }, value));
+      field.value = value;
+    }
+    [compare.checked, live.checked] = [now.compare, now.live];
+    summary.textContent = now.aggregates.length
+      ? `Shows ${now.aggregates.join(", ")} in buckets ${now.bucket === "auto" ? "by the width" : `of ${now.bucket}`}` : "Shows readings; choose aggregates";
+    for (const field of [bucket, fill, by]) field.disabled = !now.aggregates.length;
+  }
+
+  return { node, show };
+}

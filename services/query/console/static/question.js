@@ -1,0 +1,111 @@
+/* From the address of the explorer to the parameters of /series. Nothing here knows the page. */
+
+const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+const UNITS = { ms: 1, s: SECOND, m: MINUTE, h: HOUR, d: DAY, w: 7 * DAY, mo: 30 * DAY, y: 365 * DAY };
+
+/** Buckets that are offered, with their usual length in milliseconds. */
+export const BUCKETS = [
+  ["1s", SECOND], ["5s", 5 * SECOND], ["15s", 15 * SECOND], ["1m", MINUTE], ["5m", 5 * MINUTE], ["15m", 15 * MINUTE],
+  ["1h", HOUR], ["3h", 3 * HOUR], ["6h", 6 * HOUR], ["12h", 12 * HOUR], ["1d", DAY], ["1w", 7 * DAY], ["1mo", 30 * DAY],
+  ["1y", 365 * DAY],
+];
+
+/** Aggregates that are offered; others, such as p99.9, may stand in the address. */
+export const AGGREGATES = ["avg", "min", "max", "median", "p95", "sum", "count", "first", "last", "stddev", "delta",
+  "increase", "rate", "integral", "twa"];
+
+const BUCKET_PIXELS = 4;
+const POINTS_A_PIXEL = 4;
+
+/** Return an instant in milliseconds, about where an expression such as now-6h or now-1d/d means it; null if unclear. */
+export function roughly(text, now) {
+  if (!text || text === "now") return now;
+  if (/^\d{13}$/.test(text)) return Number(text);
+  const back = /^(?:now)?-(\d+)(ms|s|m|h|d|w|mo|y)(?:\/\w+)?$/.exec(text);
+  if (back) return now - Number(back[1]) * UNITS[back[2]];
+  const parsed = Date.parse(text);
+  return Number.isNaN(parsed) ? null : parsed;
+}
+
+/** Return the least offered bucket of which a plot that is so many pixels wide has room for all. */
+export function fitting(span, width) {
+  const most = Math.max(width / BUCKET_PIXELS, 10);
+  return (BUCKETS.find(([, length]) => span / length <= most) ?? BUCKETS.at(-1))[0];
+}
+
+/** Return what the address asks for, and what is left open by it set to what is usual. */
+export function stated(given) {
+  return {
+    sensors: given.getAll("sensor_id"),
+    matches: given.getAll("match"),
+    start: given.get("start") || "-6h",
+    end: given.get("end") ?? "",
+    aggregates: (given.get("agg") ?? "").split(",").filter(Boolean),
+    bucket: given.get("bucket") || "auto",
+    zone: given.get("tz") || Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC",
+    fill: given.get("fill") || "null",
+    by: given.get("by") ?? "",
+    compare: given.get("compare") === "previous",
+    live: given.get("live") === "1",
+  };
+}
+
+/** Return what stands in the address for what is asked; the opposite of `stated`. */
+export function parameters(state) {
+  return {
+    sensor_id: state.sensors, match: state.matches, start: state.start, end: state.end,
+    agg: state.aggregates.join(","), bucket: state.bucket === "auto" ? "" : state.bucket, tz: state.zone,
+    fill: state.fill === "null" ? "" : state.fill, by: state.by,
+    compare: state.compare ? "previous" : "", live: state.live ? "1" : "",
+  };
+}
+
+/** Return the question as anybody would ask it: all readings of the range, or its buckets. */
+export function question(state, width, now = Date.now()) {
+  const asked = { sensor_id: state.sensors, match: state.matches, start: state.start, end: state.end, tz: state.zone };
+  if (!state.aggregates.length) return asked;
+  const [start, end] = [roughly(state.start, now), roughly(state.end, now)];
+  const bucket = state.bucket === "auto" ? fitting((end ?? now) - (start ?? now - DAY), width) : state.bucket;
+  return { ...asked, agg: state.aggregates.join(","), bucket, fill: state.fill, by: state.by };
+}
+
+/**
+ * Return the question for a plot that is so many pixels wide: of readings, the first, last, least and greatest of each
+ * pixel, with which the plot looks as with all of them.
+ */
+export function plotted(state, width) {
+  const asked = { ...question(state, width), layout: "columns", epoch: "ms" };
+  return state.aggregates.length ? asked : { ...asked, points: Math.max(width, 100) * POINTS_A_PIXEL };
+}
+
+/**
+ * Return the series of an answer in columns: `{ name, sensor, aggregate, times, values }` each, times in milliseconds.
+ *
+ * Rows are of one sensor, or one group of labels, after another.
+ */
+export function seriesOf(data, aggregates) {
+  const values = aggregates.length ? aggregates : ["value"];
+  const keys = Object.keys(data).filter((name) => name !== "timestamp" && !values.includes(name));
+  const count = data.timestamp.length;
+  const called = (row) => keys.map((key) => (key === "sensor_id" ? data[key][row] : `${key}="${data[key][row]}"`)).join(" ");
+  const found = [];
+  for (let from = 0; from < count;) {
+    let to = from + 1;
+    while (to < count && keys.every((key) => data[key][to] === data[key][from])) to += 1;
+    for (const aggregate of values) {
+      const group = called(from);
+      found.push({
+        name: [group, aggregates.length ? aggregate : ""].filter(Boolean).join(" "), group, aggregate,
+        sensor: data.sensor_id?.[from] ?? null,
+        times: data.timestamp.slice(from, to), values: data[aggregate].slice(from, to),
+      });
+    }
+    from = to;
+  }
+  return found;
+}
+
+/** Return the whole range that an answer is of, in milliseconds. */
+export function rangeOf(meta) {
+  return [meta.source[0].start, meta.source.at(-1).end];
+}

@@ -1,0 +1,105 @@
+/* Which sensors there are, what each said last and how long ago. Rows are made only where they are seen. */
+
+import { address, json } from "./api.js";
+import { element, errorBox, labelled, number, say, settled } from "./dom.js";
+import { facets } from "./facets.js";
+import { narrowed } from "./matching.js";
+import { rows } from "./rows.js";
+import { go, link } from "./state.js";
+
+const PAGE = 10_000;
+const EXAMPLE = '[{"sensor_id":"sensor-1","timestamp":"2025-10-22T21:00:00Z","value":25.3}]';
+
+/** Show the view in `main`; `update` follows the address. */
+export function sensors(main) {
+  let stop = new AbortController();
+  const search = element("input", { type: "search", id: "search", placeholder: "text, boiler-*, temperature{site=\"north\"}",
+    autocomplete: "off", spellcheck: "false", oninput: settled(() => changed({}), 300) });
+  const silent = element("input", { type: "checkbox", id: "silent", onchange: () => changed({}) });
+  const labels = facets((chosen) => changed({ chosen }));
+  const count = element("p", { class: "count", id: "count", role: "status" });
+  const problem = element("div", {});
+  const list = rows();
+  main.replaceChildren(
+    element("form", { class: "panel", role: "search", "aria-label": "Sensors", onsubmit: (event) => { event.preventDefault(); changed({}); } },
+      element("div", { class: "line" }, labelled("Search", search), labels.node,
+        element("label", { class: "check" }, silent, " silent ones first"))),
+    count, problem, list.node);
+
+  function changed({ chosen = labels.chosen() }) {
+    go(link("sensors", { match: search.value.trim(), label: chosen.map(written), order: silent.checked ? "silent" : "" }), { replace: true });
+  }
+
+  /** Load all ids, page by page or the silent ones first; each row asks for the rest when it is seen. */
+  async function load(match, order, signal) {
+    try {
+      if (order === "silent") {
+        const { data } = await json("latest", { match, epoch: "ms" }, { signal });
+        data.sort((one, other) => one.timestamp - other.timestamp);
+        list.add(data.map(({ sensor_id, timestamp, value }) => ({ sensor_id, latest: { timestamp, value } })));
+        tell(list.count(), false, match);
+        return;
+      }
+      let page;
+      let limit = PAGE;
+      for (let after = ""; after !== undefined; after = page.next) {
+        try {
+          page = await json("sensors", { match, limit, after }, { signal });
+        } catch (error) {
+          // Where the service has smaller pages than ours, its own usual ones.
+          if (limit === null || !error.parameters?.some(({ parameter }) => parameter === "limit")) throw error;
+          limit = null;
+          page = await json("sensors", { match, after }, { signal });
+        }
+        list.add(page.data);
+        tell(list.count(), Boolean(page.next), match);
+      }
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      count.textContent = "";
+      problem.replaceChildren(errorBox(error));
+    }
+  }
+
+  function tell(found, more, match) {
+    count.textContent = `${number(found)}${more ? "+" : ""} ${found === 1 ? "sensor" : "sensors"}`;
+    problem.replaceChildren(...(found || match !== "*" ? [] : [teaching()]));
+  }
+
+  return {
+    close() {
+      stop.abort();
+      list.close();
+    },
+    update(given) {
+      stop.abort();
+      stop = new AbortController();
+      if (document.activeElement !== search) search.value = given.get("match") ?? "";
+      silent.checked = given.get("order") === "silent";
+      const chosen = given.getAll("label").map(read);
+      labels.show(chosen);
+      list.clear();
+      count.textContent = "Looking…";
+      load(narrowed(given.get("match") ?? "", chosen), given.get("order"), stop.signal);
+    },
+  };
+}
+
+/** Return a label and its value as the address holds them, and read them from it. */
+function written([label, value]) {
+  return `${encodeURIComponent(label)}=${value}`;
+}
+
+function read(text) {
+  const place = text.indexOf("=");
+  return [decodeURIComponent(text.slice(0, place)), text.slice(place + 1)];
+}
+
+/** Return what helps where nothing has been sent yet. */
+function teaching() {
+  const command = `curl http://${address("").hostname}:8000/ingest --header 'Content-Type: application/json' --data '${EXAMPLE}'`;
+  return element("div", { class: "teach" }, element("h2", {}, "No sensor has sent anything yet"),
+    element("p", {}, "Send a first reading to ingest; it stands here within a second:"), element("pre", {}, command),
+    element("p", {}, "Ingest listens on port 8000 of this host unless it was installed elsewhere. ",
+      element("a", { href: "#sensors", onclick: () => { say("Looking again"); dispatchEvent(new Event("hashchange")); } }, "Look again")));
+}

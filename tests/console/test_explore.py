@@ -1,0 +1,200 @@
+"""The explorer, looked at in Chromium."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from playwright.sync_api import FloatRect, Page, expect
+
+from tests.support.stack import RunningStack
+
+from .conftest import MILLION
+from .looks import Look
+
+OpenPage = Callable[..., Page]
+
+
+def drawn(page: Page, times: int = 1) -> None:
+    """Wait until the plot was drawn so often, and is not on its way to another time."""
+    page.wait_for_function("(times) => Number(document.getElementById('plot')?.dataset.drawn ?? 0) >= times", arg=times)
+    expect(page.locator("#plot[aria-busy]")).to_have_count(0)
+
+
+def state(page: Page) -> dict[str, list[str]]:
+    """Return the parameters of the address."""
+    return parse_qs(urlsplit(page.url).fragment.partition("?")[2])
+
+
+def box(page: Page) -> FloatRect:
+    found = page.locator("#plot .u-over").bounding_box()
+    assert found
+    return found
+
+
+def test_dragging_zooms_asks_anew_and_the_address_leads_back(open_page: OpenPage) -> None:
+    page = open_page(f"#explore?sensor_id={MILLION}&start=-12d")
+    drawn(page)
+    whole = page.url
+    area = box(page)
+    with page.expect_request(re.compile("/series")) as asked:
+        page.mouse.move(area["x"] + 0.5 * area["width"], area["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(area["x"] + 0.6 * area["width"], area["y"] + 60, steps=5)
+        page.mouse.up()
+    drawn(page, 2)
+    parameters = parse_qs(urlsplit(asked.value.url).query)
+    start, end = (re.sub(r"\.\d+Z$", "Z", parameters[name][0]) for name in ("start", "end"))
+    assert start.startswith("20")
+    assert end > start
+    # Of readings four of each pixel are asked for: what is drawn is as exact as all of them.
+    assert int(parameters["points"][0]) == pytest.approx(4 * area["width"], abs=8)
+    expect(page.get_by_label("From")).to_have_value(re.compile(r"^\d{4}-\d\d-\d\dT"))
+    page.go_back()
+    drawn(page, 3)
+    assert page.url == whole
+    page.go_forward()
+    drawn(page, 4)
+    assert state(page)["start"] == parameters["start"]
+
+
+def test_keys_read_pan_and_zoom_and_what_is_read_is_said(open_page: OpenPage) -> None:
+    page = open_page("#explore?sensor_id=boiler-05&start=-6h&tz=Europe/Berlin")
+    drawn(page)
+    page.locator("#plot").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#read")).to_have_text(re.compile(r"^boiler-05: [\d.]+ °C at \d+ \w+ 20\d\d, \d\d:\d\d:\d\d$"))
+    page.keyboard.press("+")
+    drawn(page, 2)
+    first = state(page)
+    page.keyboard.press("Shift+ArrowLeft")
+    drawn(page, 3)
+    second = state(page)
+    assert second["start"] < first["start"]
+    assert second["end"] < first["end"]
+    page.keyboard.press("-")
+    drawn(page, 4)
+    assert state(page)["start"] < second["start"]
+
+
+def test_the_reading_under_the_cursor_is_a_reading(open_page: OpenPage, stack: RunningStack) -> None:
+    page = open_page("#explore?sensor_id=boiler-05&start=-2h&tz=UTC")
+    drawn(page)
+    area = box(page)
+    page.mouse.move(area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
+    cells = page.locator("#readout tbody td")
+    expect(cells.nth(1)).to_have_text("°C")
+    value = float(cells.nth(0).inner_text())
+    readings = httpx.get(
+        f"http://127.0.0.1:{stack.settings.query.port}/series", params={"sensor_id": "boiler-05", "start": "-3h"}
+    ).json()["data"]
+    assert value in {reading["value"] for reading in readings}
+    page.get_by_text("All points as a table").click()
+    expect(page.locator("#points tbody tr").nth(100)).to_be_attached()
+
+
+def test_buckets_bands_two_units_and_the_period_before(open_page: OpenPage) -> None:
+    page = open_page("#explore?" + urlencode({"match": '{room="hall"}', "start": "-12h"}))
+    drawn(page)
+    expect(page.locator("#readout tbody tr")).to_have_count(2)
+    assert page.locator("#plot .u-axis").count() == 3
+    page.get_by_text("choose aggregates").click()
+    for name in ("min", "max"):
+        page.get_by_label(name, exact=True).check()
+    page.locator("#bucket").select_option("1h")
+    page.get_by_label("period before").check()
+    expect(page.locator("#readout tbody tr")).to_have_count(8)
+    expect(page.locator("#readout tbody tr").last).to_contain_text("(before)")
+    expect(page.locator("#source")).to_contain_text("buckets of 1h")
+    assert state(page) | {"tz": [""]} == {
+        "match": ['{room="hall"}'], "start": ["-12h"], "agg": ["min,max"], "bucket": ["1h"], "tz": [""],
+        "compare": ["previous"],
+    }  # fmt: skip
+
+
+def test_a_gap_is_a_gap(open_page: OpenPage) -> None:
+    page = open_page("#explore?sensor_id=boiler-03&sensor_id=boiler-04&start=-24h")
+    drawn(page)
+    column = page.evaluate(
+        """async () => {
+          const { aligned, withGaps } = await import('./columns.js');
+          const times = Array.from({ length: 100 }, (_, place) => place * 60);
+          const broken = { times: times.filter((time) => time < 1000 || time > 3000), values: [] };
+          broken.values = broken.times.map(() => 1);
+          const [all, one, other] = aligned([withGaps(broken, 1), { times, values: times.map(() => 2) }]);
+          const told = (value) => (value === undefined ? 'none' : value);
+          return all.map((time, place) => [time, told(one[place]), told(other[place])]);
+        }"""
+    )
+    silent = [value for time, value, _ in column if 1000 < time < 3000]
+    assert silent
+    assert set(silent) == {None}
+    assert all(value == 1 for time, value, _ in column if time < 1000 or time > 3060)
+
+
+def test_sensors_are_added_and_removed(open_page: OpenPage) -> None:
+    page = open_page("#explore")
+    expect(page.get_by_text("Choose a sensor above")).to_be_visible()
+    add = page.get_by_label("Sensors", exact=True)
+    add.fill("boiler-1")
+    expect(page.locator("#suggestions option")).to_have_count(10)
+    add.fill("boiler-1*")
+    add.press("Enter")
+    drawn(page)
+    expect(page.locator("#readout tbody tr")).to_have_count(10)
+    add.fill("boiler-02")
+    add.press("Enter")
+    expect(page.locator("#readout tbody tr")).to_have_count(11)
+    page.get_by_role("button", name="Remove boiler-1*").click()
+    expect(page.locator("#readout tbody tr")).to_have_count(1)
+
+
+def test_a_live_plot_follows(open_page: OpenPage, stack: RunningStack) -> None:
+    page = open_page("#explore?sensor_id=followed&start=-15m&live=1")
+    expect(page.locator(".nothing")).to_contain_text("No sensor of this name")
+    url = f"http://127.0.0.1:{stack.settings.ingest.port}/ingest?ack=stored"
+    at = page.evaluate("new Date().toISOString()")
+    assert httpx.post(url, json=[{"sensor_id": "followed", "timestamp": at, "value": 42.5}]).status_code == 200
+    expect(page.locator("#readout tbody td").first).to_have_text("42.5", timeout=20_000)
+
+
+def test_what_is_wrong_is_named(open_page: OpenPage) -> None:
+    page = open_page("#explore?sensor_id=boiler-01&start=yesterday")
+    expect(page.get_by_role("alert")).to_contain_text("start")
+    page.get_by_label("Range").select_option("-1h")
+    drawn(page)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [("de-DE", r"\d\d\.\d\d\.\d{4}, \d\d:\d\d:\d\d"), ("en-US", r"\w{3} \d+, \d{4}, \d+:\d\d:\d\d\s[AP]M")],
+)
+def test_dates_are_written_by_the_locale(open_page: OpenPage, locale: str, text: str) -> None:
+    page = open_page("#explore?sensor_id=boiler-01&start=-1h", Look(locale=locale))
+    drawn(page)
+    expect(page.locator("#readout tbody td").last).to_have_text(re.compile(f"^{text}$"))
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "ndjson", "arrow", "parquet"])
+def test_the_answer_is_downloaded_whole(open_page: OpenPage, form: str) -> None:
+    page = open_page("#explore?sensor_id=boiler-01&start=-1h")
+    drawn(page)
+    with page.expect_download() as waited:
+        page.get_by_label("Download").select_option(form)
+    content = waited.value.path().read_bytes()
+    assert waited.value.suggested_filename.startswith("readings.")
+    counts: dict[str, Callable[[], int]] = {
+        "csv": lambda: content.count(b"\n") - 1,
+        "json": lambda: len(json.loads(content)["data"]),
+        "ndjson": lambda: content.count(b"\n"),
+        "arrow": lambda: pa.ipc.open_stream(content).read_all().num_rows,
+        "parquet": lambda: pq.read_table(io.BytesIO(content)).num_rows,
+    }
+    assert 55 <= counts[form]() <= 61

@@ -1,0 +1,108 @@
+"""The list of sensors, looked at in Chromium."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from .conftest import FLEET
+
+OpenPage = Callable[..., Page]
+
+
+def counted(page: Page, number: int | None = None) -> None:
+    """Wait until so many are told of; where no number is said, all of them, whatever other tests sent."""
+    told = r"100,\d{3}" if number is None else f"{number:,}"
+    expect(page.locator("#count")).to_have_text(re.compile(rf"^{told} sensors?$"), timeout=20_000)
+
+
+def test_all_are_there_with_value_age_and_course(open_page: OpenPage) -> None:
+    page = open_page("")
+    expect(page).to_have_title(re.compile("^Sensors "))
+    counted(page)
+    first = page.locator(".row").first
+    expect(first.locator(".id")).to_have_text("boiler-01")
+    expect(first.locator(".value")).to_have_text(re.compile(r"^[\d.]+ °C$"))
+    expect(first.locator(".age")).to_have_text(re.compile(r"^\d+ (s|min) ago$"))
+    expect(first.locator(".spark path")).to_have_attribute("d", re.compile(r"^M[\d.]+ [\d.]+h0(L[\d.]+ [\d.]+)+"))
+
+
+def test_text_globs_selectors_and_labels_narrow_it(open_page: OpenPage) -> None:
+    page = open_page("")
+    search = page.get_by_label("Search")
+    for typed, number in (("iler-1", 10), ("boiler-0?", 9), ('temperature{site="north"}', 3), ("hum", 6)):
+        search.fill(typed)
+        counted(page, number)
+    room = page.get_by_label("room")
+    room.focus()
+    expect(page.locator(f"#{room.get_attribute('list')} option")).to_have_count(6)
+    room.fill("kitchen")
+    room.press("Enter")
+    counted(page, 1)
+    expect(page.locator(".row .id small")).to_have_text("room=kitchen site=south")
+    assert "label=room%3Dkitchen" in page.url
+    search.fill("")
+    counted(page, 2)
+    page.reload()
+    counted(page, 2)
+    expect(room).to_have_value("kitchen")
+
+
+def test_a_selector_in_the_making_is_an_error_in_words_with_the_requests_id(open_page: OpenPage) -> None:
+    page = open_page("#sensors?match=temperature%7Bsite%3D")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("match")
+    expect(alert).to_contain_text(re.compile(r"422 invalid_parameter · request [0-9a-f]{32}"))
+
+
+def test_silent_ones_come_first_by_choice(open_page: OpenPage) -> None:
+    page = open_page("#sensors?match=boiler-*")
+    counted(page, 20)
+    page.get_by_label("silent ones first").check()
+    expect(page.locator(".row .id").first).to_have_text("boiler-07")
+    expect(page.locator(".row .age").first).to_have_text("30 h ago")
+    # What is silent is looked at where it was heard last.
+    page.locator(".row").first.click()
+    expect(page.locator("#plot[data-drawn]")).to_be_visible()
+    expect(page.locator(".nothing")).to_have_count(0)
+
+
+def test_a_hundred_thousand_scroll_with_few_rows_at_a_time(open_page: OpenPage) -> None:
+    page = open_page("")
+    counted(page)
+    scroller = page.locator("#sensors")
+    most = 0
+    for share in (0.2, 0.5, 0.9, 1):
+        scroller.evaluate("(node, share) => { node.scrollTop = share * node.scrollHeight }", share)
+        expect(page.locator(".row .value", has_text="…")).to_have_count(0)
+        most = max(most, page.locator(".row").count())
+    assert most < 60
+    expect(page.locator(".row .id").last).to_have_text(f"unit-{FLEET - 1:06}")
+    expect(page.locator(".row .value").last).to_have_text(f"{FLEET - 1:,}")
+
+
+def test_it_is_used_by_keys_alone(open_page: OpenPage) -> None:
+    page = open_page("")
+    counted(page)
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    page.get_by_label("Search").focus()
+    page.keyboard.type("boiler-05")
+    counted(page, 1)
+    for _ in range(10):
+        if page.locator(".row:focus").count():
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#explore.*boiler-05"))
+
+
+def test_back_and_forward_lead_through_the_views(open_page: OpenPage) -> None:
+    page = open_page("#sensors?match=boiler-01")
+    counted(page, 1)
+    page.locator(".row").click()
+    expect(page).to_have_title(re.compile("^Explore "))
+    page.go_back()
+    expect(page.get_by_label("Search")).to_have_value("boiler-01")
+    page.go_forward()
+    expect(page.locator(".chips")).to_have_text(re.compile("boiler-01"))
