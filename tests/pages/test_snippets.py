@@ -33,7 +33,7 @@ RUN = [
     and snippet.reason is None
     and (snippet.page, snippet.kind) not in ELSEWHERE
 ]
-NEEDS = {"jq": "jq", "psql": "PostgreSQL's psql"}
+NEEDS = {"curl": "curl", "jq": "jq", "psql": "PostgreSQL's psql"}
 _CURL = 'curl() { command curl --fail --silent --show-error "$@"; }\n'
 """A refusal is an error, though the pages show how to see what it says."""
 
