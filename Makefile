@@ -9,7 +9,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-dashboards test-faults test-console cluster-test image image-test kind-load minikube-load push docs lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,10 +73,11 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo
-	@find services tests charts $(wildcard benchmarks) -name '*.py' -exec wc -l {} + | \
+	@find services tests charts pages $(wildcard benchmarks) -name '*.py' -exec wc -l {} + | \
 	  awk '$$2 != "total" && $$1 > 400 { print $$2 ": " $$1 " lines, 400 are the limit"; found = 1 } END { exit found }'
 	@$(BIN)/millrace config --markdown | diff docs/settings.md - || { echo 'docs/settings.md: run make docs' >&2; exit 1; }
 	@$(BIN)/python -m charts.generate --check
+	@$(BIN)/python -m pages.generate --check
 	@$(BIN)/uv pip install --quiet --offline --dry-run --strict -r pyproject.toml --all-extras || \
 	  { echo 'requirements.lock does not hold what pyproject.toml asks for: run make lock' >&2; exit 1; }
 
@@ -96,6 +97,9 @@ test-faults: venv ## Break everything, row by row of docs/reliability.md, with S
 
 test-console: venv ## The console in Chromium, which must be on the path; makes the docs' pictures anew
 	$(BIN)/pytest tests/console
+
+test-docs: venv ## Run the commands and snippets of README and docs against a stack that `make up` runs
+	$(BIN)/pytest tests/pages
 
 cluster-test: venv ## Tests on a real cluster, behind `make test`: needs kubectl, KUBECONFIG, and the image in the cluster
 	$(BIN)/pytest tests/cluster --cov --cov-append --cov-report= --cov-fail-under=0
@@ -119,9 +123,14 @@ push: ## Push the image to REGISTRY
 	docker tag $(IMAGE) $(REGISTRY)/$(IMAGE)
 	docker push $(REGISTRY)/$(IMAGE)
 
-docs: venv ## Write docs/settings.md and what is generated in the chart
+docs: venv ## Write docs/settings.md, docs/reference and what is generated in the chart
 	$(BIN)/millrace config --markdown > docs/settings.md
 	$(BIN)/python -m charts.generate
+	$(BIN)/python -m pages.generate
+
+# MkDocs would tell at each build that its second version has no plugins; pyproject.toml keeps it away.
+site: venv ## Make docs/ a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lock: venv ## Write requirements.lock, keeping the versions that fit
 	$(COMPILE) --output-file requirements.lock

@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,10 +183,10 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield CHART / "files" / "operator-rules.yaml", re.sub(r"(?m)^  ", "", role[1])
 
 
-def main(*, check: bool) -> int:
-    """Write what differs, or only say so; return the exit code."""
+def settle(files: Iterable[tuple[Path, str]], *, check: bool) -> int:
+    """Write each file that differs from what it should hold, or only say so; return the exit code."""
     code = 0
-    for path, text in generated():
+    for path, text in files:
         if path.exists() and path.read_text() == text:
             continue
         if check:
@@ -199,4 +199,4 @@ def main(*, check: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(check="--check" in sys.argv[1:]))
+    sys.exit(settle(generated(), check="--check" in sys.argv[1:]))

@@ -55,9 +55,11 @@ rows_accepted = _meter.create_counter("millrace_rows_accepted", "1", "Readings t
 rows_rejected = _meter.create_counter("millrace_rows_rejected", "1", "Readings refused by partial=true, by code.")
 refused_requests = _meter.create_counter("millrace_requests_refused", "1", "Requests refused whole, by code.")
 rows_inexact = _meter.create_counter(
-    "millrace_rows_inexact", "1", "Readings taken with a value from 2^53 on, where float64 rounds integers."
+    "millrace_rows_inexact", "1", "Readings taken with a value from 2^53 on, where a 64-bit float rounds integers."
 )
-entries_added = _meter.create_counter("millrace_entries_added", "1", "Entries written to the stream.")
+entries_added = _meter.create_counter(
+    "millrace_entries_added", "1", "Entries written to the stream: rows accepted by them are what group commit gains."
+)
 request_seconds = _histogram("millrace_ingest_request_seconds", "From a request's first byte to its answer.")
 queue_seconds = _histogram("millrace_ingest_queue_seconds", "Writing one entry, its fsync included.")
 rows_written = _meter.create_counter("millrace_rows_written", "1", "Readings committed to the database.")
@@ -65,18 +67,23 @@ rows_deleted = _meter.create_counter(
     "millrace_rows_deleted", "1", "Readings taken back, by where they were: stream, table."
 )
 duplicate_batches = _meter.create_counter("millrace_batches_duplicate", "1", "Batches the ledger knew already.")
-dead_batches = _meter.create_counter("millrace_batches_dead", "1", "Batches made dead letters, by reason.")
+dead_batches = _meter.create_counter("millrace_batches_dead", "1", "Batches made dead letters, by reason: should be 0.")
 dead_letters_removed = _meter.create_counter(
     "millrace_dead_letters_removed", "1", "Dead letters replayed, deleted or expired, by how."
 )
 late_ranges_noted = _meter.create_counter("millrace_late_ranges_noted", "1", "Ranges noted for repair.")
 stream_losses = _meter.create_counter(
-    "millrace_stream_losses", "1", "What somebody took away from the stream, by what: group, entry, consumer."
+    "millrace_stream_losses",
+    "1",
+    "What somebody took away from the stream, by what: the group or stream (made again), each entry that vanished, a "
+    "consumer with what it held (delivered again). Should be 0.",
 )
 foreign_content = _meter.create_counter(
     "millrace_foreign_content",
     "1",
-    "What did not belong into a channel, key or table and was passed over, by what.",
+    "What did not belong into a channel, key or table and was passed over, by what: settlement_event, count, mark, "
+    "refusal, usage, late_range, dead_letter (one that a replay could not read), newer_entry (it stays pending for a "
+    "newer worker). After an upgrade it should be still.",
 )
 worker_retries = _meter.create_counter("millrace_worker_retries", "1", "Attempts that failed, by what failed.")
 commit_seconds = _histogram("millrace_worker_commit_seconds", "One transaction: ledger, COPY, commit.")
@@ -108,14 +115,16 @@ class Gauge:
 
 
 requests_under_way = Gauge("millrace_ingest_requests_under_way", "Requests that have not been answered.")
-bytes_under_way = Gauge("millrace_ingest_bytes_under_way", "Bytes of their bodies.")
-dead_letters = Gauge("millrace_dead_letters", "Dead letters that wait for somebody.")
+bytes_under_way = Gauge("millrace_ingest_bytes_under_way", "Bytes of the bodies of requests under way.")
+dead_letters = Gauge("millrace_dead_letters", "Dead letters that wait for somebody: alarm on more than 0.")
 late_ranges_waiting = Gauge("millrace_late_ranges_waiting", "Late ranges that the last round left.")
-deletions_waiting = Gauge("millrace_deletions_waiting", "Deletions that are not carried out.")
+deletions_waiting = Gauge("millrace_deletions_waiting", "Deletions that the last round left: should be 0.")
 backlog_entries = Gauge("millrace_backlog_entries", "Entries in the stream, delivered or not.")
 backlog_rows = Gauge("millrace_backlog_rows", "Readings in the stream, delivered or not.")
 backlog_bytes = Gauge("millrace_backlog_bytes", "Bytes of the entries in the stream.")
-backlog_age_seconds = Gauge("millrace_backlog_age_seconds", "Age of the oldest entry in the stream.")
+backlog_age_seconds = Gauge(
+    "millrace_backlog_age_seconds", "Age of the oldest entry in the stream: the first number to alarm on."
+)
 
 
 class Backlog(Protocol):

@@ -58,3 +58,18 @@ async def test_a_failed_migration_leaves_nothing_and_is_named_with_its_line(data
     async with connected(database, "owner") as owner:
         assert await owner.fetchval("select max(version) from schema_migrations") == NEXT
         assert await owner.fetchval("select to_regclass('good') is not null and to_regclass('half') is null")
+
+
+async def test_a_dropped_rollup_stays_away_until_the_file_of_its_migration_runs_again(
+    timescaledb: TestDatabase,
+) -> None:
+    there = "select has_table_privilege('millrace_reader', to_regclass('sensor_rollup_15m'), 'select')"
+    file = (SQL / "migrations" / "0006_sensor_rollup_15m.sql").read_text()
+    async with connected(timescaledb, "owner") as owner:
+        await owner.execute("drop materialized view sensor_rollup_15m")
+        await apply(timescaledb.settings)
+        assert not await owner.fetchval(there)
+        await owner.execute(file)
+        await owner.execute(file)
+        assert await owner.fetchval(there)
+    assert (await apply(timescaledb.settings)).did == ()

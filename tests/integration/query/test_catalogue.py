@@ -102,7 +102,7 @@ async def test_pages_are_the_same_on_both_sides_of_where_copy_begins(
 
 async def test_every_documented_example_is_true(database: TestDatabase, connection: asyncpg.Connection) -> None:
     examples = re.findall(
-        r"```\nGET (/(?:sensors|labels|latest)\S*)\n```\n\n```json\n(.*?)```", PAGE.read_text(), re.DOTALL
+        r"```http\nGET (/(?:sensors|labels|latest)\S*)\n```\n\n```json\n(.*?)```", PAGE.read_text(), re.DOTALL
     )
     assert len(examples) == len(re.findall(r"^GET /(?!series)", PAGE.read_text(), re.MULTILINE)) >= 5
     await insert(connection, "sensor-1", [(timedelta(minutes=minute), value) for minute, value in DEMO])

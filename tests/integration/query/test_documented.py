@@ -29,7 +29,7 @@ DEMO = [(0, 25.3), (1, 26.7), (5, 30.7), (60, 10.0), (66, 12.0), (66, 114.0)]
 
 def examples_of(page: str) -> list[tuple[str, str, str, str, str]]:
     """Return method, URL, body, format and answer of each example."""
-    found = re.findall(r"```\n(GET|POST) (/series\S*)\n(\{.*?\n)?```\n\n```(json|csv)\n(.*?)```", page, re.DOTALL)
+    found = re.findall(r"```http\n(GET|POST) (/series\S*)\n(\{.*?\n)?```\n\n```(json|csv)\n(.*?)```", page, re.DOTALL)
     assert len(found) == page.count("GET /series?") + page.count("POST /series\n{") >= 4
     return found
 
