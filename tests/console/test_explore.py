@@ -104,6 +104,7 @@ def test_buckets_bands_two_units_and_the_period_before(open_page: OpenPage) -> N
     drawn(page)
     expect(page.locator("#readout tbody tr")).to_have_count(2)
     assert page.locator("#plot .u-axis").count() == 3
+    expect(page.locator("#readout tbody th").first).to_have_text('humidity{room="hall",site="north"}')
     page.get_by_text("choose aggregates").click()
     for name in ("min", "max"):
         page.get_by_label(name, exact=True).check()

@@ -20,7 +20,7 @@ export function explore(main) {
   let timer = null;
   let state = null;
   let lastAxes = 1;
-  const units = unitsOf();
+  const called = catalogue();
   const box = plotBox();
   const problem = element("div", {});
   const source = element("p", { class: "source", id: "source" });
@@ -69,12 +69,12 @@ export function explore(main) {
     box.setAttribute("aria-busy", "true");
     try {
       // Mostly there is one axis; what more of them leave of the width is known with the units, which are remembered.
-      const [known, first] = await Promise.all([units(asked, signal), ask(plotted(asked, width(lastAxes)), asked, signal)]);
-      const axes = new Set(Object.values(known)).size || 1;
+      const [known, first] = await Promise.all([called(asked, signal), ask(plotted(asked, width(lastAxes)), asked, signal)]);
+      const axes = new Set(Object.values(known).map(({ unit }) => unit)).size || 1;
       const found = axes === lastAxes ? first : await ask(plotted(asked, width(axes)), asked, signal);
       lastAxes = axes;
       const before = asked.compare ? await previous(asked, found, width(axes), signal) : [];
-      const series = [...found.series, ...before].map((each) => ({ ...each, unit: unitOf(each.aggregate, known[each.sensor] ?? "") }));
+      const series = [...found.series, ...before].map((each) => named(each, known[each.sensor]));
       problem.replaceChildren(...empty(series, known));
       plot.draw(series, found.range, asked.zone);
       beside.show(plot.shown(), asked.zone);
@@ -88,9 +88,14 @@ export function explore(main) {
       if (!signal.aborted) {
         box.removeAttribute("aria-busy");
         // A question that is dear is asked seldom: it takes a tenth of the time at most.
-        if (asked.live) timer = setTimeout(load, Math.max(LIVE_LEAST, LIVE_SHARE * (performance.now() - began)));
+        if (asked.live) timer = setTimeout(follow, Math.max(LIVE_LEAST, LIVE_SHARE * (performance.now() - began)));
       }
     }
+  }
+
+  function follow() {
+    if (document.hidden) timer = setTimeout(follow, LIVE_LEAST);
+    else load();
   }
 
   async function ask(parameters, { aggregates }, signal) {
@@ -139,23 +144,36 @@ function colored(series) {
   });
 }
 
-/** Return a function that tells the units of the sensors that are asked for, by their ids; it remembers. */
-function unitsOf() {
+/** Return a function that tells what the catalogue says of the sensors that are asked for, by their ids; it remembers. */
+function catalogue() {
   let [last, found] = ["", {}];
   return async ({ sensors, matches }, signal) => {
     const match = [...matches, ...sensors.map(escaped)];
     const key = JSON.stringify(match);
     if (key !== last) {
-      const units = {};
-      // As many as fit into an address; where a unit is not asked for, its axis has no name.
+      const known = {};
+      // As many as fit into an address; what is not found here is called by its id, and has no unit.
       for (let from = 0; from < match.length; from += 20) {
         const page = await json("sensors", { match: match.slice(from, from + 20), limit: BESIDE }, { signal });
-        for (const sensor of page.data) units[sensor.sensor_id] = sensor.unit ?? "";
+        for (const sensor of page.data) known[sensor.sensor_id] = { unit: sensor.unit ?? "", name: spoken(sensor) };
       }
-      [last, found] = [key, units];
+      [last, found] = [key, known];
     }
     return found;
   };
+}
+
+/** Return what a person calls a sensor: its id, or its name, field and labels. */
+function spoken({ sensor_id, name, field, labels }) {
+  if (!labels) return sensor_id;
+  const pairs = Object.entries(labels).map(([label, value]) => `${label}="${value}"`).join(",");
+  return `${name ?? ""}{${pairs}}${field ? ` ${field}` : ""}`;
+}
+
+/** Return a series with its unit and with the name of its sensor, where the catalogue knows that. */
+function named(series, known) {
+  const name = known ? series.name.replace(series.sensor, () => known.name) : series.name;
+  return { ...series, name, unit: unitOf(series.aggregate, known?.unit ?? "") };
 }
 
 /** Return the parameters as the body of a POST: what is empty is left out. */

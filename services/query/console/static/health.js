@@ -17,6 +17,10 @@ export function health(main) {
   main.replaceChildren(asOf, parts, dead.node);
 
   async function load() {
+    if (document.hidden) {
+      timer = setTimeout(load, AFRESH);
+      return;
+    }
     try {
       const status = await json("status", {}, { signal: stop.signal });
       const open = new Set([...parts.querySelectorAll("details[open]")].map((each) => each.id));

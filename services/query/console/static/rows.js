@@ -21,7 +21,11 @@ export function rows() {
   const node = element("div", { class: "scroller sensors", id: "sensors", tabindex: "0", role: "region", "aria-label": "Sensors",
     onscroll: () => { draw(); ask(); } }, list);
   const ask = settled(fill, 120);
-  const timer = setInterval(() => { for (const row of seen()) row.stale = true; fill(); }, AFRESH);
+  const timer = setInterval(() => {
+    if (document.hidden) return;
+    for (const row of seen()) row.stale = true;
+    fill();
+  }, AFRESH);
   const size = new ResizeObserver(() => { draw(); ask(); });
   size.observe(node);
 
