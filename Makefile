@@ -11,7 +11,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-faults test-console cluster-test image image-test kind-load minikube-load push docs lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster client bench bench-docs check test test-nightly test-client test-faults test-console cluster-test image image-test kind-load minikube-load push docs lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,11 @@ prove-cluster: venv ## The same against RELEASE in NAMESPACE of kubectl's cluste
 	@$(BIN)/millrace prove-cluster --namespace $(NAMESPACE) --release $(RELEASE) --minutes $(MINUTES) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(INGEST),--ingest $(INGEST)) $(if $(DATABASE),--database '$(DATABASE)')
 
+client: venv ## Build the Python client's sdist and wheel into clients/python/dist
+	rm -rf clients/python/dist
+	$(BIN)/uv build --quiet --no-build-isolation --offline clients/python
+	@ls clients/python/dist
+
 check: venv ## Style, types, import rules, module sizes, lock and docs
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
@@ -91,6 +96,9 @@ test: venv ## All tests, with real servers, and their coverage
 test-nightly: venv ## The answers of /series against the reference, with ten times the examples
 	$(BIN)/pytest tests/unit/query/series tests/integration/query/test_series.py --hypothesis-profile nightly \
 	  --numprocesses 2 --dist worksteal
+
+test-client: client ## Install the client's wheel in an empty environment, from an index, and run its README
+	$(BIN)/pytest tests/client
 
 SCALE ?= 1
 test-faults: venv ## Break everything, row by row of docs/reliability.md, with SCALE times the load

@@ -86,7 +86,7 @@ class Answer(_Asked):
         self._finish(rows)
 
     def content(self, form: str) -> Iterator[bytes]:
-        """Yield the bytes of a format: json, ndjson, csv, arrow or parquet.
+        """Yield the bytes of a format: json, ndjson, csv, arrow or parquet; the service judges others.
 
         Raises:
             MillraceError: the answer does not come, or not whole.

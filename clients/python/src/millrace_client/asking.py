@@ -81,7 +81,7 @@ def pause(attempt: int, retry_after: float | None) -> float:
 def request(client: httpx.Client | httpx.AsyncClient, question: Question, form: str) -> httpx.Request:
     """Return the request that asks a question in a format."""
     method, target, body = question.request()
-    return client.build_request(method, target, json=body, headers={"Accept": FORMATS[form]})
+    return client.build_request(method, target, json=body, headers={"Accept": FORMATS.get(form, "*/*")})
 
 
 def refusal(response: httpx.Response) -> AnswerError:
