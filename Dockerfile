@@ -18,17 +18,18 @@ COPY requirements.lock pyproject.toml ./
 RUN sed -n '/^uv==/,/[^\\]$/p' requirements.lock >uv.lock && python3 -m venv /build \
  && /build/bin/pip install --no-cache-dir --require-hashes --requirement uv.lock
 # The lock holds the extras too; as a constraint it gives versions and hashes to the workloads' own packages alone.
-RUN python3 -m venv --without-pip /opt/millrace \
+RUN python3 -m venv --without-pip /opt/millrace && echo millrace-client >excluded \
  && /build/bin/uv pip install --no-cache --python /opt/millrace --require-hashes --compile-bytecode \
-      --requirement pyproject.toml ${EXTRAS:+--extra $EXTRAS} --constraint requirements.lock
+      --requirement pyproject.toml ${EXTRAS:+--extra $EXTRAS} --constraint requirements.lock --excludes excluded
 COPY README.md LICENSE /opt/millrace/
 COPY services /opt/millrace/services
+COPY clients/python/src /opt/millrace/client
 COPY sql /opt/millrace/sql
 # The services stand beside sql/, as in a clone; a .pth file and this script are all that an installation would add.
-RUN echo /opt/millrace >"$(/opt/millrace/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/millrace.pth" \
+RUN printf '/opt/millrace\n/opt/millrace/client\n' >"$(/opt/millrace/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/millrace.pth" \
  && printf '#!/opt/millrace/bin/python\nfrom services.cli import main\n\nmain()\n' >/opt/millrace/bin/millrace \
  && chmod 755 /opt/millrace/bin/millrace \
- && /opt/millrace/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/millrace/services
+ && /opt/millrace/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/millrace/services /opt/millrace/client
 
 FROM ${BASE}
 ARG VERSION=dev

@@ -1,23 +1,26 @@
 # The ways in. `make help` lists them; everything runs from .venv, which is made from requirements.lock alone.
 
 BIN := .venv/bin
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
-  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+# The client lies in this repository; no index is asked for it.
+EXCLUDED := echo millrace-client |
+COMPILE := $(EXCLUDED) $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-annotate --excludes - --custom-compile-command 'make lock'
 
 # BUILD_OPTIONS takes what a machine needs, such as --network host or --build-arg PIP_INDEX_URL.
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-cluster bench bench-docs check test test-nightly test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
+.PHONY: help venv up dev demo prove prove-cluster client bench bench-docs check test test-nightly test-client test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# .venv fits where it was made from this lock and what it imports is this folder: in a copied or moved one, or under
+# .venv fits where it was made from this lock and what it imports are these folders: in a copied or moved one, or under
 # another Python, it is not. The copy of the lock is made last, so an interrupted installation starts anew.
 FITS = cmp -s requirements.lock .venv/made-from.lock && \
-  $(BIN)/python -Ic 'import os, services; raise SystemExit(not os.path.samefile(services.__path__[0], "services"))' 2>/dev/null
+  $(BIN)/python -Ic 'import os.path, services, millrace_client as client; raise SystemExit(not all(map(os.path.samefile, \
+    [services.__path__[0], client.__path__[0]], ["services", "clients/python/src/millrace_client"])))' 2>/dev/null
 
 venv: ## Make .venv, if requirements.lock changed or the folder was copied or moved
 	@$(FITS) || $(MAKE) --no-print-directory install
@@ -38,7 +41,8 @@ install-anew:
 	  test "$$python" || { echo 'Python 3.11 or later is needed, and none was found' >&2; exit 1; }; \
 	  echo "Making .venv with $$($$python --version)" && rm -rf .venv && $$python -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation \
+	  -e clients/python -e .
 	@cp requirements.lock .venv/made-from.lock
 
 up: venv ## Run everything on this machine; Ctrl-C stops it
@@ -68,17 +72,23 @@ prove-cluster: venv ## The same against RELEASE in NAMESPACE of kubectl's cluste
 	@$(BIN)/millrace prove-cluster --namespace $(NAMESPACE) --release $(RELEASE) --minutes $(MINUTES) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(INGEST),--ingest $(INGEST)) $(if $(DATABASE),--database '$(DATABASE)')
 
+client: venv ## Build the Python client's sdist and wheel into clients/python/dist
+	rm -rf clients/python/dist
+	$(BIN)/uv build --quiet --no-build-isolation --offline clients/python
+	@ls clients/python/dist
+
 check: venv ## Style, types, import rules, module sizes, lock and docs
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy --no-error-summary
+	$(BIN)/mypy --no-error-summary clients/python/tests
 	$(BIN)/lint-imports --no-logo
-	@find services tests charts pages $(wildcard benchmarks) -name '*.py' -exec wc -l {} + | \
+	@find services tests charts clients pages $(wildcard benchmarks) -name '*.py' -exec wc -l {} + | \
 	  awk '$$2 != "total" && $$1 > 400 { print $$2 ": " $$1 " lines, 400 are the limit"; found = 1 } END { exit found }'
 	@$(BIN)/millrace config --markdown | diff docs/settings.md - || { echo 'docs/settings.md: run make docs' >&2; exit 1; }
 	@$(BIN)/python -m charts.generate --check
 	@$(BIN)/python -m pages.generate --check
-	@$(BIN)/uv pip install --quiet --offline --dry-run --strict -r pyproject.toml --all-extras || \
+	@$(EXCLUDED) $(BIN)/uv pip install --quiet --offline --dry-run --strict -r pyproject.toml --all-extras --excludes - || \
 	  { echo 'requirements.lock does not hold what pyproject.toml asks for: run make lock' >&2; exit 1; }
 
 test: venv ## All tests, with real servers, and their coverage
@@ -87,6 +97,9 @@ test: venv ## All tests, with real servers, and their coverage
 test-nightly: venv ## The answers of /series against the reference, with ten times the examples
 	$(BIN)/pytest tests/unit/query/series tests/integration/query/test_series.py --hypothesis-profile nightly \
 	  --numprocesses 2 --dist worksteal
+
+test-client: client ## Install the client's wheel in an empty environment, from an index, and run its README
+	$(BIN)/pytest tests/client
 
 test-dashboards: venv ## Every question of every panel, asked of a loaded stack: needs Prometheus
 	$(BIN)/pytest tests/dashboards

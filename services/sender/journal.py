@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Self
 
 import orjson
+from millrace_client.outcomes import Outcome, State
 
 from .readings import Batch
-from .retries import Outcome, State
 
 __all__ = ["Journal", "Range", "promised"]
 

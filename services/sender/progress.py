@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from millrace_client.outcomes import Outcome, State
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -15,7 +16,6 @@ from rich.table import Table
 from services.platform.runtime.tasks import end
 
 from .readings import Batch
-from .retries import Outcome, State
 
 __all__ = ["Tally", "shown"]
 

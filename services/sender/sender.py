@@ -10,13 +10,14 @@ from pathlib import Path
 from urllib.parse import SplitResult
 
 import uvloop
+from millrace_client.outcomes import Outcome, State, answered, unanswered
 
-from .connection import Connection
+from .connection import Connection, NotConnectedError
 from .files import ReadError
 from .journal import Journal
 from .progress import Tally, shown
 from .readings import Batch
-from .retries import Outcome, State, answered, unanswered, until_final
+from .retries import until_final
 
 __all__ = ["Plan", "Sender", "run_sender"]
 
@@ -118,9 +119,9 @@ class Sender:
         try:
             answer = await connection.post(self._target, headers, body, ANSWER_TIMEOUT)
         except OSError as error:
-            outcome = unanswered(error)
+            outcome = unanswered(error, connected=not isinstance(error, NotConnectedError))
         else:
-            outcome = answered(answer)
+            outcome = answered(answer.status, answer.retry_after, answer.body)
         self._tally.answered(outcome.status, time.monotonic() - began)
         return outcome
 

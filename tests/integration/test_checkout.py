@@ -22,6 +22,17 @@ scripts = { millrace = "services.cli:main" }
 include = ["services*"]
 """
 
+CLIENT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "millrace-client"
+version = "0.1.0"
+[tool.setuptools.packages.find]
+where = ["src"]
+"""
+
 SETUPTOOLS = Path(str(files("setuptools")))
 
 PROGRAM = "def main():\n    print(__file__)\n"
@@ -43,6 +54,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 def _lay_out(root: Path) -> None:
     (root / "services").mkdir(parents=True)
+    client = root / "clients" / "python"
+    (client / "src" / "millrace_client").mkdir(parents=True)
+    (client / "src" / "millrace_client" / "__init__.py").touch()
+    (client / "pyproject.toml").write_text(CLIENT)
     shutil.copy(ROOT / "Makefile", root)
     (root / "requirements.lock").touch()
     (root / "pyproject.toml").write_text(PYPROJECT)

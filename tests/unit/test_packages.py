@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"services", "tests", "benchmarks", "charts"}
+OURS = {"services", "tests", "benchmarks", "charts", "millrace_client"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -54,6 +54,16 @@ def owner(module: str) -> str:
         module, dot, _ = module.rpartition(".")
         assert dot, f"no installed package has {module}"
     return owners()[module]
+
+
+def test_the_client_declares_what_it_imports() -> None:
+    project = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert names(project["dependencies"]) == {"httpx"}
+    declared = names([*project["dependencies"], *(each for extra in extras.values() for each in extra)])
+    imported = {module for file in (ROOT / "clients/python/src").rglob("*.py") for module in imports(file)}
+    foreign = {module for module in imported if module.split(".")[0] not in sys.stdlib_module_names}
+    assert {owner(module) for module in foreign} == declared
 
 
 @pytest.mark.parametrize(

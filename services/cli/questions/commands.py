@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..process import command
+
+if TYPE_CHECKING:
+    from millrace_client import Answer
 
 __all__ = ["latest", "query", "sensors"]
 
@@ -103,7 +106,6 @@ def sensors(
     from rich.console import Console
 
     from .asking import asked
-    from .rows import Answer
     from .table import show, tell, write
 
     words: dict[str, Any] = {"match": match, "limit": limit, "after": after, "stats": "true" if stats else None}
@@ -113,9 +115,9 @@ def sensors(
         """Yield the sensors of the page that is asked for, or of all."""
         with command() as settings:
             while True:
-                with asked(settings, url, "/sensors", words) as response:
-                    found.append(Answer(response))
-                    yield from found[-1].rows()
+                with asked(settings, url, "/sensors", words) as answer:
+                    found.append(answer)
+                    yield from answer
                 words["after"] = found[-1].next
                 if limit is not None or found[-1].next is None:
                     return
@@ -129,18 +131,16 @@ def _answered(path: str, words: dict[str, Any], format_: str | None, output: Pat
     from rich.console import Console
 
     from .asking import asked
-    from .rows import Answer
     from .saving import save
     from .table import show, tell
 
     if output is not None and format_ is None:
         raise typer.BadParameter("--output takes what --format says: json, ndjson, csv, arrow or parquet")
-    with command() as settings, asked(settings, url, path, {**words, "format": format_}) as response:
+    with command() as settings, asked(settings, url, path, words) as answer:
         if format_ is not None:
-            save(response, output)
+            save(answer, format_, output)
             return
-        answer = Answer(response)
-        tell(answer, show(answer.rows(), Console()), "--cursor")
+        tell(answer, show(answer, Console()), "--cursor")
 
 
 def _plotted(words: dict[str, Any], url: str | None) -> None:
@@ -154,7 +154,6 @@ def _plotted(words: dict[str, Any], url: str | None) -> None:
 
     from .asking import asked
     from .plot import POINTS_A_COLUMN, draw, lines_of, span_of
-    from .rows import Answer
     from .table import tell
 
     console = Console()
@@ -162,9 +161,8 @@ def _plotted(words: dict[str, Any], url: str | None) -> None:
         words = {**words, "fill": "null"}
     if all(words[name] is None for name in ("agg", "points", "order", "limit", "cursor")):
         words = {**words, "points": str(console.width * POINTS_A_COLUMN)}
-    with command() as settings, asked(settings, url, "/series", words) as response:
-        answer = Answer(response)
-        lines = lines_of(answer.rows())
+    with command() as settings, asked(settings, url, "/series", words) as answer:
+        lines = lines_of(answer)
     if lines:
         typer.echo(draw(lines, span_of(lines, answer.meta), ZoneInfo(answer.meta.get("tz", "UTC")), console))
     tell(answer, sum(len(line.values) for line in lines), "--cursor")

@@ -8,31 +8,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import httpx
 import typer
+from millrace_client import Answer
 
 __all__ = ["save"]
 
-_TEXTS = ("text/", "application/json", "application/x-ndjson")
+_BINARY = {"arrow", "parquet"}
 
 
-def save(response: httpx.Response, output: Path | None) -> None:
-    """Write the body of an answer to a file, or to standard output where there is none.
+def save(answer: Answer, form: str, output: Path | None) -> None:
+    """Write the bytes of an answer in a format to a file, or to standard output where there is none.
 
     Raises:
         typer.BadParameter: it is binary, and standard output is a terminal.
         OSError: it cannot be written.
     """
-    media = response.headers.get("content-type", "")
     if output is None:
-        if sys.stdout.isatty() and not media.startswith(_TEXTS):
-            raise typer.BadParameter(f"{media} is nothing for a terminal: say --output FILE, or pass it on by a pipe")
-        for part in response.iter_bytes():
+        if sys.stdout.isatty() and form in _BINARY:
+            raise typer.BadParameter(f"{form} is nothing for a terminal: say --output FILE, or pass it on by a pipe")
+        for part in answer.content(form):
             sys.stdout.buffer.write(part)
         sys.stdout.buffer.flush()
         return
     with _whole(output) as file:
-        for part in response.iter_bytes():
+        for part in answer.content(form):
             file.write(part)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import typer
+from millrace_client import Answer
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
@@ -13,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..process import printable
-from .rows import Answer
 
 __all__ = ["cell", "show", "tell", "write"]
 
