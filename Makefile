@@ -11,7 +11,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-cluster client bench bench-docs check test test-nightly test-client test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
+.PHONY: help venv up dev demo prove prove-client prove-cluster client bench bench-docs check test test-nightly test-client test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ demo: venv ## Send the demo's readings to what runs, and check the answers
 MINUTES ?= 3
 prove: venv ## Kill and pause everything under load for MINUTES, and count what was lost or doubled
 	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+prove-client: venv ## Kill a Python writer with a spool, ingest and all else for MINUTES, and count what was lost or doubled
+	@$(BIN)/millrace prove-client --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 BENCH = $(if $(PROFILE),--profile) $(if $(ROWS),--rows $(ROWS)) $(if $(REPEATS),--repeats $(REPEATS)) \
   $(if $(filter-out file,$(origin MINUTES)),--minutes $(MINUTES))

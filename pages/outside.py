@@ -20,6 +20,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
     "charts/millrace/README.md": "reference/chart.md",
+    "clients/python/README.md": "clients/python.md",
     "k8s/README.md": "k8s.md",
 }
 """Pages outside of docs/, with their places in the site. Any other file that a page links to is served as it is."""

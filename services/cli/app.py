@@ -13,7 +13,7 @@ from .deletions import delete, deletions
 from .entries import entries
 from .keys import app as keys
 from .local import demo, up
-from .prove import prove, prove_cluster
+from .prove import prove, prove_client, prove_cluster
 from .questions import latest, query, sensors
 from .schema import app as schema
 from .secret import secret
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _command in (
-    *(up, demo, prove, prove_cluster),
+    *(up, demo, prove, prove_client, prove_cluster),
     *(send, query, latest, sensors),
     *(entries, delete, deletions),
     *(aggregates, config, secret),

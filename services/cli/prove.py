@@ -6,7 +6,7 @@ import typer
 
 from .process import address, service
 
-__all__ = ["prove", "prove_cluster"]
+__all__ = ["prove", "prove_client", "prove_cluster"]
 
 
 def prove(
@@ -19,6 +19,19 @@ def prove(
         from services.prove.local import run_prove
 
         kept = run_prove(settings, minutes, seed)
+    raise typer.Exit(0 if kept else 1)
+
+
+def prove_client(
+    *,
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long all is written to and broken.")] = 3.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeat the choice of faults of a run.")] = None,
+) -> None:
+    """Kill a Python writer with a spool, and the stack's parts, at random; tell whether a row was lost or doubled."""
+    with service("prove-client") as settings:
+        from services.prove.client import run_prove_client
+
+        kept = run_prove_client(settings, minutes, seed)
     raise typer.Exit(0 if kept else 1)
 
 

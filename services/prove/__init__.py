@@ -3,7 +3,8 @@
 A proof goes so:
 
 1. `millrace prove` makes a stack of its own (`local`); `millrace prove-cluster` takes a release in a cluster
-   (`cluster`, which finds its way by `release`). Either begins with an empty table and prints the seed of its faults.
+   (`cluster`, which finds its way by `release`); `millrace prove-client` (`client`) kills a Python writer with a spool
+   (`writing`), which is the load then. Each begins with an empty table and prints the seed of its faults.
 2. `harness.loaded` starts `millrace send` beside it. Each reading's value is the number of its row, each batch has a
    key, and the sender's journal notes what it sent and what ingest acknowledged, before and after each request.
 3. Parts, or pods, are killed and paused at random until the time is over. Meanwhile, on one machine, `hourly` changes

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import signal
 import sys
 import time
@@ -16,13 +17,15 @@ from rich.table import Table
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from services.local.process import adorned
+from services.local.supervisor import Part
 from services.platform.postgres.errors import DATABASE_AWAY
 from services.platform.runtime.tasks import end
-from services.platform.stream import STREAM_ERRORS
+from services.platform.settings import RedisSettings
+from services.platform.stream import STREAM_ERRORS, Backlog, Stream, names_of, redis_client
 
 from .verdict import Verdict
 
-__all__ = ["beside", "loaded", "once_back", "proof_table", "settled", "show"]
+__all__ = ["backlog", "beside", "break_part", "loaded", "once_back", "proof_table", "settled", "show"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +103,27 @@ async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         yield
     finally:
         await end(tasks)
+
+
+async def break_part(part: Part, how: str, dice: random.Random) -> None:
+    """Kill a part, or pause it for some seconds; who cancels this leaves it running."""
+    if how == "killed":
+        part.signal(signal.SIGKILL)
+        return
+    part.signal(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(dice.uniform(0.5, 4.0))
+    finally:
+        part.signal(signal.SIGCONT)
+
+
+async def backlog(redis: RedisSettings) -> Backlog | None:
+    """Return what waits in the stream; None while its server is away."""
+    async with redis_client(redis) as client:
+        try:
+            return await Stream(client, names_of(redis)).backlog()
+        except STREAM_ERRORS:
+            return None
 
 
 async def settled(look: Callable[[], Awaitable[T]], right: Callable[[T], bool], within: float) -> T:

@@ -1,12 +1,8 @@
 """`millrace prove`: a stack of its own under load, its parts killed and paused at random, and the verdict."""
 
 import asyncio
-import contextlib
 import random
 import secrets
-import shutil
-import signal
-import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,16 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from services.local.guards import sole_user
 from services.local.plan import make_plan
 from services.local.stack import Stack
 from services.local.supervisor import Part
 from services.platform.settings import Settings
-from services.platform.stream import STREAM_ERRORS, Stream, names_of, redis_client
 
-from .harness import beside, loaded, once_back, proof_table, settled, show
+from .harness import backlog, beside, break_part, loaded, once_back, proof_table, settled, show
 from .hourly import Changes, HourlyVerdict, hourly_table
 from .leaks import Leftovers, Watch, leaks_table, left_over
+from .place import apart, emptied
 from .verdict import Verdict, judge
 
 __all__ = ["run_prove"]
@@ -37,13 +32,8 @@ def run_prove(settings: Settings, minutes: float, seed: int | None) -> bool:
     Raises:
         StartError: the stack cannot start.
     """
-    folder = (settings.local.data_dir / "prove").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    with sole_user(folder):
-        for old in folder.iterdir():
-            if old.name != "lock":
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        proof = Proof(_apart(settings, folder), folder, secrets.randbits(32) if seed is None else seed)
+    with emptied(settings, "prove") as folder:
+        proof = Proof(apart(settings, folder), folder, secrets.randbits(32) if seed is None else seed)
         verdict, left, hours = asyncio.run(proof.run(minutes * 60))
     console = Console()
     console.print(proof.table(verdict))
@@ -104,21 +94,12 @@ class Proof:
         part, how = self._dice.choice(self.stack.plan.parts), self._dice.choice(("killed", "paused"))
         how = "paused" if part is spared else how
         self._faults[part.name, how] += 1
-        if how == "killed":
-            part.signal(signal.SIGKILL)
-            return
-        part.signal(signal.SIGSTOP)
-        await asyncio.sleep(self._dice.uniform(0.5, 4.0))
-        part.signal(signal.SIGCONT)
+        await break_part(part, how, self._dice)
 
     async def _backlog(self) -> int | None:
-        redis = self.stack.plan.settings.redis
-        async with redis_client(redis) as client:
-            try:
-                self._waiting = (await Stream(client, names_of(redis)).backlog()).rows
-                return await client.xlen(redis.stream)
-            except STREAM_ERRORS:
-                return None
+        found = await backlog(self.stack.plan.settings.redis)
+        self._waiting = self._waiting if found is None else found.rows
+        return None if found is None else found.entries
 
     def _line(self) -> str:
         return f"{sum(self._faults.values())} faults, {self._ends_at - time.monotonic():.0f} s left"
@@ -130,17 +111,3 @@ class Proof:
             killed, paused = (self._faults[part.name, how] for how in ("killed", "paused"))
             faults.append((part.name, f"killed {killed}, paused {paused}"))
         return proof_table(self._seed, faults, f"{self._waiting:,}", self._ends_at, verdict)
-
-
-def _apart(settings: Settings, folder: Path) -> Settings:
-    """Return settings of a stack beside any other: its own folder and free ports, and two workers."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(7)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        redis, postgres, ingest, admin, query, worker, repair = (probe.getsockname()[1] for probe in probes)
-    local = {"data_dir": folder, "redis_port": redis, "postgres_port": postgres, "workers": 2}
-    ports = {"ingest": {"port": ingest, "admin_port": admin}, "query": {"port": query}, "repair": {"port": repair}}
-    changed = {"local": local, **ports, "worker": {"port": worker}, "log": {"level": "error"}}
-    update = {name: getattr(settings, name).model_copy(update=found) for name, found in changed.items()}
-    return settings.model_copy(update=update)

@@ -6,7 +6,7 @@ An answer may be read several times; each reading is a question of its own. What
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .arrow import ArrowBytes, meta_of, reader, to_pandas
@@ -85,7 +85,7 @@ class Answer(_Asked):
                 yield from self._feed(rows, part)
         self._finish(rows)
 
-    def content(self, form: str) -> Iterator[bytes]:
+    def content(self, form: str) -> Generator[bytes]:
         """Yield the bytes of a format: json, ndjson, csv, arrow or parquet; the service judges others.
 
         Raises:
@@ -174,7 +174,7 @@ class AsyncAnswer(_Asked):
         loop = asyncio.get_running_loop()
         async with contextlib.aclosing(self.content("arrow")) as parts:
 
-            def pulled() -> Iterator[bytes]:
+            def pulled() -> Generator[bytes]:
                 # Readers of Arrow pull from a file, so they stand in a thread, and what they wait for in the loop.
                 while part := asyncio.run_coroutine_threadsafe(_next(parts), loop).result():
                     yield part
@@ -193,7 +193,7 @@ class AsyncAnswer(_Asked):
             MillraceError: the answer does not come, or not whole.
         """
         whole = b"".join([part async for part in self.content("arrow")])
-        return await asyncio.to_thread(self._table, ArrowBytes(iter((whole,))))
+        return await asyncio.to_thread(self._table, ArrowBytes(part for part in (whole,)))
 
     async def to_pandas(self) -> "pd.DataFrame":
         """Return all of it as a frame; see `Answer.to_pandas`."""

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from .errors import BrokenAnswerError, MillraceError
@@ -24,7 +24,7 @@ class ArrowBytes(io.RawIOBase):
     of a file between two batches for that of the stream.
     """
 
-    def __init__(self, parts: Iterator[bytes]) -> None:
+    def __init__(self, parts: Generator[bytes]) -> None:
         super().__init__()
         self._parts = parts
         self._left = memoryview(b"")
@@ -62,19 +62,8 @@ class ArrowBytes(io.RawIOBase):
 
     def close(self) -> None:
         """Give the answer up, and its connection."""
-        if not self.closed and isinstance(self._parts, _Closing):
-            self._parts.close()
+        self._parts.close()
         super().close()
-
-
-class _Closing(Iterator[bytes]):
-    """What an iterator has that can be closed."""
-
-    def close(self) -> None: ...
-
-    @classmethod
-    def __subclasshook__(cls, other: type) -> bool:
-        return hasattr(other, "close")
 
 
 def reader(file: ArrowBytes) -> "RecordBatchReader":
