@@ -280,6 +280,8 @@ def test_closing_tells_how_many_are_kept_and_lost(writer: Callable[..., Writer],
         write(one, 5)
         with pytest.raises(UnsentError, match=r"5 readings are not acknowledged.*: ") as unsent:
             one.close(0.2)
+        with pytest.raises(UnsentError):
+            one.flush()
         assert (unsent.value.kept, unsent.value.lost) == (kept, lost)
 
 

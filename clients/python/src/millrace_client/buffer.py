@@ -159,16 +159,17 @@ class Buffer:
         """Wait until all readings that were taken are sent, or with `kept` on disk at least.
 
         Raises:
-            UnsentError: they are not, `timeout` seconds later.
+            UnsentError: they are not, `timeout` seconds later, or will not be, as the writer was closed.
             MillraceError: the writer failed.
         """
         with self._changed:
             number = self._wanted = self._taken
             self._changed.notify_all()
             open_ = self._unkept if kept else self._unsent
-            if not self._changed.wait_for(lambda: self._failure or not open_(number), timeout):
-                raise self._left()
+            self._changed.wait_for(lambda: self._stopped or not open_(number), timeout)
             self._check()
+            if open_(number):
+                raise self._left()
 
     def close(self) -> None:
         """Take nothing more; what is there is cut and sent."""

@@ -10,7 +10,6 @@ One process has a spool at a time.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,12 @@ from pathlib import Path
 
 from .batches import Batch, Reject
 from .errors import SpoolError
+
+try:
+    import fcntl
+except ImportError:
+    # Windows asks and writes; a spool needs locks and folders that can be fsynced.
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["DamagedError", "Spool", "SpoolFullError"]
 
@@ -48,6 +53,8 @@ class Spool:
         Raises:
             SpoolError: another process has it, or it cannot be read and written.
         """
+        if fcntl is None:
+            raise SpoolError("a spool needs a system with POSIX's locks; leave it out here")
         self._folder = folder
         self._limit = limit
         self._lock = threading.Lock()
