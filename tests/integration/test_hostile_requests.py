@@ -170,7 +170,8 @@ async def test_what_is_hostile_in_paths_parameters_and_headers_is_refused_or_har
             (admin, b"DELETE", b"/dead-letters?through=" + text),
         ]:
             status = await answered(port, method, path, {}, b"")
-            assert 400 <= status < 500 or (status, text) == (200, b""), (method, path[:80])
+            # Nothing at all is the root, which leads to the console, and a parameter that says nothing.
+            assert 400 <= status < 500 or (text == b"" and status in {200, 307}), (method, path[:80])
         for name in HEADERS:
             status = await answered(ingest.settings.ingest.port, b"POST", b"/ingest", {name: nasty}, BODY)
             harmless = name in {b"traceparent", b"Authorization", b"Host", b"Expect"}

@@ -31,17 +31,19 @@ CONSOLE_PATHS = {"/", "/console", "/console/", *(f"/console/{name}" for name in 
 """What is open to everybody."""
 
 
-def console() -> APIRouter:
-    """Return the routes."""
+def console(root_path: str = "") -> APIRouter:
+    """Return the routes; `root_path` is the prefix at which a proxy shows them, where it is known."""
+    # Behind a prefix that we were not told of, and that is taken away before us, only what is relative leads there.
+    start = f"{root_path}/console/" if root_path else "console/"
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     async def root() -> Response:
-        return RedirectResponse("console/", 307)
+        return RedirectResponse(start, 307)
 
     @router.get("/console")
     async def folder() -> Response:
-        return RedirectResponse("console/", 307)
+        return RedirectResponse(start, 307)
 
     @router.get("/console/{name:path}")
     async def file(name: str) -> Response:

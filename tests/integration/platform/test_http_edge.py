@@ -101,7 +101,11 @@ async def test_a_prefix_that_a_proxy_leaves_is_taken_away(http_stack: HttpStack)
         whole = await client.get(f"{http_stack.query.url}/ask/get_range", params=RANGE)
         assert whole.content == (await client.get(f"{http_stack.query.url}/get_range", params=RANGE)).content
         assert (await client.head(f"{http_stack.query.url}/ask/healthz")).status_code == 200
-        for path in ("/ask", "/ask/", "/ask/ask/healthz", "/asking/healthz"):
+        for path in ("/ask/", "/ask/console"):
+            led = await client.get(f"{http_stack.query.url}{path}")
+            assert (led.status_code, led.headers["location"]) == (307, "/ask/console/")
+        assert (await client.get(f"{http_stack.query.url}/ask/console/")).text.startswith("<!doctype html>")
+        for path in ("/ask", "/ask/ask/healthz", "/asking/healthz"):
             assert_problem(await client.get(f"{http_stack.query.url}{path}"), 404, "not_found")
 
 
