@@ -124,26 +124,38 @@ def _readings(question: SeriesQuestion) -> Plan:
 
 def _in_any_order(question: SeriesQuestion) -> Plan:
     """Return the plan of readings with their ids, sensor by sensor, those of a sensor as they are found."""
-    where = f"{_ABOVE_START} and {_BELOW_END}"
+    statement, sensors = _found(question, f"{_ABOVE_START} and {_BELOW_END}")
+    if len(question.sensors) > 1:
+        statement = f"{statement}\norder by asked.ordinal"
+    return Plan(
+        statement, (sensors, question.start, question.end), _WITH_IDS, few=501, finish=partial(_identified, question)
+    )
+
+
+def _found(question: SeriesQuestion, where: str, each: str = "") -> tuple[str, Argument]:
+    """Return the statement of `_WITH_IDS` without an order, and its first argument, the sensors.
+
+    Args:
+        question: whose sensors they are.
+        where: the condition of a reading; several sensors are `asked`, by their ordinals.
+        each: stands behind the condition for each of several sensors.
+    """
     if len(question.sensors) == 1:
         # An element of an array is no condition that the columnstore knows: it would unpack every sensor of a chunk.
-        sensors: Argument = question.sensors[0]
         statement = (
             "select 1::bigint as ordinal, id, timestamp, value from sensor_data\n"  # noqa: S608 -- of constants
             f"where sensor_id = $1 and {where}"
         )
-    else:
-        sensors = question.sensors
-        statement = (
-            "select asked.ordinal, found.id, found.timestamp, found.value\n"  # noqa: S608 -- of constants
-            f"from (select sensor_id, ordinal from {_SENSORS} order by ordinal) as asked\n"
-            "cross join lateral (\n  select timestamp, id, value from sensor_data\n"
-            f"  where sensor_id = asked.sensor_id and {where}\n) as found\n"
-            "order by asked.ordinal"
-        )
-    return Plan(
-        statement, (sensors, question.start, question.end), _WITH_IDS, few=501, finish=partial(_identified, question)
+        return statement, question.sensors[0]
+    statement = (
+        "select asked.ordinal, found.id, found.timestamp, found.value\n"  # noqa: S608 -- of constants
+        f"from (select sensor_id, ordinal from {_SENSORS} order by ordinal) as asked\n"
+        "cross join lateral (\n"
+        "  select timestamp, id, value from sensor_data\n"
+        f"  where sensor_id = asked.sensor_id and {where}{each}\n"
+        ") as found"
     )
+    return statement, question.sensors
 
 
 _WITH_IDS = {"ordinal": Kind.INTEGER, "id": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
@@ -163,35 +175,27 @@ def _page(question: SeriesQuestion) -> Plan:
     direction, beyond, never = ("desc", "<", "infinity") if form.descending else ("asc", ">", "-infinity")
     found = [_ABOVE_START, _BELOW_END]
     alone = len(question.sensors) == 1
-    # An element of an array is no condition that the columnstore knows: it would unpack every sensor of a chunk.
-    sensors = question.sensors[0] if alone else question.sensors
-    arguments: tuple[Argument, ...] = (sensors, question.start, question.end)
+    place_before: tuple[Argument, ...] = ()
     if after and question.sensors[:1] == (after.sensor,):
-        arguments += (instant_of(after.timestamp), after.id)
+        place_before = (instant_of(after.timestamp), after.id)
         # Where the page before ended. The first condition is one that an index knows.
         place = "$4" if alone else f"case when asked.ordinal = 1 then $4 else timestamptz '{never}' end"
         others = "" if alone else "asked.ordinal > 1 or "
         found += [f"timestamp {beyond}= {place}", f"({others}timestamp {beyond} $4 or id {beyond} $5)"]
     order = f"timestamp {direction}, id {direction}"
-    if alone:
-        # The index gives the order of one sensor.
-        statement = (
-            "select 1::bigint as ordinal, id, timestamp, value from sensor_data\n"  # noqa: S608 -- of constants
-            f"where sensor_id = $1 and {' and '.join(found)}\norder by {order}"
-        )
-    else:
-        # Each sensor is limited by itself, so that the index gives no more of it than the page may hold.
-        each = "" if rows is None else f"\n  order by {order} limit {next((n for n in _PAGES if n >= rows), rows)}"
-        statement = (
-            "select asked.ordinal, found.id, found.timestamp, found.value\n"  # noqa: S608 -- of constants
-            f"from (select sensor_id, ordinal from {_SENSORS} order by ordinal) as asked\n"
-            "cross join lateral (\n"
-            "  select timestamp, id, value from sensor_data\n"
-            f"  where sensor_id = asked.sensor_id and {' and '.join(found)}{each}\n"
-            f") as found\norder by asked.ordinal, found.timestamp {direction}, found.id {direction}"
-        )
-
-    return Plan(statement, arguments, _WITH_IDS, few=501, limit=rows, finish=partial(_identified, question))
+    # Each sensor is limited by itself, so that the index gives no more of it than the page may hold.
+    each = "" if rows is None else f"\n  order by {order} limit {next((n for n in _PAGES if n >= rows), rows)}"
+    statement, sensors = _found(question, " and ".join(found), each)
+    # The index gives the order of one sensor.
+    order = order if alone else f"asked.ordinal, found.timestamp {direction}, found.id {direction}"
+    return Plan(
+        f"{statement}\norder by {order}",
+        (sensors, question.start, question.end, *place_before),
+        _WITH_IDS,
+        few=501,
+        limit=rows,
+        finish=partial(_identified, question),
+    )
 
 
 def _partials(question: SeriesQuestion, groups: Groups, segments: Sequence[Segment], gone: Sequence[Span] = ()) -> Plan:
