@@ -1,5 +1,7 @@
 /* Asking the service. The key is held here, in memory or in the tab's session storage, and goes into a header alone. */
 
+import { query } from "./state.js";
+
 const BASE = new URL("../", location.href.split("#")[0]);
 const STORED = "millrace-key";
 let key = sessionStorage.getItem(STORED) ?? "";
@@ -16,11 +18,7 @@ export class Problem extends Error {
 /** Return the address of a question, as one writes it in a terminal. */
 export function address(path, parameters = {}) {
   const url = new URL(path, BASE);
-  for (const [name, value] of Object.entries(parameters)) {
-    for (const each of [value].flat()) {
-      if (each !== null && each !== undefined && each !== "") url.searchParams.append(name, each);
-    }
-  }
+  url.search = query(parameters);
   return url;
 }
 

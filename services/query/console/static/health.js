@@ -23,9 +23,7 @@ export function health(main) {
     }
     try {
       const status = await json("status", {}, { signal: stop.signal });
-      const open = new Set([...parts.querySelectorAll("details[open]")].map((each) => each.id));
       parts.replaceChildren(...cards(status));
-      for (const id of open) parts.querySelector(`#${id}`)?.setAttribute("open", "");
       asOf.textContent = `As of ${instant(Date.parse(status.as_of))} · Millrace ${status.version}`;
       dead.show(status.admin);
     } catch (error) {

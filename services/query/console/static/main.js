@@ -37,5 +37,4 @@ document.getElementById("key-button").addEventListener("click", () => {
   login().then(() => { say("The key is used from now on."); shown?.update(current().given); }, () => {});
 });
 addEventListener("hashchange", show);
-addEventListener("popstate", show);
 show();

@@ -6,13 +6,18 @@ export function current() {
   return { view: view || "sensors", given: new URLSearchParams(query) };
 }
 
-/** Return the address of a view with parameters; a list gives a name several times, what is empty is left out. */
-export function link(view, parameters = {}) {
-  const query = new URLSearchParams();
+/** Return parameters as an address has them; a list gives a name several times, what is empty is left out. */
+export function query(parameters) {
+  const found = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
-    for (const each of [value].flat()) if (each !== "" && each !== null && each !== undefined) query.append(name, each);
+    for (const each of [value].flat()) if (each !== "" && each !== null && each !== undefined) found.append(name, each);
   }
-  const text = query.toString();
+  return found;
+}
+
+/** Return the address of a view with parameters. */
+export function link(view, parameters = {}) {
+  const text = query(parameters).toString();
   return `#${view}${text ? `?${text}` : ""}`;
 }
 
