@@ -112,14 +112,13 @@ class Delivery:
         """Return an entry's batch; None where its segment is damaged, and put aside."""
         if entry.batch is not None or self._spool is None:
             return entry.batch
-        while True:
-            try:
-                return self._spool.get(entry.ordinal)
-            except DamagedError as error:
-                kept = self._spool.set_aside(entry.ordinal, "damaged")
-                self.counts.damaged += entry.rows
-                _log.error("millrace: %s is damaged: %s; %d readings are not sent", kept, error, entry.rows)
-                return None
+        try:
+            return self._spool.get(entry.ordinal)
+        except DamagedError as error:
+            kept = self._spool.set_aside(entry.ordinal, "damaged")
+            self.counts.damaged += entry.rows
+            _log.error("millrace: %s is damaged: %s; %d readings are not sent", kept, error, entry.rows)
+            return None
 
     def _attempt(self, batch: Batch) -> Outcome:
         key, body = batch.request
