@@ -1,12 +1,11 @@
 """How soon the console draws a million readings, and each zoom into them, in Chromium."""
 
-import shutil
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from playwright.async_api import Page, async_playwright
 
-from services.platform.http.serving import StartError
+from tests.support.chromium import launch_options
 
 from ..case import Case, Options
 from ..figures import Measures
@@ -34,17 +33,13 @@ async def prepare(bench: Bench, _: Options) -> None:
 
 async def measure(bench: Bench, options: Options) -> Measures:  # noqa: ARG001 -- as every case
     """Open the explorer at a million readings, then zoom in, pan and zoom out again."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        raise StartError("the console is measured in Chromium, and none is on the path: install the package chromium")
     first, last, count = await bench.database.fetchrow(
         "select min(timestamp), max(timestamp), count(*) from sensor_data where sensor_id = $1", BUSY
     )
     span = {"start": _millis(first), "end": _millis(last) + 1}
     address = f"{bench.query}/console/#explore?{urlencode({'sensor_id': BUSY, **span})}"
     async with async_playwright() as playwright:
-        # Chromium's own sandbox needs rights that containers and root do not have.
-        browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(**launch_options())
         page = await browser.new_page(viewport={"width": 1280, "height": 860})
         await page.add_init_script(WATCH)
         await page.goto(address)

@@ -18,9 +18,9 @@ import orjson
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from services.local.plan import make_plan
 from services.platform.postgres.connections import Connector
 from tests.support import eventually
+from tests.support.chromium import launch_options
 from tests.support.stack import RunningStack, stack_settings
 
 from .looks import LIGHT, Look, Watch
@@ -49,12 +49,8 @@ def stack() -> Iterator[RunningStack]:
 def browser(stack: RunningStack) -> Iterator[Browser]:
     """Chromium from the path; begun behind the stack, which is made in a loop of its own."""
     assert stack.process
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.fail("the console is looked at by Chromium, and none is on the path: install the package chromium")
     with sync_playwright() as playwright:
-        # Chromium's own sandbox needs rights that containers and root do not have.
-        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        launched = playwright.chromium.launch(**launch_options())
         yield launched
         launched.close()
 
@@ -122,7 +118,7 @@ async def _load(stack: RunningStack) -> None:
 
 async def _give_units(stack: RunningStack) -> None:
     """Units come with protocols that have them; here their owner writes them."""
-    plan = make_plan(stack.settings, stack.settings.local.data_dir)
+    plan = stack.plan
     owner = await Connector(plan.settings.database.owner_url, plan.settings.database).connect()
     try:
         await owner.execute(

@@ -10,7 +10,6 @@ from playwright.sync_api import Page, expect
 from redis import Redis
 
 from services.contract import DeadLetter, StreamNames, encode, encode_letter
-from services.local.plan import make_plan
 from tests.support.readings import entry_of
 from tests.support.stack import RunningStack
 
@@ -22,9 +21,7 @@ def letters(stack: RunningStack) -> Iterator[list[str]]:
     """Two dead letters of the day, one of which can be replayed, and one that is damaged."""
     names, now = StreamNames(), time.time_ns() // 1000
     whole = encode(entry_of([("replayed", now, 13.0)], accepted_at=now))
-    with Redis.from_url(
-        make_plan(stack.settings, stack.settings.local.data_dir).settings.redis.url.get_secret_value()
-    ) as redis:
+    with Redis.from_url(stack.plan.settings.redis.url.get_secret_value()) as redis:
         made = [
             _added(redis, names.dead, DeadLetter("refused", "it takes no thirteen", "1-1", whole)),
             _added(redis, names.dead, DeadLetter("damaged", "no entry at all", "1-2", {b"v": b"\xff"})),

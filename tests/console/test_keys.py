@@ -8,7 +8,6 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.local.plan import make_plan
 from services.platform.settings import AuthSettings
 from tests.support import Service, free_port
 from tests.support.canaries import Canaries
@@ -31,7 +30,7 @@ def guarded(
     stack: RunningStack, keys: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Where the console of a query service is that asks for keys, beside the stack's own."""
-    settings = make_plan(stack.settings, stack.settings.local.data_dir).settings
+    settings = stack.plan.settings
     query = settings.query.model_copy(update={"port": free_port()})
     settings = settings.model_copy(update={"query": query, "auth": AuthSettings(keys_file=keys[0])})
     service = Service("query", settings, tmp_path_factory.mktemp("query") / "log")

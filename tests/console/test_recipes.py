@@ -20,7 +20,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from services.local.installations import find_installations
-from services.local.plan import make_plan
 from tests.support.stack import RunningStack
 
 OpenPage = Callable[..., Page]
@@ -112,9 +111,8 @@ def test_frames(open_page: OpenPage, asked: tuple[str, list[dict[str, Any]]], li
 
 
 def test_sql(open_page: OpenPage, asked: tuple[str, list[dict[str, Any]]], stack: RunningStack) -> None:
-    plan = make_plan(stack.settings, stack.settings.local.data_dir)
     psql = find_installations(stack.settings.pg_bin)[0].bin / "psql"
-    url = plan.settings.database.reader_url.get_secret_value()
+    url = stack.plan.settings.database.reader_url.get_secret_value()
     command = [str(psql), "--no-psqlrc", "--csv", "-v", "ON_ERROR_STOP=1", url]
     statement = recipe(open_page(asked[0]), "sql")
     done = subprocess.run(command, input=statement, capture_output=True, text=True, check=False)

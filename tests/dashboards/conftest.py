@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from services.local.plan import Plan, make_plan
+from services.local.plan import Plan
 from services.platform.runtime.metrics import corrected_drifts, reconcile_seconds
 from services.platform.runtime.telemetry import telemetry
 from services.platform.settings import Settings, TelemetrySettings
@@ -59,8 +59,7 @@ async def loaded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Load
     settings = stack_settings(folder / "data", installation.bin)
     since = time.time()
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(RunningStack(settings, folder / "up.log"))
-        plan = make_plan(settings, settings.local.data_dir)
+        plan = (await stack.enter_async_context(RunningStack(settings, folder / "up.log"))).plan
         stack.enter_context(telemetry(TelemetrySettings(), "operator"))
         port = free_port()
         server, thread = prometheus_client.start_http_server(port, "127.0.0.1")

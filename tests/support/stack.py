@@ -10,6 +10,7 @@ from typing import Self
 import psutil
 
 from services.local.environment import environment
+from services.local.plan import Plan, make_plan
 from services.local.process import adorned
 from services.platform.settings import LocalSettings, Settings
 
@@ -76,6 +77,11 @@ class RunningStack:
                 command, cwd=self._root, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         await eventually(self._runs, 90.0)
+
+    @property
+    def plan(self) -> Plan:
+        """What it runs, and the settings that its services have."""
+        return make_plan(self.settings, self.settings.local.data_dir)
 
     def log_text(self) -> str:
         """Return all it wrote since its start."""

@@ -133,7 +133,7 @@ def test_the_demo_says_what_was_expected_where_other_readings_are(running: Runni
 
 async def test_the_demo_says_so_where_its_readings_were_deleted(running: RunningStack) -> None:
     assert said_by("demo --sensor bereft", running.settings).returncode == 0
-    plan = make_plan(running.settings, running.settings.local.data_dir)
+    plan = running.plan
     owner = await Connector(plan.settings.database.owner_url, plan.settings.database).connect()
     try:
         await owner.execute("delete from sensor_data where sensor_id = 'bereft' and value > 25")
