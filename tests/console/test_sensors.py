@@ -2,8 +2,13 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import urlencode
 
+import httpx
 from playwright.sync_api import Page, expect
+
+from tests.support.stack import RunningStack
 
 from .conftest import FLEET
 
@@ -106,3 +111,21 @@ def test_back_and_forward_lead_through_the_views(open_page: OpenPage) -> None:
     expect(page.get_by_label("Search")).to_have_value("boiler-01")
     page.go_forward()
     expect(page.locator(".chips")).to_have_text(re.compile("boiler-01"))
+
+
+def test_what_is_called_like_a_part_of_every_object_is_called_so(open_page: OpenPage, stack: RunningStack) -> None:
+    names = ("__proto__", "constructor", "toString")
+    now = datetime.now(UTC).isoformat()
+    readings: list[dict[str, object]] = [{"sensor_id": name, "timestamp": now, "value": 1.5} for name in names]
+    readings.append({"name": "odd", "labels": dict.fromkeys(names, "x"), "timestamp": now, "value": 2.5})
+    url = f"http://127.0.0.1:{stack.settings.ingest.port}/ingest?ack=stored"
+    assert httpx.post(url, json=readings, timeout=30).status_code == 200
+    page = open_page("#sensors?match=odd")
+    captions = page.locator(".facets label > span")
+    expect(captions.first).to_be_attached()
+    assert {*names} <= {*captions.all_inner_texts()}
+    for name in names:
+        plotted = open_page("#explore?" + urlencode({"sensor_id": name, "start": "-1h"}))
+        expect(plotted.locator("#readout tbody th")).to_have_text(name)
+        expect(plotted.locator("#readout tbody td").first).to_have_text("1.5")
+    expect(open_page("#constructor").get_by_role("alert")).to_contain_text("There is no view constructor.")

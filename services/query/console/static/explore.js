@@ -70,11 +70,11 @@ export function explore(main) {
     try {
       // Mostly there is one axis; what more of them leave of the width is known with the units, which are remembered.
       const [known, first] = await Promise.all([called(asked, signal), ask(plotted(asked, width(lastAxes)), asked, signal)]);
-      const axes = new Set(Object.values(known).map(({ unit }) => unit)).size || 1;
+      const axes = new Set([...known.values()].map(({ unit }) => unit)).size || 1;
       const found = axes === lastAxes ? first : await ask(plotted(asked, width(axes)), asked, signal);
       lastAxes = axes;
       const before = asked.compare ? await previous(asked, found, width(axes), signal) : [];
-      const series = [...found.series, ...before].map((each) => named(each, known[each.sensor]));
+      const series = [...found.series, ...before].map((each) => named(each, known.get(each.sensor)));
       problem.replaceChildren(...empty(series, known));
       plot.draw(series, found.range, asked.zone);
       beside.show(plot.shown(), asked.zone);
@@ -136,26 +136,27 @@ function colored(series) {
   const bands = new Set(series.filter((each) => each.aggregate === "min").map((each) => each.group)
     .filter((group) => series.some((each) => each.aggregate === "max" && each.group === group)));
   let next = 0;
-  const ofBand = {};
+  const ofBand = new Map();
   return series.map((each) => {
     const inBand = bands.has(each.group) && ["avg", "min", "max"].includes(each.aggregate);
-    const color = inBand ? ofBand[each.group] ??= next++ : next++;
+    const color = inBand ? ofBand.get(each.group) ?? next++ : next++;
+    if (inBand) ofBand.set(each.group, color);
     return { ...each, color, dashed: false, edge: inBand && each.aggregate !== "avg" };
   });
 }
 
 /** Return a function that tells what the catalogue says of the sensors that are asked for, by their ids; it remembers. */
 function catalogue() {
-  let [last, found] = ["", {}];
+  let [last, found] = ["", new Map()];
   return async ({ sensors, matches }, signal) => {
     const match = [...matches, ...sensors.map(escaped)];
     const key = JSON.stringify(match);
     if (key !== last) {
-      const known = {};
+      const known = new Map();
       // As many as fit into an address; what is not found here is called by its id, and has no unit.
       for (let from = 0; from < match.length; from += 20) {
         const page = await json("sensors", { match: match.slice(from, from + 20), limit: BESIDE }, { signal });
-        for (const sensor of page.data) known[sensor.sensor_id] = { unit: sensor.unit ?? "", name: spoken(sensor) };
+        for (const sensor of page.data) known.set(sensor.sensor_id, { unit: sensor.unit ?? "", name: spoken(sensor) });
       }
       [last, found] = [key, known];
     }
@@ -184,7 +185,7 @@ function listed(parameters) {
 /** Return what to say where nothing is drawn. */
 function empty(series, known) {
   if (series.some((each) => each.values.some((value) => value !== null))) return [];
-  const why = Object.keys(known).length ? "There is no reading in this range. " : "No sensor of this name has sent anything. ";
+  const why = known.size ? "There is no reading in this range. " : "No sensor of this name has sent anything. ";
   return [element("p", { class: "nothing", role: "status" }, why,
     element("a", { href: "#sensors" }, "The list of sensors"), " tells when each one was heard last.")];
 }

@@ -5,6 +5,9 @@ import { element, labelled } from "./dom.js";
 
 const MOST = 1000;
 
+// A label may be called like what every object has, so names of others are looked up in maps.
+const CAPTIONS = new Map([["__name__", "name"], ["__field__", "field"]]);
+
 /** Return `{ node, show, chosen }`: the fields, what sets them by pairs, and the pairs that are chosen now. */
 export function facets(changed) {
   const node = element("div", { class: "facets", role: "group", "aria-label": "Labels" });
@@ -25,7 +28,7 @@ export function facets(changed) {
     const field = element("input", { type: "search", list: id, placeholder: "any", autocomplete: "off", spellcheck: "false",
       onfocus: () => fill(label, values), onchange: () => changed(chosen()) });
     lists.set(label, field);
-    node.append(labelled({ __name__: "name", __field__: "field" }[label] ?? label, field), values);
+    node.append(labelled(CAPTIONS.get(label) ?? label, field), values);
   }
 
   /** Suggest values; of more than fit on a page the others can be typed. */

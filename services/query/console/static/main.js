@@ -24,7 +24,7 @@ async function show() {
     else each.removeAttribute("aria-current");
   }
   document.title = `${view[0].toUpperCase()}${view.slice(1)} – Millrace`;
-  if (!(view in VIEWS)) {
+  if (!Object.hasOwn(VIEWS, view)) {
     shown = { name: view, update: () => {}, close: () => {} };
     main.replaceChildren(errorBox(new Problem(404, { title: "Nothing is here", detail: `There is no view ${view}.` })), element("a", { href: "#sensors" }, "Sensors"));
     return;

@@ -105,14 +105,15 @@ function chosenBy(match) {
   const found = name ? [`name = ${quoted(name)}`] : [];
   for (const [, quotedName, plain, operator, text] of conditions.matchAll(CONDITION)) {
     const label = quotedName ? literal(quotedName) : plain;
-    const column = { __name__: "coalesce(name, '')", __field__: "coalesce(field, '')", __sensor_id__: "sensor_id" }[label]
-      ?? `coalesce(labels->>${quoted(label)}, '')`;
+    const column = COLUMNS.get(label) ?? `coalesce(labels->>${quoted(label)}, '')`;
     const value = literal(text);
     const not = operator.startsWith("!") ? "!" : "";
     found.push(operator.endsWith("~") ? `${column} ${not}~ ${quoted(`^(?:${value})$`)}` : `${column} ${operator} ${quoted(value)}`);
   }
   return `sensor_id in (select sensor_id from sensors where ${found.join(" and ") || "true"})`;
 }
+
+const COLUMNS = new Map([["__name__", "coalesce(name, '')"], ["__field__", "coalesce(field, '')"], ["__sensor_id__", "sensor_id"]]);
 
 const CONDITION = /(?:("(?:[^"\\]|\\.)*")|([\w.:]+))\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)/g;
 
