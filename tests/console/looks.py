@@ -39,7 +39,6 @@ class Watch:
 
     def __init__(self, page: Page, base: str) -> None:
         self.faults: list[str] = []
-        self.expected: tuple[str, ...] = ()
         self._host = urlsplit(base).netloc
         page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
         page.on("console", self._said)
