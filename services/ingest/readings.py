@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from services.contract import Columns, Series
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
-from services.contract.instants import INVALID, parse_timestamps, why_invalid
+from services.contract.instants import INVALID, instant_of, parse_timestamps, why_invalid
 from services.platform.http.errors import Problem
 
 from .limits.window import DAY, Limits
 
-__all__ = ["SHOWN_FAULTS", "Decoded", "Fault", "check"]
+__all__ = ["SHOWN_FAULTS", "Decoded", "Fault", "Written", "check"]
 
 SHOWN_FAULTS = 100
 """How many faults an answer names."""
@@ -32,8 +32,8 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Decoded:
-    """A batch as its door decoded it: columns, one item a record that has the right shape, and nothing checked yet.
+class Written:
+    """Readings as texts of JSON, one item a record in each column, and nothing of them checked.
 
     Timestamps stay as the client wrote them, in RFC 3339: parsing texts costs nearly the same for one as for a
     thousand, so it is done for all batches that share an entry.
@@ -42,32 +42,65 @@ class Decoded:
         sensor_ids: of each record.
         timestamps: of each record.
         values: of each record.
-        positions: the records' places in the batch, where faults stand between them; None where none does.
-        faults: of the records without the right shape.
         series: what the sensor ids of labelled series stand for.
     """
 
     sensor_ids: list[str]
     timestamps: list[str]
     values: list[float]
-    positions: NDArray[np.intp] | None = None
-    faults: list[Fault] = field(default_factory=list)
     series: dict[str, Series] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
 
+    def columns(self) -> Columns:
+        """Return the same readings as columns; a timestamp that cannot be read is `INVALID`."""
+        codes: defaultdict[str, int] = defaultdict(count().__next__)
+        index = np.fromiter(map(codes.__getitem__, self.sensor_ids), np.uint32, len(self))
+        values = np.fromiter(self.values, np.float64, len(self))
+        return Columns(list(codes), index, parse_timestamps(self.timestamps), values, self.series)
+
     @staticmethod
-    def joined(parts: Sequence["Decoded"]) -> "Decoded":
-        """Return the readings of batches without faults, one behind the other."""
-        if len(parts) == 1:
-            return parts[0]
-        return Decoded(
+    def joined(parts: Sequence["Written"]) -> "Written":
+        """Return readings one behind the other."""
+        return Written(
             list(chain.from_iterable(part.sensor_ids for part in parts)),
             list(chain.from_iterable(part.timestamps for part in parts)),
             list(chain.from_iterable(part.values for part in parts)),
-            series=dict(chain.from_iterable(part.series.items() for part in parts if part.series)),
+            dict(chain.from_iterable(part.series.items() for part in parts if part.series)),
         )
+
+
+@dataclass(slots=True)
+class Decoded:
+    """A batch as its door decoded it: the records that have the right shape, and nothing checked yet.
+
+    Attributes:
+        readings: these records, as texts or, where the protocol has instants as numbers, as columns.
+        positions: the records' places in the batch, where faults stand between them; None where none does.
+        faults: of the records without the right shape.
+    """
+
+    readings: Written | Columns
+    positions: NDArray[np.intp] | None = None
+    faults: list[Fault] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.readings)
+
+    def columns(self) -> Columns:
+        """Return the readings as columns; a timestamp that cannot be read is `INVALID`."""
+        return self.readings.columns() if isinstance(self.readings, Written) else self.readings
+
+    @staticmethod
+    def joined(parts: Sequence["Decoded"]) -> "Decoded":
+        """Return the readings of batches without faults, one behind the other; texts are read together."""
+        if len(parts) == 1:
+            return parts[0]
+        written = [part.readings for part in parts if isinstance(part.readings, Written)]
+        if len(written) == len(parts):
+            return Decoded(Written.joined(written))
+        return Decoded(Columns.concat([part.columns() for part in parts]))
 
 
 def check(decoded: Decoded, limits: Limits, *, partial: bool) -> tuple[Columns, list[Fault]]:
@@ -80,10 +113,7 @@ def check(decoded: Decoded, limits: Limits, *, partial: bool) -> tuple[Columns, 
         Problem: `invalid_readings` naming the first hundred bad records, where there are any and the batch may
             not be split, or where no reading is good.
     """
-    codes: defaultdict[str, int] = defaultdict(count().__next__)
-    index = np.fromiter(map(codes.__getitem__, decoded.sensor_ids), np.uint32, len(decoded))
-    values = np.fromiter(decoded.values, np.float64, len(decoded))
-    columns = Columns(list(codes), index, parse_timestamps(decoded.timestamps), values, decoded.series)
+    columns = decoded.columns()
     good = _good(columns, limits)
     if good.all() and not decoded.faults:
         return columns, []
@@ -113,14 +143,14 @@ def _named(decoded: Decoded, columns: Columns, bad: NDArray[np.bool_], limits: L
     faults = []
     for row in np.flatnonzero(bad).tolist():
         position = row if decoded.positions is None else int(decoded.positions[row])
-        if fault := _id_fault(decoded.sensor_ids[row]):
+        if fault := _id_fault(columns.sensor_ids[columns.index[row]]):
             faults.append(Fault(position, "sensor_id", *fault))
         elif not np.isfinite(columns.values[row]):
             faults.append(Fault(position, "value", "not_finite", "value is not a finite number"))
         elif abs(columns.values[row]) > MAX_VALUE:
             faults.append(Fault(position, "value", "too_large", f"value lies beyond ±{MAX_VALUE:g}"))
         else:
-            code, message = _time_fault(decoded.timestamps[row], int(columns.timestamps[row]), limits)
+            code, message = _time_fault(_time_text(decoded.readings, row), int(columns.timestamps[row]), limits)
             faults.append(Fault(position, "timestamp", code, message))
     return faults
 
@@ -133,6 +163,17 @@ def _id_fault(sensor_id: str) -> tuple[str, str] | None:
     if "\0" in sensor_id:
         return "nul", "sensor_id holds a NUL character"
     return None
+
+
+def _time_text(readings: Written | Columns, row: int) -> str:
+    """Return a row's timestamp as the client wrote it or, where it was a number, as what it came to."""
+    if isinstance(readings, Written):
+        return readings.timestamps[row]
+    micros = int(readings.timestamps[row])
+    try:
+        return instant_of(micros).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return f"{micros} µs since 1970"
 
 
 def _time_fault(text: str, micros: int, limits: Limits) -> tuple[str, str]:

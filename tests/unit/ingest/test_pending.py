@@ -10,7 +10,7 @@ from services.contract import keyed_id, position_of
 from services.ingest.commit.pending import PendingBatch, check_together, shared_entry
 from services.ingest.idempotency import digest
 from services.ingest.limits.window import Limits
-from services.ingest.readings import Decoded, check
+from services.ingest.readings import Decoded, Written, check
 from services.platform.http.errors import Problem
 
 LIMITS = Limits(0, 4_102_444_800_000_000)
@@ -21,7 +21,7 @@ READINGS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "é"]), VALUE), mi
 
 def decoded(readings: list[tuple[str, float]]) -> Decoded:
     times = [(FIRST + dt.timedelta(seconds=row)).isoformat() for row in range(len(readings))]
-    return Decoded([sensor_id for sensor_id, _ in readings], times, [value for _, value in readings])
+    return Decoded(Written([sensor_id for sensor_id, _ in readings], times, [value for _, value in readings]))
 
 
 @given(st.lists(st.tuples(READINGS, st.booleans(), st.booleans()), min_size=1, max_size=8))
@@ -63,8 +63,10 @@ async def test_the_rows_of_an_entry_are_its_batches_rows_and_its_marks_lead_to_e
     entry, marks = shared_entry(checked)
     for one, (batch, rows) in zip(checked, entry.spans(), strict=True):
         columns = entry.columns.take(rows)
-        assert [columns.sensor_ids[code] for code in columns.index] == one.pending.decoded.sensor_ids
-        assert columns.values.tolist() == one.pending.decoded.values
+        sent = one.pending.decoded.readings
+        assert isinstance(sent, Written)
+        assert [columns.sensor_ids[code] for code in columns.index] == sent.sensor_ids
+        assert columns.values.tolist() == sent.values
         assert entry.ledger_id(batch) in marks
     keyed = {batch.batch_id: batch.digest for batch in entry.batches if batch.digest is not None}
     assert {key: mark for key, mark in marks.items() if key != entry.group} == keyed

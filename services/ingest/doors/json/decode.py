@@ -14,7 +14,7 @@ import numpy as np
 from services.contract import Series, SeriesError, check_series, series_id, series_of
 from services.platform.http.errors import Problem
 
-from ...readings import Decoded, Fault
+from ...readings import Decoded, Fault, Written
 
 __all__ = ["decode_json"]
 
@@ -67,7 +67,9 @@ def decode_json(body: bytes, most: int) -> Decoded:
     if not strict:
         return _decode_any(body, most)
     _check_count(len(readings), most)
-    return Decoded(list(map(_sensor_id, readings)), list(map(_timestamp, readings)), list(map(_value, readings)))
+    return Decoded(
+        Written(list(map(_sensor_id, readings)), list(map(_timestamp, readings)), list(map(_value, readings)))
+    )
 
 
 def _decode_any(body: bytes, most: int) -> Decoded:
@@ -173,14 +175,13 @@ def _called(readings: dict[int, AnyReading], faults: list[Fault]) -> Decoded:
         except SeriesError as error:
             wrong.append(Fault(index, error.part, error.code, str(error)))
     chosen = [readings[index] for index in good]
-    return Decoded(
+    written = Written(
         list(good.values()),
         [reading.timestamp for reading in chosen],
         [reading.value for reading in chosen],
-        np.array(list(good), np.intp) if wrong else None,
-        wrong,
         {sensor_id: series for series, sensor_id in known.items()},
     )
+    return Decoded(written, np.array(list(good), np.intp) if wrong else None, wrong)
 
 
 def _id_of(reading: AnyReading, known: dict[Series, str]) -> str:
