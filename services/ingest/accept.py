@@ -58,14 +58,14 @@ class Acceptance(NamedTuple):
     """What became of a request's readings.
 
     Attributes:
-        batch_id: of the batch that they are.
+        batch_id: of the batch that they are; None where the body had nothing that is kept.
         rows: how many were taken.
         faults: of those that were not.
         repeated: whether they had been stored under their key before, and were not taken again.
         timed_out: whether `ack=stored` was asked for, and the ledger did not have them in time.
     """
 
-    batch_id: uuid.UUID
+    batch_id: uuid.UUID | None
     rows: int
     faults: list[Fault]
     repeated: bool = False
@@ -112,6 +112,10 @@ class Acceptor:
             request.headers, request.receive, self.settings, request.in_flight, arrived=request.arrived
         )
         decoded = decode(body, self.settings.max_rows)
+        for kind, count in decoded.skipped.items():
+            metrics.values_skipped.add(count, {"door": request.door, "kind": kind})
+        if not len(decoded) and not decoded.faults:
+            return Acceptance(None, 0, [])
         self.rates.count_rows(request.caller, len(decoded))
         batch = PendingBatch(
             decoded,
@@ -139,7 +143,7 @@ class Acceptor:
         receipt = await self._receipt(batch_id)
         if receipt is None:
             return None
-        columns, faults = check(decoded, self.window.limits(), partial=partial)
+        columns, faults, _ = check(decoded, self.window.limits(), partial=partial)
         if not _own(receipt, digest(columns)):
             return None
         if faults:

@@ -21,6 +21,10 @@ from .admin.deletions import Deletions, deletions
 from .admin.mending import mending
 from .commit.group_commit import GroupCommit
 from .doors.json.door import JsonDoor
+from .doors.line_protocol.decode import LinesDecoder
+from .doors.line_protocol.dialects import DIALECTS
+from .doors.line_protocol.discovery import OPEN_PATHS, discovery
+from .doors.line_protocol.door import LineProtocolDoor
 from .fast_path import FastPath
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
@@ -87,8 +91,16 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window)
-    check = guard(app, settings.auth, Scope.INGEST)
-    app.open([JsonDoor(acceptor, check, settings.ingest)], in_flight)
+    check = guard(app, settings.auth, Scope.INGEST, OPEN_PATHS)
+    lines = LinesDecoder()
+    app.open(
+        [
+            JsonDoor(acceptor, check, settings.ingest),
+            *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
+        ],
+        in_flight,
+    )
+    app.include_router(discovery())
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))
     replay = Replay(stream, letters, admission.admit, settings.worker.ledger_horizon)

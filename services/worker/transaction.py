@@ -84,6 +84,17 @@ select
   (select coalesce(max(number), 0) from deletions) as newest
 from late
 """
+# Slices of clients without a key. Whoever has the same in another transaction is waited for, as in the ledger.
+_RECENT = """
+insert into ingest_recent (key) select key from unnest($1::uuid[]) as slice (key) order by 1
+on conflict do nothing
+returning key
+"""
+_LEFT = """
+update ingest_ledger set rows = batch.rows
+from unnest($1::uuid[], $2::int[]) as batch (batch_id, rows)
+where ingest_ledger.batch_id = batch.batch_id
+"""
 _PRUNE = """
 with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
 delete from ingest_ledger where batch_id in (
@@ -91,6 +102,13 @@ delete from ingest_ledger where batch_id in (
 )
 """
 
+
+_PRUNE_RECENT = """
+with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace recent pruning')) as alone)
+delete from ingest_recent where key in (
+  select key from ingest_recent, pruner where alone and committed_at < now() - $1::interval limit 100000
+)
+"""
 
 Span = tuple[int, int]
 """A half-open range of instants in microseconds since 1970."""
@@ -190,8 +208,15 @@ class Store:
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
+        return await self._prune(_PRUNE, horizon)
+
+    async def prune_recent(self, horizon: float) -> int:
+        """Delete up to 100,000 keys of slices older than `horizon` hours, one worker at a time; return how many."""
+        return await self._prune(_PRUNE_RECENT, horizon)
+
+    async def _prune(self, statement: str, horizon: float) -> int:
         async with self._pool.lent() as connection, connection.asking():
-            status = await connection.execute(_PRUNE, dt.timedelta(hours=horizon))
+            status = await connection.execute(statement, dt.timedelta(hours=horizon))
         return int(status.split()[-1])
 
     def close(self) -> None:
@@ -234,16 +259,20 @@ class Store:
                 refused = self._expired(fresh)
                 refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
-                entered: list[str] = []
+                entered, repeated = list[str](), list[slice]()
                 if careful:
                     await self._catalogue.alone(connection)
-                    refused |= await self._bisect(connection, selection, parts)
+                    found, repeated = await self._bisect(connection, selection, parts)
+                    refused |= found
                 elif parts:
-                    entered = await self._store(connection, selection.pick(parts))
+                    entered, repeated = await self._store(connection, selection, parts)
+                if repeated:
+                    selection = selection.without(repeated)
+                    await self._count_left(connection, selection, fresh)
                 stored = [part for part in parts if part not in refused]
                 late = await self._note(connection, selection.pick(stored).timestamps) if stored else 0
                 await self._record_dead(connection, refused)
-                verdicts = {**known, **refused, **dict.fromkeys(stored, _STORED)}
+                verdicts = {**known, **refused, **{part: _stored_verdict(part, selection) for part in stored}}
                 dead = len(refused) + sum(verdict.outcome is Outcome.DEAD for verdict in known.values())
                 if dead > most_dead:
                     raise DeadLettersError(dead)
@@ -308,29 +337,45 @@ class Store:
         verdict = Verdict(Outcome.DEAD, "expired", f"accepted longer than the ledger's horizon ({horizon}) ago")
         return {part: verdict for unit in units for part in unit.parts if instant_of(part.batch.accepted_at) < oldest}
 
-    async def _bisect(self, connection: Any, selection: Selection, parts: Sequence[Part]) -> dict[Part, Verdict]:
-        """Store `parts`, halving whatever the database refuses down to single batches; return these."""
+    async def _bisect(
+        self, connection: Any, selection: Selection, parts: Sequence[Part]
+    ) -> tuple[dict[Part, Verdict], list[slice]]:
+        """Store `parts`, halving whatever the database refuses down to single batches.
+
+        Returns:
+            The refused ones, and rows of the others that came before. What a refused one claimed is rolled back with
+            it, so that the same slice behind it is a first one.
+        """
         if not parts:
-            return {}
+            return {}, []
         try:
             async with connection.transaction():
-                await self._store(connection, selection.pick(parts))
+                _, repeated = await self._store(connection, selection, parts)
         except _REFUSED as error:
             if len(parts) == 1:
-                return {parts[0]: Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {message_of(error)}")}
+                return {parts[0]: Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {message_of(error)}")}, []
             middle = len(parts) // 2
-            first = await self._bisect(connection, selection, parts[:middle])
-            return first | await self._bisect(connection, selection, parts[middle:])
-        return {}
+            refused, repeated = await self._bisect(connection, selection, parts[:middle])
+            others = await self._bisect(connection, selection, parts[middle:])
+            return refused | others[0], repeated + others[1]
+        return {}, repeated
 
     def _check(self, newest: int) -> None:
         if newest != self._deletions.newest:
             raise NewDeletionError
 
-    async def _store(self, connection: Any, columns: Columns) -> list[str]:
-        """Write sensors and rows; return what the catalogue may remember after the commit."""
+    async def _store(
+        self, connection: Any, selection: Selection, parts: Sequence[Part]
+    ) -> tuple[list[str], list[slice]]:
+        """Write sensors and rows of `parts`, but for slices that came before.
+
+        Returns:
+            What the catalogue may remember after the commit, and the rows of these slices.
+        """
+        repeated = await self._repeated(connection, parts)
+        columns = (selection.without(repeated) if repeated else selection).pick(parts)
         if not len(columns):
-            return []
+            return [], repeated
         entered = await self._catalogue.enter(connection, columns)
         rows = ordered(columns)
         await self._choose_path(connection, rows)
@@ -342,7 +387,23 @@ class Store:
         await connection.copy_to_table(
             "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
         )
-        return entered
+        return entered, repeated
+
+    @staticmethod
+    async def _repeated(connection: Any, parts: Sequence[Part]) -> list[slice]:
+        """Claim the slices of `parts`, and return the rows of those that came before, or before in these parts."""
+        first: dict[uuid.UUID, slice] = {}
+        repeated = [rows for part in parts for key, rows in part.slices() if first.setdefault(key, rows) is not rows]
+        if not first:
+            return []
+        new = {row["key"] for row in await connection.fetch(_RECENT, sorted(first))}
+        return repeated + [rows for key, rows in first.items() if key not in new]
+
+    @staticmethod
+    async def _count_left(connection: Any, selection: Selection, units: Sequence[Unit]) -> None:
+        """Correct the rows that the ledger says units have, where slices of theirs came before."""
+        sliced = [unit for unit in units if any(map(selection.repeated, unit.parts))]
+        await connection.execute(_LEFT, [unit.ledger_id for unit in sliced], list(map(selection.rows, sliced)))
 
     async def _choose_path(self, connection: Any, rows: Columns) -> None:
         """Compress on COPY where a transaction brings enough rows a sensor.
@@ -392,6 +453,10 @@ class Store:
             by_row.setdefault(part.ledger_id, []).append((part.position, verdict))
         for ledger_id, dead in by_row.items():
             await connection.execute(_DEAD, ledger_id, encode_refusals(dead))
+
+
+def _stored_verdict(part: Part, selection: Selection) -> Verdict:
+    return _DUPLICATE if selection.repeated(part) == part.batch.rows else _STORED
 
 
 def _known_verdict(part: Part, row: Any) -> Verdict:

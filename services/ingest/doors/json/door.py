@@ -39,8 +39,9 @@ class JsonDoor:
     check: Check
     settings: IngestSettings
     path: str = "/ingest"
+    name: str = "json"
 
-    def credentials(self, headers: Mapping[bytes, bytes]) -> Caller:
+    def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:  # noqa: ARG002 -- a key never stands in an address
         """Return whose API key stands in the Authorization header.
 
         Raises:

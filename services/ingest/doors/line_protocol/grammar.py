@@ -6,10 +6,10 @@ a string may hold newlines, and behind a fault reading goes on with the next lin
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-__all__ = ["Field", "LineFault", "Point", "parse"]
+__all__ = ["Field", "LineFault", "Point", "parse", "parse_line"]
 
 Field = float | int | bool | str
 """A field's value, by the type that the line gives it."""
@@ -34,11 +34,10 @@ class Point(NamedTuple):
 
 
 class LineFault(NamedTuple):
-    """A line that is none: its number in the body, from 0, what is wrong, and its first characters."""
+    """A line that is none: its number in the body, from 0, and what is wrong."""
 
     line: int
     message: str
-    text: str
 
 
 class _SyntaxError(ValueError):
@@ -72,20 +71,25 @@ def parse(body: bytes) -> Iterator[Point | LineFault]:
     """Yield what each line of a body says, or what is wrong with it; empty lines and comments say nothing."""
     at, line = 0, 0
     while at < len(body):
-        if blank := _BLANK.match(body, at):
-            at, line = blank.end(), line + 1
-            continue
-        parser = _Parser(body, at)
-        try:
-            yield parser.point(line)
-            end = parser.at
-        except _SyntaxError as error:
-            # As InfluxDB does: what follows the fault on its line is passed over, even where a string began.
-            found = body.find(b"\n", parser.at)
-            end = len(body) if found < 0 else found + 1
-            yield LineFault(line, str(error), _shown(body[at:end].rstrip(b"\r\n")))
+        found, end = parse_line(body, at, line)
+        if found is not None:
+            yield found
         line += body.count(b"\n", at, end)
         at = end
+
+
+def parse_line(body: bytes, at: int, line: int) -> tuple[Point | LineFault | None, int]:
+    """Return what the line says that begins at `at`, None where it is empty or a comment, and where the next begins."""
+    if blank := _BLANK.match(body, at):
+        return None, blank.end()
+    parser = _Parser(body, at)
+    try:
+        return parser.point(line), parser.at
+    except _SyntaxError as error:
+        # As InfluxDB does: what follows the fault on its line is passed over, even where a string began.
+        found = body.find(b"\n", parser.at)
+        end = len(body) if found < 0 else found + 1
+        return LineFault(line, str(error)), end
 
 
 class _Parser:
@@ -111,6 +115,8 @@ class _Parser:
         if not self._spaces():
             raise _SyntaxError(f"a space and a field must follow the measurement and its tags, not {self._next()}")
         fields = list(self._fields())
+        if twice := _twice(fields):
+            raise _SyntaxError(f"field {twice[:_SHOWN]!r} stands more than once")
         return Point(line, measurement, tags, fields, self._timestamp())
 
     def _tags(self) -> Iterator[tuple[str, str]]:
@@ -150,15 +156,13 @@ class _Parser:
         if found is None or (found[1] is not None and not spaces):
             rest = self.body[self.at :].split(b"\n", 1)[0]
             raise _SyntaxError(f"{_shown(rest)!r} stands where a timestamp, a whole number, or the line's end belongs")
+        if found[1] is not None and (len(found[1]) > _MOST_DIGITS or not -(2**63) <= int(found[1]) < 2**63):
+            raise _SyntaxError(f"timestamp {_shown(found[1])} is beyond 64 bits")
         self.at = found.end()
         for end in (b"\r\n", b"\n", b"\r"):
             if self._taken(end):
                 break
-        if found[1] is None:
-            return None
-        if len(found[1]) > _MOST_DIGITS or not -(2**63) <= int(found[1]) < 2**63:
-            raise _SyntaxError(f"timestamp {_shown(found[1])} is beyond 64 bits")
-        return int(found[1])
+        return None if found[1] is None else int(found[1])
 
     def _token(self, kind: re.Pattern[bytes], escaped: re.Pattern[bytes], what: str) -> str:
         found = kind.match(self.body, self.at)
@@ -184,7 +188,7 @@ class _Parser:
         return repr(_shown(self.body[self.at : self.at + 1])) if self.at < len(self.body) else "the end"
 
 
-def _twice(pairs: list[tuple[str, str]]) -> str | None:
+def _twice(pairs: Sequence[tuple[str, Field]]) -> str | None:
     names = [name for name, _ in pairs]
     return next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
 
