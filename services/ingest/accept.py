@@ -4,7 +4,7 @@ import asyncio
 import enum
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from .commit.pending import Accepted, PendingBatch
 from .fast_path import Request
 from .idempotency import digest, key_reused
 from .limits.admission import Admission
-from .limits.body import read_body
+from .limits.body import ENCODINGS, read_body
 from .limits.rates import Rates
 from .limits.window import Window
 from .readings import Decoded, Fault, check
@@ -47,11 +47,13 @@ class IngestParameters:
         ack: how far the answer promises.
         partial: whether the good readings are taken where others are wrong.
         key: the request's Idempotency-Key; None where a repeat is a new batch.
+        encodings: the content encodings that its body may have.
     """
 
     ack: Ack = Ack.DURABLE
     partial: bool = False
     key: str | None = None
+    encodings: Sequence[str] = ENCODINGS
 
 
 class Acceptance(NamedTuple):
@@ -109,7 +111,12 @@ class Acceptor:
         self.rates.check(request.caller)
         self.admission.check()
         body = await read_body(
-            request.headers, request.receive, self.settings, request.in_flight, arrived=request.arrived
+            request.headers,
+            request.receive,
+            self.settings,
+            request.in_flight,
+            encodings=parameters.encodings,
+            arrived=request.arrived,
         )
         decoded = decode(body, self.settings.max_rows)
         for kind, count in decoded.skipped.items():

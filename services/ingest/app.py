@@ -25,6 +25,9 @@ from .doors.line_protocol.decode import LinesDecoder
 from .doors.line_protocol.dialects import DIALECTS
 from .doors.line_protocol.discovery import OPEN_PATHS, discovery
 from .doors.line_protocol.door import LineProtocolDoor
+from .doors.remote_write.decode import SamplesDecoder
+from .doors.remote_write.door import PATHS as REMOTE_WRITE_PATHS
+from .doors.remote_write.door import RemoteWriteDoor
 from .fast_path import FastPath
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
@@ -92,11 +95,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window)
     check = guard(app, settings.auth, Scope.INGEST, OPEN_PATHS)
-    lines = LinesDecoder()
+    lines, samples = LinesDecoder(), SamplesDecoder()
     app.open(
         [
             JsonDoor(acceptor, check, settings.ingest),
             *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
+            *(RemoteWriteDoor(acceptor, check, samples, path) for path in REMOTE_WRITE_PATHS),
         ],
         in_flight,
     )

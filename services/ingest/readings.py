@@ -16,10 +16,13 @@ from services.platform.http.errors import Problem
 
 from .limits.window import DAY, Limits
 
-__all__ = ["SHOWN_FAULTS", "Checked", "Decoded", "Fault", "Written", "check"]
+__all__ = ["AGENT_ROWS", "SHOWN_FAULTS", "Checked", "Decoded", "Fault", "Written", "check"]
 
 SHOWN_FAULTS = 100
 """How many faults an answer names."""
+
+AGENT_ROWS = 500_000
+"""Most readings in one request of an agent, which cannot be told to split it: it meets the limit of bytes before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ NOW = 1_761_166_800_000_000
 
 
 def decoded(body: bytes, unit: str = "ns", labels: tuple[tuple[str, str], ...] = ()) -> Lines:
-    return LinesDecoder().decode(body, 10_000, PRECISIONS[unit], labels, NOW)
+    return LinesDecoder().decode(body, PRECISIONS[unit], labels, NOW)
 
 
 def rows(lines: Lines) -> list[tuple[Any, ...]]:
@@ -110,7 +110,7 @@ def test_a_series_beyond_the_limits_and_too_many_readings_are_refused() -> None:
     assert (fault.index, fault.code) == (0, "malformed_line")
     assert "129 characters" in fault.message
     with pytest.raises(Problem, match="send smaller batches"):
-        LinesDecoder().decode(b"m v=1 5\nm v=2 6", 1, 1, (), NOW)
+        decoded(b"m v=1 5\n" * 500_001)
 
 
 NAMES = st.sampled_from([

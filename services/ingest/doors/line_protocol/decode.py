@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from services.contract import Columns, Series, SeriesError, check_series, series_id, series_of
 from services.platform.http.errors import Problem
 
-from ...readings import Decoded, Fault
+from ...readings import AGENT_ROWS, Decoded, Fault
 from .grammar import LineFault, Point, parse, parse_line
 
 __all__ = ["PRECISIONS", "Lines", "LinesDecoder"]
@@ -117,12 +117,11 @@ class LinesDecoder:
     def __init__(self) -> None:
         self._remembered: dict[tuple[object, ...], tuple[Named, ...]] = {}
 
-    def decode(self, body: bytes, most: int, unit: int, labels: Sequence[tuple[str, str]], now: int) -> Lines:
+    def decode(self, body: bytes, unit: int, labels: Sequence[tuple[str, str]], now: int) -> Lines:
         """Return the readings of a body.
 
         Args:
             body: lines.
-            most: how many readings are taken.
             unit: nanoseconds of one unit of a timestamp; 0 where each one's size tells.
             labels: names and values that each series gets beside its tags.
             now: the time of lines without one, in microseconds since 1970.
@@ -145,8 +144,8 @@ class LinesDecoder:
         if said:
             others = _rows((one for one in said if isinstance(one, Point)), dictionary, faults, skipped)
             rows = _in_order(rows, others)
-        if len(rows.values) > most:
-            detail = f"{len(rows.values)} readings in one body; at most {most} are taken: send smaller batches"
+        if len(rows.values) > AGENT_ROWS:
+            detail = f"{len(rows.values)} readings in one body; at most {AGENT_ROWS} are taken: send smaller batches"
             raise Problem("too_many_rows", detail)
         times = np.where(rows.untimed, now, _micros(rows.times, unit, skipped))
         columns = Columns(list(dictionary.codes), rows.codes, times, rows.values, dictionary.series)

@@ -79,8 +79,8 @@ class LineProtocolDoor:
         key = idempotency_key(request.headers)
         asks = self._asks(request.query)
 
-        def decode(body: bytes, most: int) -> Decoded:
-            lines = self.decoder.decode(body, most, asks.unit, asks.labels, time.time_ns() // 1000)
+        def decode(body: bytes, _: int) -> Decoded:
+            lines = self.decoder.decode(body, asks.unit, asks.labels, time.time_ns() // 1000)
             slice_it = asks.once and lines.timed and key is None and len(lines.decoded)
             return by_instant(lines.decoded, request.caller.name) if slice_it else lines.decoded
 
