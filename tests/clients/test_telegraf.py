@@ -1,0 +1,93 @@
+"""A real Telegraf, by each of its outputs, while answers vanish and the stack is killed: each reading once."""
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from services.contract import series_id, series_of
+from tests.support.programs import built
+from tests.support.readings import Row
+
+from .conftest import SECONDS, Rough, running
+
+VERSION = "v1.37.2"
+MODULE = "github.com/influxdata/telegraf"
+TAGS = (
+    "custom,inputs.tail,inputs.mqtt_consumer,outputs.influxdb,outputs.influxdb_v2,outputs.http,"
+    "parsers.influx,parsers.json_v2,parsers.value,serializers.influx"
+)
+HOSTS = 20
+"""Lines of one instant."""
+
+AGENT = """
+[agent]
+  interval = "1s"
+  flush_interval = "1s"
+  metric_batch_size = 1000
+  metric_buffer_limit = 100000
+  omit_hostname = true
+
+[[inputs.tail]]
+  files = ["{file}"]
+  initial_read_offset = "beginning"
+  watch_method = "poll"
+  max_undelivered_lines = 100000
+  path_tag = ""
+  data_format = "influx"
+"""
+OUTPUTS = {
+    "influxdb": """
+[[outputs.influxdb]]
+  urls = ["{url}"]
+  database = "telegraf"
+  timeout = "2s"
+""",
+    "influxdb_v2": """
+[[outputs.influxdb_v2]]
+  urls = ["{url}"]
+  token = "none"
+  organization = "ours"
+  bucket = "telegraf"
+  timeout = "2s"
+""",
+    "http": """
+[[outputs.http]]
+  url = "{url}/write?db=telegraf"
+  timeout = "2s"
+  data_format = "influx"
+""",
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+async def test_telegraf_s_readings_are_stored_once(output: str, rough: Rough, tmp_path: Path) -> None:
+    telegraf = built("telegraf", f"{MODULE}/cmd/telegraf", MODULE, VERSION, TAGS)
+    file, configuration = tmp_path / "lines", tmp_path / "telegraf.conf"
+    file.touch()
+    configuration.write_text(AGENT.format(file=file) + OUTPUTS[output].format(url=rough.url))
+    name = f"telegraf_{output}"
+    with running([telegraf, "--config", configuration], tmp_path / "telegraf.log"):
+        sent, _ = await asyncio.gather(lines_into(file, name, output), rough.trouble())
+        rows = await rough.settled(name, len(sent))
+    doubled = {row: count for row, count in Counter(rows).items() if count > 1}
+    assert not doubled, f"{len(doubled)} of {len(sent)} are there more than once"
+    assert set(rows) == set(sent), f"{len(set(sent) - set(rows))} of {len(sent)} are lost"
+
+
+async def lines_into(file: Path, name: str, output: str) -> list[Row]:
+    """Write lines for a while, an instant of many at a time; return the readings that they are."""
+    sent: list[Row] = []
+    label = {"influxdb": "db", "influxdb_v2": "bucket", "http": "db"}[output]
+    ids = [series_id(series_of(name, [("host", f"h{host}"), (label, "telegraf")], "v")) for host in range(HOSTS)]
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        micros = time.time_ns() // 1000
+        lines = "".join(f"{name},host=h{host} v={micros % 1000 + host} {micros}000\n" for host in range(HOSTS))
+        with file.open("a") as opened:
+            opened.write(lines)
+        sent += [(sensor, micros, float(micros % 1000 + host)) for host, sensor in enumerate(ids)]
+        await asyncio.sleep(0.05)
+    return sent

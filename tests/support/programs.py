@@ -1,0 +1,53 @@
+"""Programs of others that the tests of clients need: on the path, or built from their Go module into a cache."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+__all__ = ["built", "found"]
+
+CACHE = Path(os.environ.get("MILLRACE_TEST_PROGRAMS", Path.home() / ".cache" / "millrace" / "programs"))
+"""Where built programs are kept, by name and version."""
+
+_PATIENCE = 3600
+"""Seconds for a build: Telegraf takes ten minutes on two cores."""
+
+
+def found(name: str) -> Path:
+    """Return a program of the path; the test is skipped where there is none."""
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if path is None:
+        pytest.skip(f"{name} is not here")
+    return Path(path)
+
+
+def built(name: str, package: str, module: str, version: str, tags: str = "") -> Path:
+    """Return a Go program, built if it never was; the test is skipped where it cannot be.
+
+    Args:
+        name: of the program.
+        package: its main package.
+        module: the module that holds the package.
+        version: of the module.
+        tags: build tags, by commas.
+    """
+    target = CACHE / f"{name}-{version}"
+    if target.exists():
+        return target
+    if shutil.which("go") is None:
+        pytest.skip(f"{name} is not here, and Go is not either")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        for command in (
+            ["go", "mod", "init", f"built.test/{name}"],
+            ["go", "get", f"{module}@{version}"],
+            ["go", "build", "-mod=mod", "-tags", tags, "-o", str(target), package],
+        ):
+            ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+            if ran.returncode:
+                pytest.skip(f"{name} {version} cannot be built: {ran.stderr[-500:]}")
+    return target
