@@ -22,6 +22,7 @@ from .limits.admission import Admission
 from .limits.body import ENCODINGS, read_body
 from .limits.rates import Rates
 from .limits.window import Window
+from .passed_over import PassedOver
 from .readings import Decoded, Fault, check
 from .receipts import Receipt, Receipts, ReceiptsUnavailableError, stored_receipt
 
@@ -84,6 +85,7 @@ class Acceptor:
     group_commit: GroupCommit
     receipts: Receipts
     window: Window
+    passed_over: PassedOver
 
     async def accept(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Acceptance:
         """Take one request's readings in, and return when as much is certain as `parameters` ask for.
@@ -119,8 +121,7 @@ class Acceptor:
             arrived=request.arrived,
         )
         decoded = decode(body, self.settings.max_rows)
-        for kind, count in decoded.skipped.items():
-            metrics.values_skipped.add(count, {"door": request.door, "kind": kind})
+        self.passed_over.count(request.door, request.caller.name, decoded.skipped)
         if not len(decoded) and not decoded.faults:
             return Acceptance(None, 0, [])
         self.rates.count_rows(request.caller, len(decoded))

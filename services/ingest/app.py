@@ -34,6 +34,7 @@ from .limits.in_flight import InFlight
 from .limits.rates import Rates
 from .limits.usage import Reporter
 from .limits.window import Window
+from .passed_over import PassedOver, doors
 from .receipts import Receipts, batches
 
 __all__ = ["create_app"]
@@ -93,7 +94,8 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.ingest.root_path,
         lifespan=lifespan,
     )
-    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window)
+    passed_over = PassedOver()
+    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window, passed_over)
     check = guard(app, settings.auth, Scope.INGEST, OPEN_PATHS)
     lines, samples = LinesDecoder(), SamplesDecoder()
     app.open(
@@ -113,6 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
         changing_one(letters, replay, mending(in_flight, window, settings.ingest)),
         changing_many(letters, replay),
         deletions(Deletions(settings.database), in_flight, settings.ingest),
+        doors(passed_over),
     )
     guard(app.state.admin, settings.auth, Scope.ADMIN)
     return app

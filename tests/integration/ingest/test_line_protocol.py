@@ -10,6 +10,7 @@ import pytest
 from services.contract import series_id, series_of
 from services.platform.settings import Settings
 from tests.support import eventually
+from tests.support.admin import both_ports
 from tests.support.readings import rows_in, sql
 from tests.support.worker import Start
 
@@ -125,6 +126,17 @@ async def test_what_clients_cannot_mend_or_must_wait_for_has_the_status_that_the
     assert large.json()["code"] == "request too large"
     encoded = await client.post("/write", content=b"m v=1", headers={"Content-Encoding": "br"})
     assert encoded.status_code == 415
+
+
+async def test_what_is_not_kept_is_told_to_who_administers(settings: Settings) -> None:
+    async with both_ports(settings) as ports:
+        lines = f'm text="x",v=1 {T}001\nm text="y",other="z" {T}000\n'
+        assert (await ports.public.post("/write", content=lines)).status_code == 204
+        skipped = (await ports.admin.get("/doors")).json()["skipped"]
+    assert {(one["door"], one["kind"], one["caller"], one["values"]) for one in skipped} == {
+        ("line_protocol", "strings", "", 3),
+        ("line_protocol", "nanoseconds", "", 1),
+    }
 
 
 async def test_an_old_line_is_refused_by_its_number(client: httpx.AsyncClient) -> None:
