@@ -17,6 +17,8 @@ from tests.support.readings import Row
 
 from .conftest import SECONDS, Rough, running
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 VERSION = "v0.316.0"
 MODULE = "github.com/prometheus/prometheus"
 MESSAGES = {1: "prometheus.WriteRequest", 2: "io.prometheus.write.v2.Request"}

@@ -13,6 +13,8 @@ from tests.support.readings import Row
 
 from .conftest import SECONDS, Rough, running
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 VERSION = "v1.37.2"
 MODULE = "github.com/influxdata/telegraf"
 TAGS = (
