@@ -14,7 +14,7 @@ from playwright.sync_api import FloatRect, Page, expect
 
 from tests.support.stack import RunningStack
 
-from .conftest import MILLION
+from .conftest import MILLION, Narrow
 from .looks import Look
 
 OpenPage = Callable[..., Page]
@@ -199,3 +199,26 @@ def test_the_answer_is_downloaded_whole(open_page: OpenPage, form: str) -> None:
         "parquet": lambda: pq.read_table(io.BytesIO(content)).num_rows,
     }
     assert 55 <= counts[form]() <= 61
+
+
+def test_many_sensors_are_asked_for_what_fits_and_the_view_says_so(open_page: OpenPage, narrow: Narrow) -> None:
+    page = open_page("#explore?match=unit-0000*&match=unit-0001*&start=-1d")
+    drawn(page)
+    expect(page.locator("#readout tbody tr")).to_have_count(200)
+    expect(page.locator("#fewer")).to_have_text(re.compile("200 sensors have 2,500 points each.*choose fewer sensors"))
+    expect(page.get_by_role("alert")).to_have_count(0)
+    # Of what is left of them all can be asked for.
+    page.get_by_role("button", name="Remove unit-0001*").click()
+    expect(page.locator("#readout tbody tr")).to_have_count(100)
+    expect(page.locator("#fewer")).to_have_text("")
+    # Buckets that are chosen by the width are as long as they must be.
+    page = open_page("#explore?match=boiler-*&start=-2d&agg=avg", at=narrow.console)
+    drawn(page)
+    expect(page.locator("#source")).to_contain_text("buckets of 1h")
+
+
+def test_of_too_many_sensors_it_says_what_to_narrow(open_page: OpenPage, narrow: Narrow) -> None:
+    page = open_page("#explore?match=unit-000*&start=-1d", at=narrow.console)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(f"At most {Narrow.CELLS // 4} can be drawn at once. Choose fewer")
+    expect(open_page("#explore?match=unit-*&start=-1d").get_by_role("alert")).to_contain_text("At most 1,000")

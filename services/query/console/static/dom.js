@@ -30,13 +30,13 @@ export function settled(act, pause = 200) {
   };
 }
 
-/** Return the box that tells of an error in words, with what the service calls it. */
-export function errorBox(error) {
+/** Return the box that tells of an error in words, what is done about it, and what the service calls it. */
+export function errorBox(error, done = "") {
   // What the service did not say is a fault of the page's.
   if (error.status === undefined) console.error(error);
   const facts = [error.code ? `${error.status} ${error.code}` : "", error.request ? `request ${error.request}` : ""];
   return element("div", { class: "error", role: "alert" },
-    element("strong", {}, error.title ?? "Something went wrong"), element("p", {}, error.message),
+    element("strong", {}, error.title ?? "Something went wrong"), element("p", {}, error.message), done ? element("p", {}, done) : null,
     element("small", {}, facts.filter(Boolean).join(" · ")));
 }
 

@@ -1,8 +1,9 @@
 /* How the store is: what waits, what is late, what failed, and how far everything is. */
 
+import { later, tell } from "./again.js";
 import { json } from "./api.js";
 import { letters } from "./letters.js";
-import { age, bytes, element, errorBox, instant, number } from "./dom.js";
+import { age, bytes, element, instant, number } from "./dom.js";
 
 const AFRESH = 5000;
 const NEAR = 0.8;
@@ -10,35 +11,34 @@ const NEAR = 0.8;
 /** Show the view in `main`. */
 export function health(main) {
   const stop = new AbortController();
-  let timer = null;
+  let forget = () => {};
   const asOf = element("p", { class: "count", id: "as-of", role: "status" });
+  const problem = element("div", {});
   const parts = element("div", { class: "cards" });
   const dead = letters(stop.signal);
-  main.replaceChildren(asOf, parts, dead.node);
+  main.replaceChildren(asOf, problem, parts, dead.node);
 
   async function load() {
-    if (document.hidden) {
-      timer = setTimeout(load, AFRESH);
-      return;
-    }
     try {
       const status = await json("status", {}, { signal: stop.signal });
       parts.replaceChildren(...cards(status));
       asOf.textContent = `As of ${instant(Date.parse(status.as_of))} · Millrace ${status.version}`;
+      problem.replaceChildren();
       dead.show(status.admin);
     } catch (error) {
       if (error.name === "AbortError") return;
       asOf.textContent = "";
-      parts.replaceChildren(errorBox(error));
+      parts.replaceChildren();
+      tell(problem, error, AFRESH);
     }
-    timer = setTimeout(load, AFRESH);
+    forget = later(load, AFRESH);
   }
 
   return {
-    update: () => { clearTimeout(timer); load(); },
+    update: () => { forget(); load(); },
     close() {
       stop.abort();
-      clearTimeout(timer);
+      forget();
     },
   };
 }
