@@ -53,6 +53,10 @@ def lacking(body: dict[str, Any]) -> set[str]:
     return {name for name, part in body.items() if isinstance(part, dict) and "problem" in part}
 
 
+def problem_of(part: Any) -> str:
+    return part.get("problem", "") if isinstance(part, dict) else ""
+
+
 async def test_what_waits_is_counted_and_what_comes_in_between_two_looks_is_a_rate(
     query: httpx.AsyncClient, stream: Stream
 ) -> None:
@@ -130,7 +134,7 @@ async def test_a_stream_that_is_away_lacks_and_all_else_is_answered(settings: Se
     async with asking(settings.model_copy(update={"redis": away})) as client:
         body = await status(client)
         assert lacking(body) - {"aggregates"} == OF_STREAM
-        assert "cannot be reached" in body["stream"]["problem"]
+        assert body["stream"]["problem"] == "the stream's server cannot be reached"
         assert (await client.get("/readyz")).status_code == 200
         assert_problem(await client.get("/dead-letters"), 503, "stream_unavailable")
 
@@ -153,6 +157,9 @@ async def test_servers_that_fall_silent_hold_no_answer_up(
                 return lacking(await status(client)) == OF_STREAM | {"database", "late_ranges", "aggregates"}
 
             await eventually(silent)
+            body = await status(client)
+            assert body["database"]["problem"] == "the database cannot be asked: it did not answer in time"
+            assert body["stream"]["problem"] == "the stream's server did not answer within 2 s"
             database.open.set()
             redis.open.set()
 
@@ -171,6 +178,8 @@ async def test_a_database_that_is_away_or_has_no_schema_lacks_and_the_stream_is_
             body = await status(client)
             assert lacks <= lacking(body) <= OF_DATABASE
             assert body["stream"]["entries"] == 0
+            # In sentences of ours: no name of an exception stands in them.
+            assert not [words for words in map(problem_of, body.values()) if re.search("[A-Za-z]Error|Errno", words)]
 
 
 async def test_no_answer_holds_a_secret(settings: Settings, doors: Doors) -> None:
