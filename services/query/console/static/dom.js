@@ -71,6 +71,29 @@ export function instant(milliseconds, zone) {
     .format(milliseconds);
 }
 
+/** Return a table's region that scrolls sideways, and says so where something stands beyond its right edge. */
+export function sideways(label, table) {
+  const hint = element("p", { class: "beyond", "aria-hidden": "true", hidden: true }, "More columns to the right: scroll sideways ⟶");
+  const look = () => { hint.hidden = region.scrollLeft + region.clientWidth > region.scrollWidth - 2; };
+  const region = element("div", { class: "sideways", tabindex: "0", role: "region", "aria-label": label, onscroll: look }, table);
+  const size = new ResizeObserver(look);
+  size.observe(region);
+  size.observe(table);
+  return element("div", {}, hint, region);
+}
+
+/** Put children into `node`, and leave regions of the same name scrolled sideways, and focused, as they were. */
+export function renewed(node, children) {
+  const regions = () => [...node.querySelectorAll(".sideways")];
+  const before = new Map(regions().map((region) => [region.ariaLabel, region.scrollLeft]));
+  const focused = document.activeElement;
+  node.replaceChildren(...children);
+  for (const region of regions()) {
+    region.scrollLeft = before.get(region.ariaLabel) ?? 0;
+    if (focused.ariaLabel === region.ariaLabel && !focused.isConnected) region.focus({ preventScroll: true });
+  }
+}
+
 /** Return a label around a control. */
 export function labelled(text, control) {
   return element("label", {}, element("span", {}, text), control);
