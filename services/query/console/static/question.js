@@ -53,8 +53,9 @@ export function fitting(span, most) {
 /** Return what the address asks for, and what is left open by it set to what is usual. */
 export function stated(given) {
   return {
-    sensors: given.getAll("sensor_id"),
-    matches: given.getAll("match"),
+    // The service refuses a name that stands twice, and an empty one.
+    sensors: [...new Set(given.getAll("sensor_id"))].filter(Boolean),
+    matches: [...new Set(given.getAll("match"))].filter(Boolean),
     start: given.get("start") || "-6h",
     end: given.get("end") ?? "",
     aggregates: (given.get("agg") ?? "").split(",").filter(Boolean),
