@@ -39,7 +39,7 @@ export function explore(main) {
   const hint = element("p", { class: "hint", id: "plot-keys" },
     "Drag to zoom, Shift and drag to pan, double-click to zoom out. Keys: ← → read, Shift with them pans, + and − zoom.");
   const shown = element("section", { class: "shown", "aria-label": "Plot and its values" },
-    buttons, problem, fewer, box, source, hint, beside.table, beside.points);
+    buttons, problem, fewer, box, beside.legend, source, hint, beside.table, beside.points);
   main.replaceChildren(fields.node, shown);
 
   function button(text, onclick) {
@@ -137,6 +137,7 @@ export function explore(main) {
     close() {
       stop.abort();
       forget();
+      fields.close();
       plot.destroy();
     },
     update(given) {
@@ -222,7 +223,7 @@ function empty(series, known) {
 
 /** Return what the answer was made of: rollups or rows, and how many points are drawn. */
 function sourceOf(meta, { aggregates }, series) {
-  const format = (at) => new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "short", timeZone: meta.tz }).format(at);
+  const format = (at) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: meta.tz }).format(at);
   const parts = meta.source.map((part) => `${part.from} ${format(part.start)} – ${format(part.end)}`);
   const points = series.reduce((sum, each) => sum + each.values.length, 0).toLocaleString();
   const kind = aggregates.length ? `buckets of ${meta.bucket}` : "readings, the first, last, least and greatest of each pixel";
