@@ -51,6 +51,14 @@ DATABASE_FAILURES = (DatabaseRefusedError, *DATABASE_AWAY)
 """Whatever a statement may end by."""
 
 
+_WHY_AWAY = {
+    TimeoutError: "it did not answer in time",
+    ssl.SSLError: "TLS with it fails",
+    socket.gaierror: "its host name is not known",
+    ConnectionRefusedError: "nothing listens at its address",
+}
+
+
 class PoolerError(asyncpg.InterfaceError):  # type: ignore[misc]
     """A pooler stands before the database and does not do what is needed; the message names what to change."""
 
@@ -73,16 +81,11 @@ def why_away(error: BaseException) -> str:
         return str(error)
     if getattr(error, "severity", None) and isinstance(error, DatabaseRefusedError):
         return f"its server says: {message_of(error)}"
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return "TLS with it fails"
-    if isinstance(error, socket.gaierror):
-        return "its host name is not known"
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing listens at its address"
+    for kind, why in _WHY_AWAY.items():
+        if isinstance(error, kind):
+            return why
     if isinstance(error, OSError) and error.errno:
         return f"the way to it fails: {os.strerror(error.errno)}"
     return "the connection to it fails or breaks"

@@ -14,8 +14,8 @@ from services.platform.postgres.errors import (
     DatabaseRefusedError,
     StatementCancelledError,
     refused,
-    with_deadline,
     why_away,
+    with_deadline,
 )
 from services.platform.postgres.pool import Pool
 from services.platform.settings import DatabaseSettings

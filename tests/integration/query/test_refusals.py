@@ -65,7 +65,7 @@ async def test_each_path_names_what_is_wrong(client: httpx.AsyncClient) -> None:
 async def test_refusals_are_in_words_of_ours(client: httpx.AsyncClient) -> None:
     """Not in those of the library that reads parameters."""
     for path, query, told in [
-        ("/min", {}, {name: "is missing" for name in RIGHT}),
+        ("/min", {}, dict.fromkeys(RIGHT, "is missing")),
         ("/get_range", {**RIGHT, "limit": "x"}, {"limit": "is no whole number"}),
         ("/get_range", {**RIGHT, "limit": "0"}, {"limit": "is less than 1, the least that is taken"}),
         ("/get_range", {**RIGHT, "limit": "1001"}, {"limit": "is more than 1000, the most that is taken"}),
