@@ -230,8 +230,10 @@ async def test_callers_are_told_with_what_they_use_of_their_limits_in_all_proces
                 assert (await ports.public.post("/ingest", json=[READING] * 10, headers=key)).status_code == 200
             return (await status(client, console))["callers"]
 
-        [caller] = await eventually(told)
-        assert caller["rows_per_second"] > 0
+        async def sending() -> Any:
+            return [caller for caller in await told() if caller["rows_per_second"] > 0]
+
+        [caller] = await eventually(sending)
         assert (caller["name"], caller["processes"], caller["rows_limit"]) == ("garden", 1, 1000.0)
         assert (caller["requests_per_second"], caller["requests_limit"]) == (None, None)
         await other.tell([CallerUsage("garden", rows=900.0, rows_limit=1000.0), CallerUsage("shed", 1.0, 2.0)])
@@ -250,8 +252,13 @@ async def test_a_key_of_another_type_is_named_and_the_other_parts_are_told(
     query: httpx.AsyncClient, stream: Stream
 ) -> None:
     await stream.client.set(stream.names.callers, "mine")
-    body = await status(query)
-    assert lacking(body) - {"aggregates"} == {"callers"}
+
+    async def told() -> Any:
+        # A part that takes too long is left out, which happens to each where the machine is busy.
+        body = await status(query)
+        return body if lacking(body) - {"aggregates"} == {"callers"} else None
+
+    body = await eventually(told)
     assert stream.names.callers in body["callers"]["problem"]
 
 
