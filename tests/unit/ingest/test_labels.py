@@ -50,6 +50,10 @@ FAULTS = [
     ({**LABELLED, "sensor_id": "a"}, "name", "two_identities"),
     ({**PLAIN, "labels": {}}, "labels", "two_identities"),
     ({**PLAIN, "field": "f"}, "field", "two_identities"),
+    *(
+        ({**LABELLED, "labels": {label: "v"}}, "labels", "reserved")
+        for label in ("__name__", "__field__", "__sensor_id__")
+    ),
     (WHEN, "sensor_id", "missing"),
     ({"labels": {"room": "a"}, **WHEN}, "name", "missing"),
     ({"field": "f", **WHEN}, "name", "missing"),

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from services.contract import Series, SeriesError, check_series, series_id, series_of
+from services.contract.series import FIELD, ID, NAME
 from services.platform.http.errors import Problem
 
 from ...readings import Decoded, Fault, Written
@@ -48,6 +49,13 @@ _QUOTES = 10
 _QUOTE, _SHORT = np.uint8(ord('"')), 4096
 _LOOSE_COMMAS = 16
 """Commas a reading that may stand in a body that is read loosely: many times what a right one has."""
+
+_RESERVED = {
+    NAME: "is the name itself; send it as name",
+    FIELD: "is the field itself; send it as field",
+    ID: "is the id, which is made from name and labels; leave it out",
+}
+"""Labels by which nobody could choose a series, as these words mean something else there."""
 
 _NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
 
@@ -200,9 +208,11 @@ def _id_of(reading: AnyReading, known: dict[Series, str]) -> str:
         if field is msgspec.UNSET and labels is msgspec.UNSET:
             raise SeriesError("sensor_id", "missing", "sensor_id is missing; a reading has one, or name and labels")
         raise SeriesError("name", "missing", "name is missing; labels belong to a name")
-    pairs = () if labels is msgspec.UNSET else labels.items()
-    series = series_of(name, pairs, None if field is msgspec.UNSET else field)
+    pairs = {} if labels is msgspec.UNSET else labels
+    series = series_of(name, pairs.items(), None if field is msgspec.UNSET else field)
     if series not in known:
+        for label in _RESERVED.keys() & pairs.keys():
+            raise SeriesError("labels", "reserved", f"label {label!r} {_RESERVED[label]}")
         check_series(series)
         known[series] = series_id(series)
     return known[series]
