@@ -27,6 +27,8 @@ from services.platform.settings import DatabaseSettings, WorkerSettings
 from .catalogue import Catalogue
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
+from .pruning import prune_ledger, prune_slices
+from .slices import claim_slices, correct_ledger
 from .work import Part, Selection, Unit, Verdicts, Work, Written
 
 __all__ = ["DeadLettersError", "Store"]
@@ -84,32 +86,6 @@ select
   (select coalesce(max(number), 0) from deletions) as newest
 from late
 """
-# Slices of clients without a key. Whoever has the same in another transaction is waited for, as in the ledger.
-_RECENT = """
-insert into ingest_recent (key) select key from unnest($1::uuid[]) as slice (key) order by 1
-on conflict do nothing
-returning key
-"""
-_LEFT = """
-update ingest_ledger set rows = batch.rows
-from unnest($1::uuid[], $2::int[]) as batch (batch_id, rows)
-where ingest_ledger.batch_id = batch.batch_id
-"""
-_PRUNE = """
-with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
-delete from ingest_ledger where batch_id in (
-  select batch_id from ingest_ledger, pruner where alone and committed_at < now() - $1::interval limit 20000
-)
-"""
-
-
-_PRUNE_RECENT = """
-with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace recent pruning')) as alone)
-delete from ingest_recent where key in (
-  select key from ingest_recent, pruner where alone and committed_at < now() - $1::interval limit 100000
-)
-"""
-
 Span = tuple[int, int]
 """A half-open range of instants in microseconds since 1970."""
 
@@ -208,16 +184,13 @@ class Store:
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
-        return await self._prune(_PRUNE, horizon)
-
-    async def prune_recent(self, horizon: float) -> int:
-        """Delete up to 100,000 keys of slices older than `horizon` hours, one worker at a time; return how many."""
-        return await self._prune(_PRUNE_RECENT, horizon)
-
-    async def _prune(self, statement: str, horizon: float) -> int:
         async with self._pool.lent() as connection, connection.asking():
-            status = await connection.execute(statement, dt.timedelta(hours=horizon))
-        return int(status.split()[-1])
+            return await prune_ledger(connection, horizon)
+
+    async def prune_slices(self, horizon: float) -> int:
+        """Delete up to 100,000 keys of slices older than `horizon` hours, one worker at a time; return how many."""
+        async with self._pool.lent() as connection, connection.asking():
+            return await prune_slices(connection, horizon)
 
     def close(self) -> None:
         """Drop the connections, and what was known of deletions and sensors: after a failover there may be others."""
@@ -268,7 +241,7 @@ class Store:
                     entered, repeated = await self._store(connection, selection, parts)
                 if repeated:
                     selection = selection.without(repeated)
-                    await self._count_left(connection, selection, fresh)
+                    await correct_ledger(connection, selection, fresh)
                 stored = [part for part in parts if part not in refused]
                 late = await self._note(connection, selection.pick(stored).timestamps) if stored else 0
                 await self._record_dead(connection, refused)
@@ -372,7 +345,7 @@ class Store:
         Returns:
             What the catalogue may remember after the commit, and the rows of these slices.
         """
-        repeated = await self._repeated(connection, parts)
+        repeated = await claim_slices(connection, parts)
         columns = (selection.without(repeated) if repeated else selection).pick(parts)
         if not len(columns):
             return [], repeated
@@ -388,22 +361,6 @@ class Store:
             "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
         )
         return entered, repeated
-
-    @staticmethod
-    async def _repeated(connection: Any, parts: Sequence[Part]) -> list[slice]:
-        """Claim the slices of `parts`, and return the rows of those that came before, or before in these parts."""
-        first: dict[uuid.UUID, slice] = {}
-        repeated = [rows for part in parts for key, rows in part.slices() if first.setdefault(key, rows) is not rows]
-        if not first:
-            return []
-        new = {row["key"] for row in await connection.fetch(_RECENT, sorted(first))}
-        return repeated + [rows for key, rows in first.items() if key not in new]
-
-    @staticmethod
-    async def _count_left(connection: Any, selection: Selection, units: Sequence[Unit]) -> None:
-        """Correct the rows that the ledger says units have, where slices of theirs came before."""
-        sliced = [unit for unit in units if any(map(selection.repeated, unit.parts))]
-        await connection.execute(_LEFT, [unit.ledger_id for unit in sliced], list(map(selection.rows, sliced)))
 
     async def _choose_path(self, connection: Any, rows: Columns) -> None:
         """Compress on COPY where a transaction brings enough rows a sensor.
