@@ -21,12 +21,12 @@ from services.platform.postgres.connections import Connector
 from services.platform.postgres.errors import PoolerError, message_of, with_deadline
 from services.platform.postgres.pool import Pool
 from services.platform.runtime import failpoints, metrics
-from services.platform.runtime.foreign_content import refusals
 from services.platform.settings import DatabaseSettings, WorkerSettings
 
 from .catalogue import Catalogue
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
+from .known import DUPLICATE, judge_known
 from .pruning import prune_ledger, prune_slices
 from .slices import claim_slices, correct_ledger
 from .work import Part, Selection, Unit, Verdicts, Work, Written
@@ -44,7 +44,6 @@ _DROPPED = Verdict(
     "it holds readings of a time whose rows retention has dropped; to store them would empty the hours kept there",
 )
 _STORED = Verdict(Outcome.STORED)
-_DUPLICATE = Verdict(Outcome.DUPLICATE)
 
 # A batch that was refused and comes again, mended or replayed, may now be stored. Who takes a deletion waits for the
 # shared locks of all transactions under way, and holds off those that come, until it has committed.
@@ -65,12 +64,6 @@ returning
   pg_catalog.current_setting('synchronous_commit') as synchronous_commit,
   (select hashtextextended(concat(pg_postmaster_start_time(), pg_relation_filenode('sensors')), 0)) as epoch
 """
-# Instants that Python does not know stand in nobody's ledger but by hand.
-_KNOWN = """
-select batch_id, digest, greatest(least(accepted_at, '9999-01-01Z'), '0001-01-01Z') as accepted_at, dead
-from ingest_ledger where batch_id = any($1::uuid[])
-"""
-_REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
 _DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
 _NOTE = """
 with late as (
@@ -280,28 +273,7 @@ class Store:
                 await connection.execute("discard sequences")
         new = {row["batch_id"] for row in rows}
         known = [part for unit in units if unit.ledger_id not in new for part in unit.parts] + work.repeats
-        return [unit for unit in units if unit.ledger_id in new], await self._judge_known(connection, known)
-
-    @staticmethod
-    async def _judge_known(connection: Any, parts: Sequence[Part]) -> Verdicts:
-        """Return verdicts on what the ledger knew already: duplicates, keys with another body, dead ones.
-
-        A duplicate that was accepted at another moment is a client's repeat, and counted as one in its ledger row; one
-        of the same moment is the same entry, read again.
-        """
-        if not parts:
-            return {}
-        rows = await connection.fetch(_KNOWN, [part.ledger_id for part in parts])
-        ledger = {row["batch_id"]: row for row in rows}
-        verdicts = {part: _known_verdict(part, ledger[part.ledger_id]) for part in parts}
-        repeated = {
-            part.ledger_id
-            for part, verdict in verdicts.items()
-            if verdict is _DUPLICATE and ledger[part.ledger_id]["accepted_at"] != instant_of(part.batch.accepted_at)
-        }
-        if repeated:
-            await connection.execute(_REPEATED, sorted(repeated))
-        return verdicts
+        return [unit for unit in units if unit.ledger_id in new], await judge_known(connection, known)
 
     def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
         """Find batches so old that the ledger may have forgotten that it had them."""
@@ -413,10 +385,4 @@ class Store:
 
 
 def _stored_verdict(part: Part, selection: Selection) -> Verdict:
-    return _DUPLICATE if selection.repeated(part) == part.batch.rows else _STORED
-
-
-def _known_verdict(part: Part, row: Any) -> Verdict:
-    if row["digest"] != part.batch.digest:
-        return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
-    return refusals(row["dead"]).get(part.position, _DUPLICATE)
+    return DUPLICATE if selection.repeated(part) == part.batch.rows else _STORED
