@@ -1,5 +1,6 @@
 """Programs of others that the tests of clients need: on the path, or built from their Go module into a cache."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["built", "found", "with_packages"]
+__all__ = ["built", "downloaded", "found", "with_packages"]
 
 CACHE = Path(os.environ.get("MILLRACE_TEST_PROGRAMS", Path.home() / ".cache" / "millrace" / "programs"))
 """Where built programs are kept, by name and version."""
@@ -52,6 +53,17 @@ def built(name: str, package: str, module: str, version: str, tags: str = "") ->
             if ran.returncode:
                 pytest.skip(f"{name} {version} cannot be built: {ran.stderr[-500:]}")
     return target
+
+
+def downloaded(module: str, version: str) -> Path:
+    """Return the folder of a Go module; the test is skipped where it cannot be had."""
+    if shutil.which("go") is None:
+        pytest.skip(f"{module} is not here, and Go is not either")
+    command = ["go", "mod", "download", "-json", f"{module}@{version}"]
+    ran = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    if ran.returncode:
+        pytest.skip(f"{module} {version} cannot be had: {ran.stdout[-500:]}")
+    return Path(json.loads(ran.stdout)["Dir"])
 
 
 def with_packages(name: str, *requirements: str) -> Path:
