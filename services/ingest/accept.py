@@ -20,6 +20,7 @@ from .fast_path import Request
 from .idempotency import digest, key_reused
 from .limits.admission import Admission
 from .limits.body import ENCODINGS, read_body
+from .limits.new_series import NewSeries
 from .limits.rates import Rates
 from .limits.window import Window
 from .passed_over import PassedOver
@@ -86,6 +87,7 @@ class Acceptor:
     receipts: Receipts
     window: Window
     passed_over: PassedOver
+    new_series: NewSeries
 
     async def accept(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Acceptance:
         """Take one request's readings in, and return when as much is certain as `parameters` ask for.
@@ -124,6 +126,8 @@ class Acceptor:
         self.passed_over.count(request.door, request.caller.name, decoded.skipped)
         if not len(decoded) and not decoded.faults:
             return Acceptance(None, 0, [])
+        if request.caller.series_per_hour is not None:
+            await self.new_series.check(request.caller, decoded.readings.sensor_ids)
         self.rates.count_rows(request.caller, len(decoded))
         batch = PendingBatch(
             decoded,

@@ -31,6 +31,7 @@ from .doors.remote_write.door import RemoteWriteDoor
 from .fast_path import FastPath
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
+from .limits.new_series import NewSeries
 from .limits.rates import Rates
 from .limits.usage import Reporter
 from .limits.window import Window
@@ -84,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await end(tasks)
             receipts.close()
+            new_series.close()
             await stream.client.aclose()
             await ear.aclose()
 
@@ -95,7 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     passed_over = PassedOver()
-    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window, passed_over)
+    new_series = NewSeries(settings.database)
+    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window, passed_over, new_series)
     check = guard(app, settings.auth, Scope.INGEST, OPEN_PATHS)
     lines, samples = LinesDecoder(), SamplesDecoder()
     app.open(

@@ -246,6 +246,7 @@ _REFUSALS = (
     "stream_full",
     "stream_unavailable",
     "too_many_rows",
+    "too_many_series",
     "unsupported_encoding",
     "unsupported_media_type",
 )
