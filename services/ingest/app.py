@@ -20,7 +20,7 @@ from .admin.app import admin_app
 from .admin.deletions import Deletions, deletions
 from .admin.mending import mending
 from .commit.group_commit import GroupCommit
-from .doors.json.door import JsonDoor
+from .doors.ingest.door import IngestDoor
 from .fast_path import FastPath
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window)
     check = guard(app, settings.auth, Scope.INGEST)
-    app.open([JsonDoor(acceptor, check, settings.ingest)], in_flight)
+    app.open([IngestDoor(acceptor, check, settings.ingest)], in_flight)
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))
     replay = Replay(stream, letters, admission.admit, settings.worker.ledger_horizon)
