@@ -4,7 +4,7 @@ import asyncio
 import enum
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ from .receipts import Receipt, Receipts, ReceiptsUnavailableError, stored_receip
 
 __all__ = ["Acceptance", "Acceptor", "Ack", "Decoder", "IngestParameters"]
 
-Decoder = Callable[[bytes, int], Decoded]
-"""Reads a body of at most so many readings; raises a Problem where it is none, or of more."""
+Decoder = Callable[[bytes, int], Decoded | Awaitable[Decoded]]
+"""Reads a body of at most so many readings, here or elsewhere; raises a Problem where it is none, or of more."""
 
 
 class Ack(enum.StrEnum):
@@ -112,6 +112,8 @@ class Acceptor:
             request.headers, request.receive, self.settings, request.in_flight, arrived=request.arrived
         )
         decoded = decode(body, self.settings.max_rows)
+        if not isinstance(decoded, Decoded):
+            decoded = await decoded
         self.rates.count_rows(request.caller, len(decoded))
         batch = PendingBatch(
             decoded,

@@ -22,6 +22,8 @@ from .admin.mending import mending
 from .commit.group_commit import GroupCommit
 from .doors.ingest.door import IngestDoor
 from .fast_path import FastPath
+from .formats import formats_of
+from .formats.isolation import Isolation
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
 from .limits.rates import Rates
@@ -52,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     group_commit = GroupCommit(listener, lambda: admission.proof, window, settings.ingest, settings.redis.timeout)
     in_flight = InFlight(settings.ingest)
     rates = Rates()
+    isolation = Isolation(settings.ingest.max_decoded_bytes)
     reporter = Reporter(rates, Usages(stream.client, names))
     tasks: list[asyncio.Task[None]] = []
 
@@ -75,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await end(tasks)
+            await isolation.close()
             receipts.close()
             await stream.client.aclose()
             await ear.aclose()
@@ -88,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window)
     check = guard(app, settings.auth, Scope.INGEST)
-    app.open([IngestDoor(acceptor, check, settings.ingest)], in_flight)
+    app.open([IngestDoor(acceptor, check, settings.ingest, formats_of(isolation))], in_flight)
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))
     replay = Replay(stream, letters, admission.admit, settings.worker.ledger_horizon)

@@ -4,18 +4,18 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 
 import numpy as np
 
-from services.contract.instants import INVALID, parse_timestamps
 from services.platform.http.errors import Problem
 
 from ..readings import Decoded, Fault
-from .table import CELLS_A_READING, Instants, Numbers, Table, Texts, check_cells, in_rows, wide
+from .columns import Instants, Numbers, Texts, instants_of
+from .table import CELLS_A_READING, Layout, Table, check_cells, in_rows, wide
 
 __all__ = ["LAYOUTS", "MEDIA_TYPE"]
 
@@ -44,12 +44,7 @@ class _Cells:
 
     def instants(self) -> Instants:
         """Return what RFC 3339 reads."""
-        micros = parse_timestamps(self.cells)
-        invalid = np.flatnonzero(micros == INVALID).tolist()
-        empty = np.zeros(len(self.cells), np.bool_)
-        illegible = {row: self.cells[row] for row in invalid if self.cells[row]}
-        empty[[row for row in invalid if not self.cells[row]]] = True
-        return Instants(micros, empty, illegible)
+        return instants_of(self.cells)
 
     def numbers(self) -> Numbers:
         """Return the decimal numbers."""
@@ -91,7 +86,7 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _decode(body: bytes, most: int, layout: Callable[[Table, int], Decoded]) -> Decoded:
+def _decode(body: bytes, most: int, layout: Layout) -> Decoded:
     """Return the readings of a body, at most `most`.
 
     Raises:

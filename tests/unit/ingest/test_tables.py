@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.ingest.formats import FORMATS
+from services.ingest.formats import IN_PROCESS
 from services.ingest.limits.window import Limits
 from services.ingest.readings import Fault, check
 from services.platform.http.errors import Problem
@@ -17,7 +17,7 @@ MICROS = 1761166800000000
 def decode(
     body: str, layout: str = "rows", *, partial: bool = False, most: int = 1000
 ) -> tuple[list[Any], list[Fault]]:
-    columns, faults = check(FORMATS["text/csv"][layout](body.encode(), most), LIMITS, partial=partial)
+    columns, faults = check(IN_PROCESS["text/csv"][layout](body.encode(), most), LIMITS, partial=partial)
     ids = [columns.series.get(columns.sensor_ids[code], columns.sensor_ids[code]) for code in columns.index]
     called = [one if isinstance(one, str) else (one.name, one.field, dict(one.labels)) for one in ids]
     return list(zip(called, columns.timestamps.tolist(), columns.values.tolist(), strict=True)), faults
@@ -108,7 +108,7 @@ ROW_FAULTS = [
 
 @pytest.mark.parametrize(("line", "field", "code"), ROW_FAULTS)
 def test_each_fault_names_its_row_field_and_code(line: str, field: str | None, code: str) -> None:
-    assert named("\n".join(["sensor_id,timestamp,value", GOOD, line, GOOD])) == [(1, field, code)]
+    assert named(f"sensor_id,timestamp,value\n{GOOD}\n{line}\n{GOOD}") == [(1, field, code)]
 
 
 def test_rows_are_counted_whatever_stands_between_them() -> None:
@@ -134,7 +134,7 @@ def test_a_column_that_is_missing_twice_there_or_unknown_is_a_fault_of_each_row(
 
 
 def test_what_makes_a_series_holds_to_its_limits_in_each_row() -> None:
-    body = f"name,field,labels.,labels.room,sensor_id,timestamp,value\n" + "".join(
+    body = "name,field,labels.,labels.room,sensor_id,timestamp,value\n" + "".join(
         f"{line},{WHEN},1\n" for line in ["heat,,,,", ",,,kitchen,", "heat,,,,a", f"heat,,,{'x' * 1025},", "heat,,x,,"]
     )
     assert named(body) == [
@@ -191,8 +191,8 @@ def test_what_is_no_table_of_readings_is_malformed(body: str, layout: str) -> No
 
 
 def test_bytes_that_are_no_utf_8_are_malformed() -> None:
-    with pytest.raises(Problem, match="not UTF-8: .* at byte 27"):
-        FORMATS["text/csv"]["rows"](b"sensor_id,timestamp,value\na\xff,b,c", 10)
+    with pytest.raises(Problem, match=r"not UTF-8: .* at byte 27"):
+        IN_PROCESS["text/csv"]["rows"](b"sensor_id,timestamp,value\na\xff,b,c", 10)
 
 
 def test_too_many_readings_are_refused_good_or_bad() -> None:

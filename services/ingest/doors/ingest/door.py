@@ -17,9 +17,9 @@ from services.platform.settings import IngestSettings
 
 from ...accept import Acceptor, Ack, Decoder, IngestParameters
 from ...fast_path import Request
-from ...idempotency import KEY_SCHEMA, idempotency_key
-from ...formats import FORMATS, LAYOUTS
+from ...formats import LAYOUTS
 from ...formats.json import MEDIA_TYPE as JSON
+from ...idempotency import KEY_SCHEMA, idempotency_key
 from ...readings import SHOWN_FAULTS
 from .body import readings_body
 
@@ -27,7 +27,7 @@ __all__ = ["IngestDoor"]
 
 _NAMES = ("ack", "partial", "layout")
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
-_PLAIN = IngestParameters(), FORMATS[JSON]["rows"]
+_PLAIN = IngestParameters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class IngestDoor:
     acceptor: Acceptor
     check: Check
     settings: IngestSettings
+    formats: Mapping[str, Mapping[str, Decoder]]
     path: str = "/ingest"
 
     def credentials(self, headers: Mapping[bytes, bytes]) -> Caller:
@@ -57,7 +58,7 @@ class IngestDoor:
             Problem: whatever the client can mend or must wait for.
             ClientDisconnect: the client went away.
         """
-        asks, decode = _parameters(request.query, request.headers)
+        asks, decode = _parameters(request.query, request.headers, self.formats)
         accepted = await self.acceptor.accept(request, asks, decode)
         body = {
             "batch_id": accepted.batch_id,
@@ -93,7 +94,9 @@ class IngestDoor:
         )
 
 
-def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> tuple[IngestParameters, Decoder]:
+def _parameters(
+    query: bytes, headers: Mapping[bytes, bytes], formats: Mapping[str, Mapping[str, Decoder]]
+) -> tuple[IngestParameters, Decoder]:
     """Read query string and headers: what is asked for, and what reads the body.
 
     Raises:
@@ -102,8 +105,11 @@ def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> tuple[IngestPar
     media = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower().decode("latin-1")
     key = idempotency_key(headers)
     if not query and key is None and media == JSON:
-        return _PLAIN
-    layouts = _layouts(media)
+        return _PLAIN, formats[JSON]["rows"]
+    layouts = formats.get(media)
+    if layouts is None:
+        detail = f"{media[:60]!r} is not taken; send as Content-Type one of {', '.join(formats)}"
+        raise Problem("unsupported_media_type", detail)
     values: dict[str, str] = {}
     for name, value in parameters(query):
         if name not in _NAMES:
@@ -120,17 +126,9 @@ def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> tuple[IngestPar
     if layout not in LAYOUTS:
         raise wrong(layout=f"must be {' or '.join(LAYOUTS)}")
     if layout not in layouts:
-        having = ", ".join(media for media, layouts in FORMATS.items() if layout in layouts)
+        having = ", ".join(media for media, layouts in formats.items() if layout in layouts)
         raise wrong(layout=f"{layout} is not for {media}; it is for {having}")
     return IngestParameters(Ack(ack), _BOOLEANS[partial], key), layouts[layout]
-
-
-def _layouts(media: str) -> Mapping[str, Decoder]:
-    try:
-        return FORMATS[media]
-    except KeyError:
-        detail = f"{media[:60]!r} is not taken; send as Content-Type one of {', '.join(FORMATS)}"
-        raise Problem("unsupported_media_type", detail) from None
 
 
 async def _documented(
