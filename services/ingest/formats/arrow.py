@@ -87,9 +87,9 @@ class _ArrowColumn:
 
 
 def _plain(kind: DataType) -> DataType:
-    """Return the type of a column's values, whether they stand in a dictionary or not."""
+    """Return the type of a column's values, which may stand in a dictionary, or once for a run of rows."""
     value = kind.value_type
-    if value is None or DataType.is_run_end_encoded(kind) or DataType.is_nested(kind):
+    if value is None or DataType.is_nested(kind):
         return kind
     return value
 
@@ -135,11 +135,12 @@ def decode_batches(body: bytes, most: int, *, layout: Layout, read: Callable[[by
         batches = list(_limited(reader, len(schema.names), most))
     except Problem:
         raise
-    except Exception as error:  # the library raises nothing more exact
+    except BaseException as error:  # a panic of the library is no Exception
         raise Problem("malformed_body", f"the body cannot be read: {str(error)[:200]}") from error
     columns: list[Column] = [
         _ArrowColumn(_joined([batch.column(place) for batch in batches], kind))
         for place, kind in enumerate(schema.types)
+        if batches
     ]
     return layout(Table(schema.names, columns, sum(batch.num_rows for batch in batches)), most)
 

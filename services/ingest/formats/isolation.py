@@ -1,8 +1,9 @@
 """A process of its own for the formats whose library may end the process that it runs in.
 
 A damaged or hostile body of Arrow or Parquet may make that library abort, or claim any amount of memory, before it
-tells an error. So such bodies are decoded one by one in a child with limits of its own: it ends instead of the service,
-the request is refused, and the next one starts another. The child is started when it is first needed.
+tells an error. So such bodies are decoded one by one in a worker with limits of its own: it ends instead of the
+service, and the request is refused. The worker is a fork of a child of the service, which has all that is imported and
+forks the next one at once; that child is started when it is first needed.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -33,13 +35,14 @@ log = structlog.get_logger(__name__)
 
 ROOM = 6
 """Memory that the child may take for a body, in largest decoded bodies."""
-SECONDS = 5
-"""Processor time that a body may take: hundreds of times what the largest good one does."""
+SECONDS = 15
+"""Processor time that a body may take: several times what the largest batch does of which each reading is a series."""
 
 _FORMATS = {arrow.MEDIA_TYPE: arrow.LAYOUTS, parquet.MEDIA_TYPE: parquet.LAYOUTS}
+_LONG = 3600
+"""Processor time, in seconds, that is enough for all but a body's decoding."""
+_PATIENCE = 4
 _LENGTH = struct.Struct("<Q")
-_NOT_ITS_FAULT = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
-"""How the child ends where somebody else ended it."""
 
 
 class _Asked(msgspec.Struct):
@@ -58,6 +61,12 @@ class _Refused(msgspec.Struct, tag=True):
     detail: str
 
 
+class _Failed(msgspec.Struct, tag=True):
+    """What ended the worker over a body: a signal, or an error that nobody foresaw."""
+
+    why: str
+
+
 class _Read(msgspec.Struct, tag=True):
     """The readings of a body: `Decoded`, with the bytes of its arrays."""
 
@@ -73,12 +82,13 @@ class _Read(msgspec.Struct, tag=True):
 
 
 _asked = msgspec.msgpack.Decoder(_Asked)
-_answer: msgspec.msgpack.Decoder[_Read | _Refused] = msgspec.msgpack.Decoder(_Read | _Refused)
+_Answer = _Read | _Refused | _Failed
+_answer: msgspec.msgpack.Decoder[_Answer] = msgspec.msgpack.Decoder(_Answer)
 _encoder = msgspec.msgpack.Encoder()
 
 
 class Isolation:
-    """The child, seen from the service; one for a process."""
+    """The child and its worker, seen from the service; one for a process."""
 
     def __init__(self, largest: int) -> None:
         """Take the size of the largest decoded body, in bytes."""
@@ -102,7 +112,7 @@ class Isolation:
         """Return the readings of a body, at most `most`.
 
         Raises:
-            Problem: `malformed_body`, `too_many_rows`, or `overloaded` where somebody ended the child.
+            Problem: `malformed_body`, `too_many_rows`, or `overloaded` where the system ended the worker.
         """
         async with self._lock:
             if self._child is None or self._child.returncode is not None:
@@ -110,11 +120,18 @@ class Isolation:
             try:
                 answer = await _asked_of(self._child, _Asked(media, layout, most, len(body)), body)
             except (asyncio.IncompleteReadError, ConnectionError):
-                raise _died(await self._child.wait(), media) from None
+                await _ended(self._child)
+                log.warning("the decoder was ended", action="decoder", media=media)
+                detail = "the system ended the decoder, perhaps for want of memory; send the body again"
+                raise Problem("overloaded", detail, {"Retry-After": "1"}) from None
             except asyncio.CancelledError:
                 # Its answer would be taken for the next request's.
                 await _ended(self._child)
                 raise
+        if isinstance(answer, _Failed):
+            log.warning("a body ended the decoder", action="decoder", media=media, why=answer.why)
+            detail = f"the body is damaged, comes to much more than its size, or takes more than {SECONDS} s to decode"
+            raise Problem("malformed_body", detail)
         if isinstance(answer, _Refused):
             raise Problem(answer.code, answer.detail)
         return _decoded(answer)
@@ -123,15 +140,23 @@ class Isolation:
         # More threads, or places to allocate from, would only count against its memory.
         quiet = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0"}
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-c", f"from {__name__} import serve; serve({self._room})"),
+            *(
+                sys.executable,
+                "-P",
+                "-W",
+                "ignore",
+                "-c",
+                f"from {__name__} import serve; serve({self._room}, {SECONDS})",
+            ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # where the library shouts, which is no event of the service
+            stderr=asyncio.subprocess.DEVNULL,
             env=os.environ | quiet,
+            start_new_session=True,
         )
 
 
-async def _asked_of(child: asyncio.subprocess.Process, asked: _Asked, body: bytes) -> _Read | _Refused:
+async def _asked_of(child: asyncio.subprocess.Process, asked: _Asked, body: bytes) -> _Answer:
     """Send the child a body, and return its answer."""
     assert child.stdin is not None  # noqa: S101 -- narrows for the type checker
     assert child.stdout is not None  # noqa: S101
@@ -143,19 +168,10 @@ async def _asked_of(child: asyncio.subprocess.Process, asked: _Asked, body: byte
 
 
 async def _ended(child: asyncio.subprocess.Process) -> None:
+    """End the child and its worker."""
     with contextlib.suppress(ProcessLookupError):
-        child.kill()
+        os.killpg(child.pid, signal.SIGKILL)
     await child.wait()
-
-
-def _died(returncode: int, media: str) -> Problem:
-    """Return the problem of a body at which the child ended."""
-    log.warning("the decoder ended", action="decoder", media=media, returncode=returncode)
-    if returncode in _NOT_ITS_FAULT:
-        return Problem("overloaded", "the decoder was ended by the system; send the body again", {"Retry-After": "1"})
-    if returncode == -signal.SIGXCPU:
-        return Problem("malformed_body", f"the body takes more than {SECONDS} s to decode")
-    return Problem("malformed_body", "the body is damaged, or comes to much more than its size: it cannot be decoded")
 
 
 def _decoded(answer: _Read) -> Decoded:
@@ -185,13 +201,13 @@ def _read(decoded: Decoded) -> _Read:
     )
 
 
-def _answered(asked: _Asked, body: bytes) -> _Read | _Refused:
+def _answered(asked: _Asked, body: bytes) -> _Answer:
     try:
         return _read(_FORMATS[asked.media][asked.layout](body, asked.most))
     except Problem as problem:
         return _Refused(problem.code, problem.detail)
-    except MemoryError:
-        return _Refused("malformed_body", "the body comes to much more than its size: it cannot be decoded")
+    except BaseException as error:  # noqa: BLE001 -- a panic of the library is no Exception
+        return _Failed(f"{type(error).__name__}: {str(error)[:200]}")
 
 
 def _limit_memory(room: int) -> None:
@@ -202,26 +218,57 @@ def _limit_memory(room: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _limit_time() -> None:
-    """Take at most some seconds of the processor until the next call."""
+def _limit_time(seconds: int) -> None:
+    """Take at most so much of the processor until the next call, and a few times that where others want it too."""
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE * seconds)
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + SECONDS, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + seconds, hard))
 
 
-def serve(room: int) -> None:
-    """Answer as the child, until the service closes the pipe; take at most `room` bytes of memory for it."""
-    # The service goes on for a while where all its processes are told to end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _limit_memory(room)
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
+def _work(source: BinaryIO, sink: BinaryIO, seconds: int) -> None:
+    """Answer as a worker, until the service closes the pipe."""
+    _end_at_a_shout()
     while head := source.read(_LENGTH.size):
         asked = _asked.decode(source.read(*_LENGTH.unpack(head)))
         body = source.read(asked.size)
-        _limit_time()
+        _limit_time(seconds)
         answer = _encoder.encode(_answered(asked, body))
-        sink.write(_LENGTH.pack(len(answer)))
-        sink.write(answer)
-        sink.flush()
+        # Half an answer would be taken for a whole one.
+        _limit_time(_LONG)
+        _tell(sink, answer)
+
+
+def _end_at_a_shout() -> None:
+    """End this process by what it writes as an error first: what it would do behind that needs memory, and may hang."""
+    heard, told = os.pipe()
+    os.close(heard)
+    os.dup2(told, sys.stderr.fileno())
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def _tell(sink: BinaryIO, answer: bytes) -> None:
+    sink.write(_LENGTH.pack(len(answer)))
+    sink.write(answer)
+    sink.flush()
+
+
+def serve(room: int, seconds: int) -> None:
+    """Be the child: have a worker answer until the service closes the pipe.
+
+    A body may take at most `room` bytes of memory, and so many `seconds` of the processor.
+    """
+    # The service goes on for a while where all processes are told to end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit_memory(room)
+    while True:
+        worker = os.fork()
+        if not worker:
+            _work(sys.stdin.buffer, sys.stdout.buffer, seconds)
+            return
+        ended = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+        if ended >= 0 or ended == -signal.SIGKILL:
+            # Of its own accord, or by somebody who may have cut an answer off.
+            return
+        _tell(sys.stdout.buffer, _encoder.encode(_Failed(signal.Signals(-ended).name)))

@@ -6,7 +6,7 @@ from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
 from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_NAME
 from services.platform.settings import IngestSettings
 
-from ...formats import csv, json, ndjson
+from ...formats import arrow, csv, json, ndjson, parquet
 from ...limits.body import ENCODINGS
 
 __all__ = ["json_body", "readings_body"]
@@ -99,6 +99,21 @@ _LINES = {
     "schema": {"type": "string", "description": "Readings as in JSON, one a line."},
     "example": '{"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}\n',
 }
+_COLUMNS = {
+    "rows": {
+        "summary": "A reading in each row",
+        "value": "sensor_id: utf8; timestamp: timestamp[us, tz=UTC]; value: double",
+    },
+    "labelled": {
+        "summary": "Series with a name and labels",
+        "value": "name: utf8; labels.room: utf8; timestamp: timestamp[us, tz=UTC]; value: double",
+    },
+    "wide": {
+        "summary": "A column for each sensor, with layout=wide",
+        "value": "timestamp: timestamp[us, tz=UTC]; sensor-1: double; sensor-2: double",
+    },
+}
+"""Schemas, since a document cannot show the bytes of these formats."""
 _OTHERS = {
     **dict.fromkeys(ndjson.MEDIA_TYPES, _LINES),
     csv.MEDIA_TYPE: {
@@ -117,5 +132,13 @@ _OTHERS = {
                 "value": "timestamp,sensor-1,sensor-2\r\n2025-10-22T21:00:00Z,25.3,\r\n",
             },
         },
+    },
+    arrow.MEDIA_TYPE: {
+        "schema": {"type": "string", "format": "binary", "description": "Arrow's IPC stream of these columns."},
+        "examples": _COLUMNS,
+    },
+    parquet.MEDIA_TYPE: {
+        "schema": {"type": "string", "format": "binary", "description": "A Parquet file of these columns."},
+        "examples": _COLUMNS,
     },
 }
