@@ -139,15 +139,9 @@ class Isolation:
     async def _started(self) -> asyncio.subprocess.Process:
         # More threads, or places to allocate from, would only count against its memory.
         quiet = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0"}
+        code = f"from {__name__} import serve; serve({self._room}, {SECONDS})"
         return await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-P",
-                "-W",
-                "ignore",
-                "-c",
-                f"from {__name__} import serve; serve({self._room}, {SECONDS})",
-            ),
+            *[sys.executable, "-P", "-W", "ignore", "-c", code],
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
