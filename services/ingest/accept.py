@@ -4,7 +4,7 @@ import asyncio
 import enum
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,8 +29,8 @@ from .receipts import Receipt, Receipts, ReceiptsUnavailableError, stored_receip
 
 __all__ = ["Acceptance", "Acceptor", "Ack", "Decoder", "IngestParameters"]
 
-Decoder = Callable[[bytes, int], Decoded]
-"""Reads a body of at most so many readings; raises a Problem where it is none, or of more."""
+Decoder = Callable[[bytes, int], Decoded | Awaitable[Decoded]]
+"""Reads a body of at most so many readings, here or elsewhere; raises a Problem where it is none, or of more."""
 
 
 class Ack(enum.StrEnum):
@@ -123,6 +123,8 @@ class Acceptor:
             arrived=request.arrived,
         )
         decoded = decode(body, self.settings.max_rows)
+        if not isinstance(decoded, Decoded):
+            decoded = await decoded
         self.passed_over.count(request.door, request.caller.name, decoded.skipped)
         if not len(decoded) and not decoded.faults:
             return Acceptance(None, 0, [])

@@ -20,7 +20,7 @@ from .admin.app import admin_app
 from .admin.deletions import Deletions, deletions
 from .admin.mending import mending
 from .commit.group_commit import GroupCommit
-from .doors.json.door import JsonDoor
+from .doors.ingest.door import IngestDoor
 from .doors.line_protocol.decode import LinesDecoder
 from .doors.line_protocol.dialects import DIALECTS
 from .doors.line_protocol.discovery import OPEN_PATHS, discovery
@@ -29,6 +29,8 @@ from .doors.remote_write.decode import SamplesDecoder
 from .doors.remote_write.door import PATHS as REMOTE_WRITE_PATHS
 from .doors.remote_write.door import RemoteWriteDoor
 from .fast_path import FastPath
+from .formats import formats_of
+from .formats.isolation import Isolation
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
 from .limits.new_series import NewSeries
@@ -61,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     group_commit = GroupCommit(listener, lambda: admission.proof, window, settings.ingest, settings.redis.timeout)
     in_flight = InFlight(settings.ingest)
     rates = Rates()
+    isolation = Isolation(settings.ingest.max_decoded_bytes)
     reporter = Reporter(rates, Usages(stream.client, names))
     tasks: list[asyncio.Task[None]] = []
 
@@ -84,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await end(tasks)
+            await isolation.close()
             receipts.close()
             new_series.close()
             await stream.client.aclose()
@@ -103,7 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     lines, samples = LinesDecoder(), SamplesDecoder()
     app.open(
         [
-            JsonDoor(acceptor, check, settings.ingest),
+            IngestDoor(acceptor, check, settings.ingest, formats_of(isolation)),
             *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
             *(RemoteWriteDoor(acceptor, check, samples, path) for path in REMOTE_WRITE_PATHS),
         ],
