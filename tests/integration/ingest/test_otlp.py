@@ -33,7 +33,7 @@ from tests.support.readings import rows_in, sql
 from tests.support.worker import Start
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-FORMS = {PROTOBUF: lambda message: message.SerializeToString(), JSON: as_json}
+FORMS: dict[str, Callable[[Message], bytes]] = {PROTOBUF: lambda message: message.SerializeToString(), JSON: as_json}
 Response: Any = metrics_service_pb2.ExportMetricsServiceResponse
 Status: Any = status_pb2.Status
 

@@ -65,13 +65,13 @@ def test_who_is_closer_to_the_reading_has_a_name_that_several_want() -> None:
     )
     message = request(
         make("Metric", name="h", histogram={"data_points": [point]}),
-        resource={"host": "resource", "zone": ""},
+        resource={"host": "resource", "zone": "", "__name__": "mine"},
         scope=scope,
     )
     bucket = rows(read(message))[0]
     assert bucket[:2] == ("h_bucket", {
         "le": "+Inf", "point.le": "mine", "host": "point", "scope.host": "scope", "scope.scope.host": "literal",
-        "zone": "scope", "resource.host": "resource",
+        "zone": "scope", "resource.host": "resource", "resource.__name__": "mine",
     })  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from services.contract import SeriesError
-from services.contract.series import MAX_LABEL_VALUE
+from services.contract.series import FIELD, ID, MAX_LABEL_VALUE, NAME
 
 __all__ = ["SCOPE_NAME", "SCOPE_VERSION", "Label", "Origin", "labels", "labels_of", "merged"]
 
@@ -18,6 +18,7 @@ Label = tuple[str, str]
 SCOPE_NAME, SCOPE_VERSION = "otel.scope.name", "otel.scope.version"
 """OpenTelemetry's own attributes for what OTLP has as fields of a scope."""
 
+_RESERVED = {NAME, FIELD, ID}
 _DEEPEST = 32
 """Lists and maps in each other that a value may be."""
 _HASHED = 20
@@ -53,7 +54,7 @@ def labels(*pairs: tuple[str, str]) -> list[Label]:
 
 
 def merged(own: Iterable[Label], attributes: Iterable[Label], origin: Origin) -> list[Label]:
-    """Return the labels of a series, each name once.
+    """Return the labels of a series, each name once, and none that means something else where series are chosen.
 
     Where two want a name, who is closer to the reading has it, and the other's gets the prefix of where it stood: what
     is equal in both would else be another series than what is not.
@@ -68,7 +69,7 @@ def merged(own: Iterable[Label], attributes: Iterable[Label], origin: Origin) ->
     ):
         for label in layer:
             name = label[0]
-            while name in found:
+            while name in found or name in _RESERVED:
                 name = prefix + name
             found[name] = label if name == label[0] else (name, label[1])
     return list(found.values())

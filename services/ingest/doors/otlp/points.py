@@ -80,8 +80,9 @@ def _histogram(point: Any, told: Told) -> tuple[Shape, list[float]]:
     """Read a histogram's point; a bucket counts what those below it count, too, as Prometheus' buckets do."""
     counts, bounds = list(point.bucket_counts or ()), [bound + 0.0 for bound in point.explicit_bounds or ()]
     if len(counts) != len(bounds) + 1 and (counts or bounds):
-        told_counts = f"{len(counts)} bucket_counts and {len(bounds)} explicit_bounds; there must be one count more"
-        raise SeriesError("bucket_counts", "malformed", told_counts)
+        raise SeriesError(
+            "bucket_counts", "malformed", f"{len(counts)} bucket_counts and {len(bounds)} explicit_bounds do not fit"
+        )
     if not all(map(math.isfinite, bounds)) or any(low >= high for low, high in pairwise(bounds)):
         raise SeriesError("explicit_bounds", "malformed", "explicit_bounds must be finite numbers in ascending order")
     shape, values = _totals(point, told)
