@@ -25,6 +25,9 @@ from .doors.line_protocol.decode import LinesDecoder
 from .doors.line_protocol.dialects import DIALECTS
 from .doors.line_protocol.discovery import OPEN_PATHS, discovery
 from .doors.line_protocol.door import LineProtocolDoor
+from .doors.otlp.decode import MetricsDecoder
+from .doors.otlp.door import PATHS as OTLP_PATHS
+from .doors.otlp.door import OtlpDoor
 from .doors.remote_write.decode import SamplesDecoder
 from .doors.remote_write.door import PATHS as REMOTE_WRITE_PATHS
 from .doors.remote_write.door import RemoteWriteDoor
@@ -104,12 +107,13 @@ def create_app(settings: Settings) -> FastAPI:
     new_series = NewSeries(settings.database)
     acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window, passed_over, new_series)
     check = guard(app, settings.auth, Scope.INGEST, OPEN_PATHS)
-    lines, samples = LinesDecoder(), SamplesDecoder()
+    lines, samples, points = LinesDecoder(), SamplesDecoder(), MetricsDecoder()
     app.open(
         [
             IngestDoor(acceptor, check, settings.ingest, formats_of(isolation)),
             *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
             *(RemoteWriteDoor(acceptor, check, samples, path) for path in REMOTE_WRITE_PATHS),
+            *(OtlpDoor(acceptor, check, points, path) for path in OTLP_PATHS),
         ],
         in_flight,
     )

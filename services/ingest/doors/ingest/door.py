@@ -70,7 +70,7 @@ class IngestDoor:
         headers = {"Idempotent-Replayed": "true"} if accepted.repeated else None
         return Response(orjson.dumps(body), status, headers, JSON)
 
-    def refusal(self, problem: Problem) -> Response:
+    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return problem+json."""
         return problem.response()
 

@@ -89,7 +89,7 @@ class LineProtocolDoor:
             return self._partial(accepted.faults, accepted.rows)
         return Response(status_code=204)
 
-    def refusal(self, problem: Problem) -> Response:
+    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as this version's clients read it."""
         faults = [Fault(**fault) for fault in _listed(problem)]
         status = _LOST_ELSEWHERE.get(problem.kind.status, problem.kind.status)

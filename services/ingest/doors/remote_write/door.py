@@ -80,7 +80,7 @@ class RemoteWriteDoor:
             return _refused(400, _told(accepted.faults), written)
         return Response(status_code=204, headers=written)
 
-    def refusal(self, problem: Problem) -> Response:
+    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as senders read and log it: text."""
         status = _STATUSES.get(problem.kind.status, problem.kind.status)
         return _refused(status, problem.detail, {**problem.headers, **_written(2, 0)})
