@@ -6,7 +6,7 @@ that must decode for ever.
 
 from .codec import VERSION, decode, encode
 from .dead_letter import LETTER_VERSION, DeadLetter, decode_letter, encode_letter
-from .entry import Batch, Columns, Entry
+from .entry import Batch, Columns, Entry, Slice
 from .errors import DamagedEntryError, EntryError, NewerVersionError
 from .ids import ANONYMOUS, group_of, keyed_id, member_id, new_group, position_of
 from .names import GROUP, STREAM, StreamNames
@@ -44,6 +44,7 @@ __all__ = [
     "Series",
     "SeriesError",
     "SettlementEvent",
+    "Slice",
     "StreamNames",
     "Verdict",
     "check_series",

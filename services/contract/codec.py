@@ -1,8 +1,9 @@
 """The packed entry: MessagePack, columns as little-endian arrays.
 
 Version 2 says, beside what version 1 does, which of its sensors are labelled series, and what their names, fields and
-labels are, as MessagePack inside of a Zstandard frame. An entry without any is written as version 1, so that workers of
-the release before take it.
+labels are, as MessagePack inside of a Zstandard frame. Version 3 says, beside that, which rows of a batch come again
+together where they do. An entry is written as the oldest version that can say what it holds, so that workers of a
+release before take it.
 
 A column of integers is packed as ``[base, step, width, bytes]``: a value is ``base + step * item``, and an item
 takes ``width`` bytes. Timestamps to the second and dictionary indexes take one to four bytes so, not eight.
@@ -16,14 +17,14 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from .entry import Batch, Columns, Entry
+from .entry import Batch, Columns, Entry, Slice
 from .errors import DamagedEntryError, NewerVersionError
 from .names import FIELD_PAYLOAD, FIELD_ROWS, FIELD_VERSION
 from .series import Series, check_series
 
 __all__ = ["MAX_SENSOR_ID", "MAX_VALUE", "TIMESTAMP_LIMITS", "VERSION", "decode", "encode"]
 
-VERSION = 2
+VERSION = 3
 """The newest contract version that this release writes and reads."""
 
 MAX_SENSOR_ID = 128
@@ -38,6 +39,7 @@ TIMESTAMP_LIMITS = (-62_135_510_400_000_000, 253_370_764_799_999_999)
 
 _WIDTHS = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _STEPS = (1_000_000, 1_000)
+_SLICE_KEY = 16
 
 
 class _Packed(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -74,6 +76,17 @@ class _LabelledPayload(_Payload, forbid_unknown_fields=True):
     series: bytes
 
 
+class _Slices(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    batch: int
+    rows: list[int]
+    keys: bytes
+
+
+class _SlicedPayload(_Payload, forbid_unknown_fields=True):
+    series: bytes | None
+    slices: list[_Slices]
+
+
 _MAX_SERIES_BYTES = 1 << 28
 """Bytes that packed series may come to: more than any request body holds."""
 
@@ -81,6 +94,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     1: msgspec.msgpack.Decoder(_Payload),
     2: msgspec.msgpack.Decoder(_LabelledPayload),
+    3: msgspec.msgpack.Decoder(_SlicedPayload),
 }
 _series_decoder = msgspec.msgpack.Decoder(list[_Labelled])
 
@@ -103,11 +117,21 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
         time=_pack(columns.timestamps, base=int(columns.timestamps.min()), steps=_STEPS),
         value=columns.values.astype("<f8", copy=False).tobytes(),
     )
-    if labelled:
-        packed = zstandard.ZstdCompressor().compress(_encoder.encode(labelled))
+    version = 1
+    packed = zstandard.ZstdCompressor().compress(_encoder.encode(labelled)) if labelled else None
+    slices = [
+        _Slices(position, [one.rows for one in batch.slices], b"".join(one.key for one in batch.slices))
+        for position, batch in enumerate(entry.batches)
+        if batch.slices
+    ]
+    if slices:
+        version = 3
+        payload = _SlicedPayload(**msgspec.structs.asdict(payload), series=packed, slices=slices)
+    elif packed is not None:
+        version = 2
         payload = _LabelledPayload(**msgspec.structs.asdict(payload), series=packed)
     return {
-        FIELD_VERSION: b"2" if labelled else b"1",
+        FIELD_VERSION: b"%d" % version,
         FIELD_ROWS: b"%d" % len(columns),
         FIELD_PAYLOAD: _encoder.encode(payload),
     }
@@ -142,17 +166,28 @@ def _entry(payload: _Payload) -> Entry:
         _index(payload.index),
         _unpack(payload.time),
         np.frombuffer(payload.value, "<f8"),
-        *([_series(payload)] if isinstance(payload, _LabelledPayload) else []),
+        _series(payload) if isinstance(payload, _LabelledPayload | _SlicedPayload) else {},
     )
+    slices = _slices(payload) if isinstance(payload, _SlicedPayload) else {}
     batches = [
-        Batch(uuid.UUID(bytes=b.batch_id), b.rows, b.accepted_at, b.traceparent, b.digest, b.notify)
-        for b in payload.batches
+        Batch(
+            uuid.UUID(bytes=b.batch_id),
+            b.rows,
+            b.accepted_at,
+            b.traceparent,
+            b.digest,
+            b.notify,
+            slices.get(position, ()),
+        )
+        for position, b in enumerate(payload.batches)
     ]
     _check(columns, batches)
     return Entry(None if payload.group is None else uuid.UUID(bytes=payload.group), batches, columns)
 
 
-def _series(payload: _LabelledPayload) -> dict[str, Series]:
+def _series(payload: _LabelledPayload | _SlicedPayload) -> dict[str, Series]:
+    if payload.series is None:
+        return {}
     if zstandard.frame_content_size(payload.series) > _MAX_SERIES_BYTES:
         raise ValueError("packed series are larger than any may be")
     unpacked = zstandard.ZstdDecompressor().decompress(payload.series, max_output_size=_MAX_SERIES_BYTES)
@@ -162,6 +197,23 @@ def _series(payload: _LabelledPayload) -> dict[str, Series]:
     for labelled in found:
         check_series(labelled.series)
     return {payload.sensors[labelled.code]: labelled.series for labelled in found}
+
+
+def _slices(payload: _SlicedPayload) -> dict[int, tuple[Slice, ...]]:
+    """Return the slices of batches by the batches' positions; the rows of each add up to its batch's."""
+    if not payload.slices:
+        raise ValueError("there are no slices")
+    found: dict[int, tuple[Slice, ...]] = {}
+    for one in payload.slices:
+        if not 0 <= one.batch < len(payload.batches) or one.batch in found:
+            raise ValueError("slices are of no batch, or a batch has them twice")
+        keys = [one.keys[at : at + _SLICE_KEY] for at in range(0, len(one.keys), _SLICE_KEY)]
+        if len(keys) != len(one.rows) or len(one.keys) != _SLICE_KEY * len(keys):
+            raise ValueError("slices and their keys are not of one number")
+        if min(one.rows, default=0) < 1 or sum(one.rows) != payload.batches[one.batch].rows:
+            raise ValueError("the rows of slices do not add up to their batch's")
+        found[one.batch] = tuple(map(Slice, one.rows, keys))
+    return found
 
 
 def _index(packed: _Packed) -> NDArray[np.uint32]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .series import Series
 
-__all__ = ["Batch", "Columns", "Entry"]
+__all__ = ["Batch", "Columns", "Entry", "Slice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,19 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows of a batch that a client without an Idempotency-Key sends again together, or not at all.
+
+    Attributes:
+        rows: how many they are; a batch's slices have its rows in their order.
+        key: 16 bytes, a hash of who sends them and what they say.
+    """
+
+    rows: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one request brought.
 
@@ -80,6 +93,7 @@ class Batch:
         traceparent: W3C trace context of the request, where it is sampled.
         digest: hash of the readings, for batches with an Idempotency-Key.
         notify: whether somebody waits to hear that it is stored.
+        slices: what is stored once though it comes again; none where equal readings are readings of their own.
     """
 
     batch_id: uuid.UUID
@@ -88,6 +102,7 @@ class Batch:
     traceparent: str | None = None
     digest: bytes | None = None
     notify: bool = False
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

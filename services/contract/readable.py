@@ -51,6 +51,7 @@ def _batch(batch: Batch) -> dict[str, Any]:
         "digest": batch.digest.hex() if batch.digest else None,
         "notify": batch.notify,
         "traceparent": batch.traceparent,
+        "slices": len(batch.slices),
     }
 
 

@@ -8,10 +8,13 @@ from itertools import chain
 import msgspec
 
 __all__ = [
+    "FIELD",
+    "ID",
     "MAX_LABELS",
     "MAX_LABEL_NAME",
     "MAX_LABEL_VALUE",
     "MAX_NAME",
+    "NAME",
     "Series",
     "SeriesError",
     "check_series",
@@ -30,6 +33,12 @@ MAX_LABEL_NAME = 128
 
 MAX_LABEL_VALUE = 1024
 """Longest value of a label, in characters."""
+
+NAME, FIELD, ID = "__name__", "__field__", "__sensor_id__"
+"""Labels that stand for the name and the field of a series, and for the id of a sensor, where sensors are chosen.
+
+A stored series may have labels that are called so: before ingest refused them they were taken.
+"""
 
 _SHOWN_NAME = 40
 _HASH_CHARACTERS = 20

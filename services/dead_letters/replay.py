@@ -156,4 +156,4 @@ def _entry(fields: dict[bytes, bytes], mended: Columns | None) -> Entry:
         return entry
     if len(entry.batches) != 1:
         raise Problem("letter_damaged", "it holds several batches, so it can be replayed only as it stands")
-    return Entry(None, [dataclasses.replace(entry.batches[0], rows=len(mended))], mended)
+    return Entry(None, [dataclasses.replace(entry.batches[0], rows=len(mended), slices=())], mended)

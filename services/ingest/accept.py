@@ -4,7 +4,7 @@ import asyncio
 import enum
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,9 +19,11 @@ from .commit.pending import Accepted, PendingBatch
 from .fast_path import Request
 from .idempotency import digest, key_reused
 from .limits.admission import Admission
-from .limits.body import read_body
+from .limits.body import ENCODINGS, read_body
+from .limits.new_series import NewSeries
 from .limits.rates import Rates
 from .limits.window import Window
+from .passed_over import PassedOver
 from .readings import Decoded, Fault, check
 from .receipts import Receipt, Receipts, ReceiptsUnavailableError, stored_receipt
 
@@ -47,25 +49,27 @@ class IngestParameters:
         ack: how far the answer promises.
         partial: whether the good readings are taken where others are wrong.
         key: the request's Idempotency-Key; None where a repeat is a new batch.
+        encodings: the content encodings that its body may have.
     """
 
     ack: Ack = Ack.DURABLE
     partial: bool = False
     key: str | None = None
+    encodings: Sequence[str] = ENCODINGS
 
 
 class Acceptance(NamedTuple):
     """What became of a request's readings.
 
     Attributes:
-        batch_id: of the batch that they are.
+        batch_id: of the batch that they are; None where the body had nothing that is kept.
         rows: how many were taken.
         faults: of those that were not.
         repeated: whether they had been stored under their key before, and were not taken again.
         timed_out: whether `ack=stored` was asked for, and the ledger did not have them in time.
     """
 
-    batch_id: uuid.UUID
+    batch_id: uuid.UUID | None
     rows: int
     faults: list[Fault]
     repeated: bool = False
@@ -82,6 +86,8 @@ class Acceptor:
     group_commit: GroupCommit
     receipts: Receipts
     window: Window
+    passed_over: PassedOver
+    new_series: NewSeries
 
     async def accept(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Acceptance:
         """Take one request's readings in, and return when as much is certain as `parameters` ask for.
@@ -109,11 +115,21 @@ class Acceptor:
         self.rates.check(request.caller)
         self.admission.check()
         body = await read_body(
-            request.headers, request.receive, self.settings, request.in_flight, arrived=request.arrived
+            request.headers,
+            request.receive,
+            self.settings,
+            request.in_flight,
+            encodings=parameters.encodings,
+            arrived=request.arrived,
         )
         decoded = decode(body, self.settings.max_rows)
         if not isinstance(decoded, Decoded):
             decoded = await decoded
+        self.passed_over.count(request.door, request.caller.name, decoded.skipped)
+        if not len(decoded) and not decoded.faults:
+            return Acceptance(None, 0, [])
+        if request.caller.series_per_hour is not None:
+            await self.new_series.check(request.caller, decoded.readings.sensor_ids)
         self.rates.count_rows(request.caller, len(decoded))
         batch = PendingBatch(
             decoded,
@@ -141,7 +157,7 @@ class Acceptor:
         receipt = await self._receipt(batch_id)
         if receipt is None:
             return None
-        columns, faults = check(decoded, self.window.limits(), partial=partial)
+        columns, faults, _ = check(decoded, self.window.limits(), partial=partial)
         if not _own(receipt, digest(columns)):
             return None
         if faults:

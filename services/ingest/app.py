@@ -21,14 +21,23 @@ from .admin.deletions import Deletions, deletions
 from .admin.mending import mending
 from .commit.group_commit import GroupCommit
 from .doors.ingest.door import IngestDoor
+from .doors.line_protocol.decode import LinesDecoder
+from .doors.line_protocol.dialects import DIALECTS
+from .doors.line_protocol.discovery import OPEN_PATHS, discovery
+from .doors.line_protocol.door import LineProtocolDoor
+from .doors.remote_write.decode import SamplesDecoder
+from .doors.remote_write.door import PATHS as REMOTE_WRITE_PATHS
+from .doors.remote_write.door import RemoteWriteDoor
 from .fast_path import FastPath
 from .formats import formats_of
 from .formats.isolation import Isolation
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
+from .limits.new_series import NewSeries
 from .limits.rates import Rates
 from .limits.usage import Reporter
 from .limits.window import Window
+from .passed_over import PassedOver, doors
 from .receipts import Receipts, batches
 
 __all__ = ["create_app"]
@@ -80,6 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
             await end(tasks)
             await isolation.close()
             receipts.close()
+            new_series.close()
             await stream.client.aclose()
             await ear.aclose()
 
@@ -90,9 +100,20 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.ingest.root_path,
         lifespan=lifespan,
     )
-    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window)
-    check = guard(app, settings.auth, Scope.INGEST)
-    app.open([IngestDoor(acceptor, check, settings.ingest, formats_of(isolation))], in_flight)
+    passed_over = PassedOver()
+    new_series = NewSeries(settings.database)
+    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window, passed_over, new_series)
+    check = guard(app, settings.auth, Scope.INGEST, OPEN_PATHS)
+    lines, samples = LinesDecoder(), SamplesDecoder()
+    app.open(
+        [
+            IngestDoor(acceptor, check, settings.ingest, formats_of(isolation)),
+            *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
+            *(RemoteWriteDoor(acceptor, check, samples, path) for path in REMOTE_WRITE_PATHS),
+        ],
+        in_flight,
+    )
+    app.include_router(discovery())
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))
     replay = Replay(stream, letters, admission.admit, settings.worker.ledger_horizon)
@@ -101,6 +122,7 @@ def create_app(settings: Settings) -> FastAPI:
         changing_one(letters, replay, mending(in_flight, window, settings.ingest)),
         changing_many(letters, replay),
         deletions(Deletions(settings.database), in_flight, settings.ingest),
+        doors(passed_over),
     )
     guard(app.state.admin, settings.auth, Scope.ADMIN)
     return app

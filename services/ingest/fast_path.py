@@ -6,7 +6,7 @@ whatever is raised becomes an answer. Other paths and methods are the app's.
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -34,6 +34,7 @@ class Request:
     """A request at a door: who sends it, its query string and headers, and its body, which is still to be read.
 
     Attributes:
+        door: the name of the door's protocol.
         caller: who sends it.
         query: its query string.
         headers: by their names, in small letters.
@@ -42,6 +43,7 @@ class Request:
         in_flight: counts what the request holds.
     """
 
+    door: str
     caller: Caller
     query: bytes
     headers: Mapping[bytes, bytes]
@@ -49,16 +51,24 @@ class Request:
     arrived: bool
     in_flight: RequestInFlight
 
+    def with_headers(self, headers: Mapping[bytes, bytes]) -> "Request":
+        """Return the request with other headers, where a protocol says what an absent one means."""
+        return replace(self, headers=headers)
+
 
 class Door(Protocol):
     """One protocol of readings: its path, credentials, documentation, answer and refusals."""
 
     @property
+    def name(self) -> str:
+        """What metrics call the protocol."""
+
+    @property
     def path(self) -> str:
         """Where its requests are POSTed to."""
 
-    def credentials(self, headers: Mapping[bytes, bytes]) -> Caller:
-        """Return who sends a request.
+    def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:
+        """Return who sends a request, by its headers or query string.
 
         Raises:
             Problem: `no_key`, `wrong_key` or `forbidden`.
@@ -114,14 +124,14 @@ class FastPath(FastAPI):
     async def _answer(self, door: Door, scope: Scope, receive: Receive) -> Response:
         """Answer a request whose sender may send; who may not is neither counted nor timed."""
         headers = by_name(scope["headers"])
-        caller = door.credentials(headers)
+        caller = door.credentials(headers, scope["query_string"])
         began = time.perf_counter()
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         with request_span("ingest", traceparent) as span:
             try:
                 with self._in_flight.request() as in_flight:
                     response = await door.answer(
-                        Request(caller, scope["query_string"], headers, receive, ARRIVED in scope, in_flight)
+                        Request(door.name, caller, scope["query_string"], headers, receive, ARRIVED in scope, in_flight)
                     )
             except Problem as problem:
                 metrics.refused_requests.add(1, {"code": problem.code})

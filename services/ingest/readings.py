@@ -4,21 +4,25 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract import Columns, Series
+from services.contract import Columns, Series, Slice
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
 from services.contract.instants import INVALID, instant_of, parse_timestamps, why_invalid
 from services.platform.http.errors import Problem
 
 from .limits.window import DAY, Limits
 
-__all__ = ["SHOWN_FAULTS", "Decoded", "Fault", "Written", "check"]
+__all__ = ["AGENT_ROWS", "SHOWN_FAULTS", "Checked", "Decoded", "Fault", "Written", "check"]
 
 SHOWN_FAULTS = 100
 """How many faults an answer names."""
+
+AGENT_ROWS = 500_000
+"""Most readings in one request of an agent, which cannot be told to split it: it meets the limit of bytes before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,9 @@ class Decoded:
         readings: these records, as texts or, where the protocol has instants as numbers, as columns.
         positions: the records' places in the batch, where faults stand between them; None where none does.
         faults: of the records without the right shape.
+        slices: which of the records, one behind the other, are stored once though they come again; none where the
+            client has a key for that, or sends equal readings on purpose.
+        skipped: how many values of which kind came beside the records that the service does not keep, such as texts.
         illegible: where the readings are columns, the texts that stood for timestamps which are `INVALID`, by the
             records' places in the batch.
         wide: whether a record has a field for each of several sensors, or of a series' fields, that is called so.
@@ -87,6 +94,8 @@ class Decoded:
     readings: Written | Columns
     positions: NDArray[np.intp] | None = None
     faults: list[Fault] = field(default_factory=list)
+    slices: tuple[Slice, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
     illegible: Mapping[int, str] = field(default_factory=dict)
     wide: bool = False
 
@@ -108,7 +117,15 @@ class Decoded:
         return Decoded(Columns.concat([part.columns() for part in parts]))
 
 
-def check(decoded: Decoded, limits: Limits, *, partial: bool) -> tuple[Columns, list[Fault]]:
+class Checked(NamedTuple):
+    """A batch's good readings, its slices as far as these are in it, and the faults of the others."""
+
+    columns: Columns
+    faults: list[Fault]
+    slices: tuple[Slice, ...] = ()
+
+
+def check(decoded: Decoded, limits: Limits, *, partial: bool) -> Checked:
     """Return the good readings and, where `partial` lets a batch be split, the faults of the others.
 
     What is right is told for whole columns at once; only where something is wrong are its records looked at one by
@@ -121,14 +138,23 @@ def check(decoded: Decoded, limits: Limits, *, partial: bool) -> tuple[Columns, 
     columns = decoded.columns()
     good = _good(columns, limits)
     if good.all() and not decoded.faults:
-        return columns, []
+        return Checked(columns, [], decoded.slices)
     faults = sorted(decoded.faults + _named(decoded, columns, ~good, limits), key=lambda fault: fault.index)
     if not partial or not good.any():
         shown = [_shown(fault) for fault in faults[:SHOWN_FAULTS]]
         sent = len(decoded) + len(decoded.faults)
         detail = f"{len(faults)} of {sent} readings are wrong; the first: {shown[0]['message']}"
         raise Problem("invalid_readings", detail, errors=shown, rejected=len(faults))
-    return columns.take(good).compact(), faults
+    return Checked(columns.take(good).compact(), faults, _left_of(decoded.slices, good))
+
+
+def _left_of(slices: tuple[Slice, ...], good: NDArray[np.bool_]) -> tuple[Slice, ...]:
+    """Return slices with only their good rows; a key stands for all that was sent, whenever what of it is good."""
+    if not slices:
+        return ()
+    ends = np.cumsum([one.rows for one in slices])
+    kept = np.diff(np.concatenate(([0], np.cumsum(good)[ends - 1]))).tolist()
+    return tuple(Slice(rows, one.key) for rows, one in zip(kept, slices, strict=True) if rows)
 
 
 def _good(columns: Columns, limits: Limits) -> NDArray[np.bool_]:

@@ -109,7 +109,7 @@ def create_app(settings: Settings) -> FastAPI:
     guard(app, settings.auth, Scope.QUERY, CONSOLE_PATHS)
     for router in (*routers, board.routes(), *dead_letters(stream, settings)):
         app.include_router(router)
-    app.include_router(console(settings.query.root_path))
+    app.include_router(console(settings.query))
     app.include_router(health_routes(health))
     return app
 

@@ -294,9 +294,11 @@ class Loop:
         now = time.time_ns()
         metrics.commit_seconds.record((now - began) / 1e9)
         metrics.entry_age_seconds.record(now / 1e9 - work.oldest / 1e6)
-        rows = taken_back = 0
+        rows = taken_back = repeated = 0
         for part in work.parts:
             verdict = written.verdicts[part]
+            came_before = written.selection.repeated(part)
+            repeated += came_before
             if verdict.outcome is Outcome.DUPLICATE:
                 metrics.duplicate_batches.add(1)
             elif verdict.outcome is Outcome.DEAD:
@@ -305,7 +307,7 @@ class Loop:
                 log.error("a dead letter", action="dead_letter", batch_id=batch_id, reason=verdict.detail)
             else:
                 left_out = written.selection.taken_back(part)
-                rows += part.batch.rows - left_out
+                rows += part.batch.rows - left_out - came_before
                 taken_back += left_out
             if part.batch.traceparent:
                 span = tracer.start_span("store", carried(part.batch.traceparent), start_time=began)
@@ -313,6 +315,8 @@ class Loop:
                 span.set_attribute("millrace.outcome", verdict.outcome)
                 span.end(now)
         metrics.rows_written.add(rows)
+        if repeated:
+            metrics.rows_repeated.add(repeated)
         if taken_back:
             metrics.rows_deleted.add(taken_back, {"where": "stream"})
             log.info("left out what deletions cover", action="delete", rows=taken_back)

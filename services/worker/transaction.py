@@ -21,12 +21,14 @@ from services.platform.postgres.connections import Connector
 from services.platform.postgres.errors import PoolerError, message_of, with_deadline
 from services.platform.postgres.pool import Pool
 from services.platform.runtime import failpoints, metrics
-from services.platform.runtime.foreign_content import refusals
 from services.platform.settings import DatabaseSettings, WorkerSettings
 
 from .catalogue import Catalogue
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
+from .known import DUPLICATE, judge_known
+from .pruning import prune_ledger, prune_slices
+from .slices import claim_slices, correct_ledger
 from .work import Part, Selection, Unit, Verdicts, Work, Written
 
 __all__ = ["DeadLettersError", "Store"]
@@ -42,7 +44,6 @@ _DROPPED = Verdict(
     "it holds readings of a time whose rows retention has dropped; to store them would empty the hours kept there",
 )
 _STORED = Verdict(Outcome.STORED)
-_DUPLICATE = Verdict(Outcome.DUPLICATE)
 
 # A batch that was refused and comes again, mended or replayed, may now be stored. Who takes a deletion waits for the
 # shared locks of all transactions under way, and holds off those that come, until it has committed.
@@ -63,12 +64,6 @@ returning
   pg_catalog.current_setting('synchronous_commit') as synchronous_commit,
   (select hashtextextended(concat(pg_postmaster_start_time(), pg_relation_filenode('sensors')), 0)) as epoch
 """
-# Instants that Python does not know stand in nobody's ledger but by hand.
-_KNOWN = """
-select batch_id, digest, greatest(least(accepted_at, '9999-01-01Z'), '0001-01-01Z') as accepted_at, dead
-from ingest_ledger where batch_id = any($1::uuid[])
-"""
-_REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
 _DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
 _NOTE = """
 with late as (
@@ -84,14 +79,6 @@ select
   (select coalesce(max(number), 0) from deletions) as newest
 from late
 """
-_PRUNE = """
-with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
-delete from ingest_ledger where batch_id in (
-  select batch_id from ingest_ledger, pruner where alone and committed_at < now() - $1::interval limit 20000
-)
-"""
-
-
 Span = tuple[int, int]
 """A half-open range of instants in microseconds since 1970."""
 
@@ -191,8 +178,12 @@ class Store:
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
         async with self._pool.lent() as connection, connection.asking():
-            status = await connection.execute(_PRUNE, dt.timedelta(hours=horizon))
-        return int(status.split()[-1])
+            return await prune_ledger(connection, horizon)
+
+    async def prune_slices(self, horizon: float) -> int:
+        """Delete up to 100,000 keys of slices older than `horizon` hours, one worker at a time; return how many."""
+        async with self._pool.lent() as connection, connection.asking():
+            return await prune_slices(connection, horizon)
 
     def close(self) -> None:
         """Drop the connections, and what was known of deletions and sensors: after a failover there may be others."""
@@ -234,16 +225,20 @@ class Store:
                 refused = self._expired(fresh)
                 refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
-                entered: list[str] = []
+                entered, repeated = list[str](), list[slice]()
                 if careful:
                     await self._catalogue.alone(connection)
-                    refused |= await self._bisect(connection, selection, parts)
+                    found, repeated = await self._bisect(connection, selection, parts)
+                    refused |= found
                 elif parts:
-                    entered = await self._store(connection, selection.pick(parts))
+                    entered, repeated = await self._store(connection, selection, parts)
+                if repeated:
+                    selection = selection.without(repeated)
+                    await correct_ledger(connection, selection, fresh)
                 stored = [part for part in parts if part not in refused]
                 late = await self._note(connection, selection.pick(stored).timestamps) if stored else 0
                 await self._record_dead(connection, refused)
-                verdicts = {**known, **refused, **dict.fromkeys(stored, _STORED)}
+                verdicts = {**known, **refused, **{part: _stored_verdict(part, selection) for part in stored}}
                 dead = len(refused) + sum(verdict.outcome is Outcome.DEAD for verdict in known.values())
                 if dead > most_dead:
                     raise DeadLettersError(dead)
@@ -278,28 +273,7 @@ class Store:
                 await connection.execute("discard sequences")
         new = {row["batch_id"] for row in rows}
         known = [part for unit in units if unit.ledger_id not in new for part in unit.parts] + work.repeats
-        return [unit for unit in units if unit.ledger_id in new], await self._judge_known(connection, known)
-
-    @staticmethod
-    async def _judge_known(connection: Any, parts: Sequence[Part]) -> Verdicts:
-        """Return verdicts on what the ledger knew already: duplicates, keys with another body, dead ones.
-
-        A duplicate that was accepted at another moment is a client's repeat, and counted as one in its ledger row; one
-        of the same moment is the same entry, read again.
-        """
-        if not parts:
-            return {}
-        rows = await connection.fetch(_KNOWN, [part.ledger_id for part in parts])
-        ledger = {row["batch_id"]: row for row in rows}
-        verdicts = {part: _known_verdict(part, ledger[part.ledger_id]) for part in parts}
-        repeated = {
-            part.ledger_id
-            for part, verdict in verdicts.items()
-            if verdict is _DUPLICATE and ledger[part.ledger_id]["accepted_at"] != instant_of(part.batch.accepted_at)
-        }
-        if repeated:
-            await connection.execute(_REPEATED, sorted(repeated))
-        return verdicts
+        return [unit for unit in units if unit.ledger_id in new], await judge_known(connection, known)
 
     def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
         """Find batches so old that the ledger may have forgotten that it had them."""
@@ -308,29 +282,45 @@ class Store:
         verdict = Verdict(Outcome.DEAD, "expired", f"accepted longer than the ledger's horizon ({horizon}) ago")
         return {part: verdict for unit in units for part in unit.parts if instant_of(part.batch.accepted_at) < oldest}
 
-    async def _bisect(self, connection: Any, selection: Selection, parts: Sequence[Part]) -> dict[Part, Verdict]:
-        """Store `parts`, halving whatever the database refuses down to single batches; return these."""
+    async def _bisect(
+        self, connection: Any, selection: Selection, parts: Sequence[Part]
+    ) -> tuple[dict[Part, Verdict], list[slice]]:
+        """Store `parts`, halving whatever the database refuses down to single batches.
+
+        Returns:
+            The refused ones, and rows of the others that came before. What a refused one claimed is rolled back with
+            it, so that the same slice behind it is a first one.
+        """
         if not parts:
-            return {}
+            return {}, []
         try:
             async with connection.transaction():
-                await self._store(connection, selection.pick(parts))
+                _, repeated = await self._store(connection, selection, parts)
         except _REFUSED as error:
             if len(parts) == 1:
-                return {parts[0]: Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {message_of(error)}")}
+                return {parts[0]: Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {message_of(error)}")}, []
             middle = len(parts) // 2
-            first = await self._bisect(connection, selection, parts[:middle])
-            return first | await self._bisect(connection, selection, parts[middle:])
-        return {}
+            refused, repeated = await self._bisect(connection, selection, parts[:middle])
+            others = await self._bisect(connection, selection, parts[middle:])
+            return refused | others[0], repeated + others[1]
+        return {}, repeated
 
     def _check(self, newest: int) -> None:
         if newest != self._deletions.newest:
             raise NewDeletionError
 
-    async def _store(self, connection: Any, columns: Columns) -> list[str]:
-        """Write sensors and rows; return what the catalogue may remember after the commit."""
+    async def _store(
+        self, connection: Any, selection: Selection, parts: Sequence[Part]
+    ) -> tuple[list[str], list[slice]]:
+        """Write sensors and rows of `parts`, but for slices that came before.
+
+        Returns:
+            What the catalogue may remember after the commit, and the rows of these slices.
+        """
+        repeated = await claim_slices(connection, parts)
+        columns = (selection.without(repeated) if repeated else selection).pick(parts)
         if not len(columns):
-            return []
+            return [], repeated
         entered = await self._catalogue.enter(connection, columns)
         rows = ordered(columns)
         await self._choose_path(connection, rows)
@@ -342,7 +332,7 @@ class Store:
         await connection.copy_to_table(
             "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
         )
-        return entered
+        return entered, repeated
 
     async def _choose_path(self, connection: Any, rows: Columns) -> None:
         """Compress on COPY where a transaction brings enough rows a sensor.
@@ -394,7 +384,5 @@ class Store:
             await connection.execute(_DEAD, ledger_id, encode_refusals(dead))
 
 
-def _known_verdict(part: Part, row: Any) -> Verdict:
-    if row["digest"] != part.batch.digest:
-        return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
-    return refusals(row["dead"]).get(part.position, _DUPLICATE)
+def _stored_verdict(part: Part, selection: Selection) -> Verdict:
+    return DUPLICATE if selection.repeated(part) == part.batch.rows else _STORED

@@ -6,7 +6,7 @@ its rows go into the table depends on the deletions that a transaction knows, an
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,13 @@ class Part:
     def position(self) -> int:
         """Its key in the ledger row's `dead`: the position in its group, 0 where the row is its own."""
         return 0 if self.ledger_id == self.batch.batch_id else position_of(self.batch.batch_id)
+
+    def slices(self) -> Iterator[tuple[uuid.UUID, slice]]:
+        """Yield the key of each of its slices, and where the slice's rows are in the work's columns."""
+        start = self.rows.start
+        for one in self.batch.slices:
+            yield uuid.UUID(bytes=one.key), slice(start, start + one.rows)
+            start += one.rows
 
 
 Verdicts = Mapping[Part, Verdict]
@@ -121,31 +128,60 @@ class Work:
 
 
 class Selection:
-    """The rows of a work that go into the table if its parts do: those that no deletion takes back."""
+    """The rows of a work that go into the table if its parts do.
 
-    def __init__(self, columns: Columns, taken_back: NDArray[np.bool_] | None) -> None:
-        """Take all rows of a work and, a row each, whether it is taken back; None where none is."""
+    Left out are those that a deletion takes back, and those of slices that came before.
+    """
+
+    def __init__(
+        self, columns: Columns, taken_back: NDArray[np.bool_] | None, repeated: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Take all rows of a work and, a row each, whether it is taken back or came before; None where none is."""
         self._columns = columns
         self._taken_back = taken_back
+        self._repeated = repeated
+
+    def without(self, slices: Iterable[slice]) -> "Selection":
+        """Return the selection without rows that came before."""
+        repeated: NDArray[np.bool_] = np.zeros(len(self._columns), np.bool_)
+        for rows in slices:
+            repeated[rows] = True
+        return Selection(self._columns, self._taken_back, repeated) if repeated.any() else self
 
     def taken_back(self, part: Part) -> int:
-        """Return how many rows of `part` are left out."""
-        return 0 if self._taken_back is None else int(np.count_nonzero(self._taken_back[part.rows]))
+        """Return how many rows of `part` are left out, for a deletion takes them back."""
+        return _count(self._taken_back, part)
+
+    def repeated(self, part: Part) -> int:
+        """Return how many rows of `part` are left out, for they came before."""
+        return _count(self._repeated, part)
 
     def rows(self, unit: Unit) -> int:
         """Return how many rows of a unit's parts are left."""
-        rows = sum(part.batch.rows for part in unit.parts)
-        return rows if self._taken_back is None else rows - sum(map(self.taken_back, unit.parts))
+        if self._taken_back is None and self._repeated is None:
+            return sum(part.batch.rows for part in unit.parts)
+        return int(np.count_nonzero(self._left(unit.parts)))
 
     def pick(self, parts: Iterable[Part]) -> Columns:
         """Return the rows of `parts` that are left, in their order; where these are all rows, nothing is copied."""
         chosen = list(parts)
-        if self._taken_back is None and sum(part.batch.rows for part in chosen) == len(self._columns):
+        whole = self._taken_back is None and self._repeated is None
+        if whole and sum(part.batch.rows for part in chosen) == len(self._columns):
             return self._columns
+        return self._columns.take(self._left(chosen))
+
+    def _left(self, parts: Iterable[Part]) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = np.zeros(len(self._columns), np.bool_)
-        for part in chosen:
+        for part in parts:
             mask[part.rows] = True
-        return self._columns.take(mask if self._taken_back is None else mask & ~self._taken_back)
+        for left_out in (self._taken_back, self._repeated):
+            if left_out is not None:
+                mask &= ~left_out
+        return mask
+
+
+def _count(rows: NDArray[np.bool_] | None, part: Part) -> int:
+    return 0 if rows is None else int(np.count_nonzero(rows[part.rows]))
 
 
 @dataclass(frozen=True, slots=True)

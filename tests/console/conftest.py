@@ -5,12 +5,15 @@ another host. Playwright has a loop of its own, beside which no test of asyncio 
 """
 
 import asyncio
+import contextlib
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -19,11 +22,15 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from services.platform.postgres.connections import Connector
-from tests.support import eventually
+from services.platform.settings import Settings
+from tests.support import Service, eventually, free_port
 from tests.support.chromium import launch_options
+from tests.support.proxy import Proxy, moved, proxied, server_of
 from tests.support.stack import RunningStack, stack_settings
 
 from .looks import LIGHT, Look, Watch
+
+T = TypeVar("T")
 
 MILLION = "million"
 FLEET = 100_000
@@ -74,6 +81,71 @@ def open_page(browser: Browser, stack: RunningStack) -> Iterator[Callable[..., P
     for context in contexts:
         context.close()
     assert [fault for watch in watches for fault in watch.faults] == []
+
+
+@contextlib.contextmanager
+def query_beside(settings: Settings, log: Path) -> Iterator[str]:
+    """Run a query service at a port of its own beside the stack's, and yield where its console is."""
+    query = settings.query.model_copy(update={"port": free_port()})
+    service = Service("query", settings.model_copy(update={"query": query}), log)
+    service.start()
+    try:
+        # Each retry of a refused connection waits twice as long as the one before.
+        with httpx.Client(transport=httpx.HTTPTransport(retries=7)) as client:
+            assert client.get(f"{service.url}/healthz").status_code == 200
+        yield f"{service.url}/console/"
+    finally:
+        service.terminate()
+
+
+class Narrow:
+    """A query service with little room for a question, whose way to the database can be closed.
+
+    Attributes:
+        console: where its console is.
+    """
+
+    CELLS = 2000
+
+    def __init__(self, console: str, proxy: Proxy, loop: asyncio.AbstractEventLoop) -> None:
+        self.console = console
+        self._proxy = proxy
+        self._loop = loop
+
+    @contextlib.contextmanager
+    def without_database(self) -> Iterator[None]:
+        """Let nothing pass between the service and the database inside the block."""
+        self._loop.call_soon_threadsafe(self._proxy.open.clear)
+        self._loop.call_soon_threadsafe(self._proxy.cut)
+        try:
+            yield
+        finally:
+            self._loop.call_soon_threadsafe(self._proxy.open.set)
+
+
+@pytest.fixture(scope="session")
+def narrow(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Narrow]:
+    """A query service beside the stack's; the proxy before its database has a loop in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def there(work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(30)
+
+    way = proxied(*server_of(stack.plan.settings, "reader"))
+    try:
+        proxy = there(way.__aenter__())
+        settings = moved(stack.plan.settings, proxy.port, connect_timeout=3.0)
+        query = settings.query.model_copy(update={"max_cells": Narrow.CELLS})
+        settings = settings.model_copy(update={"query": query})
+        with query_beside(settings, tmp_path_factory.mktemp("narrow") / "log") as console:
+            yield Narrow(console, proxy, loop)
+        there(way.__aexit__(None, None, None))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 async def _load(stack: RunningStack) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import FloatRect, Page, expect
 
 from tests.support.stack import RunningStack
 
-from .conftest import MILLION
+from .conftest import MILLION, Narrow
 from .looks import Look
 
 OpenPage = Callable[..., Page]
@@ -199,3 +199,107 @@ def test_the_answer_is_downloaded_whole(open_page: OpenPage, form: str) -> None:
         "parquet": lambda: pq.read_table(io.BytesIO(content)).num_rows,
     }
     assert 55 <= counts[form]() <= 61
+
+
+def test_many_sensors_are_asked_for_what_fits_and_the_view_says_so(open_page: OpenPage, narrow: Narrow) -> None:
+    page = open_page("#explore?match=unit-0000*&match=unit-0001*&start=-1d")
+    drawn(page)
+    expect(page.locator("#readout tbody tr")).to_have_count(200)
+    expect(page.locator("#fewer")).to_have_text(re.compile("200 sensors have 2,500 points each.*choose fewer sensors"))
+    expect(page.get_by_role("alert")).to_have_count(0)
+    # Of what is left of them all can be asked for.
+    page.get_by_role("button", name="Remove unit-0001*").click()
+    expect(page.locator("#readout tbody tr")).to_have_count(100)
+    expect(page.locator("#fewer")).to_have_text("")
+    # Buckets that are chosen by the width are as long as they must be.
+    page = open_page("#explore?match=boiler-*&start=-2d&agg=avg", at=narrow.console)
+    drawn(page)
+    expect(page.locator("#source")).to_contain_text("buckets of 1h")
+
+
+def test_of_too_many_sensors_it_says_what_to_narrow(open_page: OpenPage, narrow: Narrow) -> None:
+    page = open_page("#explore?match=unit-000*&start=-1d", at=narrow.console)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(f"At most {Narrow.CELLS // 4} can be drawn at once. Choose fewer")
+    expect(open_page("#explore?match=unit-*&start=-1d").get_by_role("alert")).to_contain_text("At most 1,000")
+
+
+def test_a_range_of_all_years_has_a_time_axis_and_years_are_written_whole(open_page: OpenPage) -> None:
+    for start, end in (("0001-01-01", "9999-12-31"), ("0050-01-01", "0050-03-01"), ("1000-01-01", "2900-01-01")):
+        page = open_page(f"#explore?sensor_id=boiler-01&start={start}T00:00:00Z&end={end}T00:00:00Z&tz=UTC")
+        drawn(page)
+        assert page.evaluate(INK, [40, 0]), (start, end)
+    page = open_page("#explore?sensor_id=boiler-01&start=-1d")
+    drawn(page)
+    source = page.locator("#source").inner_text()
+    assert re.findall(r"\b20\d\d\b", source)
+    assert not re.search(r"\d/\d\d\b(?!\d)", source)
+
+
+INK = """([rows, columns]) => {
+    const canvas = document.querySelector('#plot canvas'), ratio = devicePixelRatio;
+    const [height, width] = [rows * ratio, (columns || canvas.width) * ratio];
+    const { data } = canvas.getContext('2d').getImageData(canvas.width - width, canvas.height - height, width, height);
+    return data.some((part, place) => place % 4 === 3 && part > 0);
+}"""
+"""Whether something is drawn at the lowest rows of the plot's picture, at its right edge or over its whole width."""
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "en-US"])
+def test_the_last_mark_of_the_time_axis_is_not_cut(open_page: OpenPage, locale: str) -> None:
+    asked = {"sensor_id": "boiler-01", "start": "2026-01-31T13:00:00Z", "end": "2026-01-31T23:00:00Z", "tz": "UTC"}
+    page = open_page("#explore?" + urlencode(asked), Look(locale=locale))
+    drawn(page)
+    assert page.evaluate(INK, [40, 60])
+    assert not page.evaluate(INK, [40, 2])
+
+
+def test_names_that_stand_twice_or_are_empty_are_asked_for_once(open_page: OpenPage) -> None:
+    page = open_page("#explore?sensor_id=boiler-01&sensor_id=&sensor_id=boiler-01&match=&start=-1h")
+    drawn(page)
+    expect(page.locator(".chips li")).to_have_count(1)
+    expect(page.locator("#readout tbody tr")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_an_id_that_looks_like_a_pattern_can_be_chosen(open_page: OpenPage, stack: RunningStack) -> None:
+    url = f"http://127.0.0.1:{stack.settings.ingest.port}/ingest?ack=stored"
+    page = open_page("#explore?start=-1h")
+    at = page.evaluate("new Date().toISOString()")
+    assert httpx.post(url, json=[{"sensor_id": "m{", "timestamp": at, "value": 8.25}]).status_code == 200
+    add = page.get_by_label("Sensors", exact=True)
+    add.fill("m{")
+    add.press("Enter")
+    expect(page.locator("#readout tbody td").first).to_have_text("8.25")
+    assert state(page)["sensor_id"] == ["m{"]
+    # Of a text that is both, a person says what is meant.
+    page.get_by_role("button", name="Take m{ as pattern").click()
+    expect(page.get_by_role("alert")).to_contain_text("match")
+    page.get_by_role("button", name="Take m{ as id").click()
+    expect(page.locator("#readout tbody td").first).to_have_text("8.25")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_fields_stand_in_line_and_many_series_have_a_legend(open_page: OpenPage) -> None:
+    page = open_page("#explore?match=boiler-*&start=-1h")
+    drawn(page)
+    boxes = [page.locator(f"#{name}").bounding_box() for name in ("range", "start", "end", "zone")]
+    assert len({(box["y"], box["height"]) for box in boxes if box}) == 1
+    legend, plot = page.locator("#legend"), page.locator("#plot").bounding_box()
+    expect(legend.locator("li")).to_have_count(19)
+    found = legend.bounding_box()
+    assert found
+    assert plot
+    assert 0 <= found["y"] - plot["y"] - plot["height"] < 20
+    assert found["height"] <= 100
+    expect(open_page("#explore?sensor_id=boiler-01&start=-1h").locator("#legend li")).to_have_count(0)
+
+
+def test_a_recipe_is_shown_from_its_beginning(open_page: OpenPage) -> None:
+    many = urlencode({"sensor_id": [f"boiler-{number:02}" for number in range(1, 21)], "start": "-1h"}, doseq=True)
+    page = open_page(f"#explore?{many}")
+    drawn(page)
+    page.get_by_label("Copy as").select_option("curl")
+    area = page.locator("#recipe")
+    expect(area).to_be_focused()
+    assert area.evaluate("area => area.scrollHeight > area.clientHeight && area.scrollTop === 0")

@@ -13,6 +13,8 @@ from services.contract import DeadLetter, StreamNames, encode, encode_letter
 from tests.support.readings import entry_of
 from tests.support.stack import RunningStack
 
+from .conftest import Narrow
+
 OpenPage = Callable[..., Page]
 
 
@@ -36,6 +38,11 @@ def _added(redis: Redis, name: str, letter: DeadLetter) -> str:
     return str(added.decode())
 
 
+def look_at_once(page: Page) -> None:
+    """Spare the wait for the next look."""
+    page.evaluate("dispatchEvent(new Event('hashchange'))")
+
+
 def test_each_part_is_told(open_page: OpenPage) -> None:
     page = open_page("#health")
     stream = page.locator("#card-stream")
@@ -47,6 +54,27 @@ def test_each_part_is_told(open_page: OpenPage) -> None:
     for card in ("late-readings", "database", "callers", "dead-letters"):
         expect(page.locator(f"#card-{card}")).to_be_visible()
     expect(page.locator("main .problem, main [role=alert]")).to_have_count(0)
+
+
+def test_what_is_not_known_is_said_to_be_not_known(open_page: OpenPage, narrow: Narrow) -> None:
+    page = open_page("#health", at=narrow.console)
+    letters, tables = page.locator("#card-dead-letters"), page.locator("#card-tables")
+    expect(letters).to_contain_text("None: everything that was sent could be stored.")
+    with narrow.without_database():
+        look_at_once(page)
+        problem = page.locator("#card-database .problem")
+        expect(problem).to_contain_text("the database cannot be asked: it did not answer in time", timeout=20_000)
+        # Sizes of before are told with their own time, and go once they are too old.
+        for card in (tables, page.locator("#card-ledger")):
+            expect(card).to_contain_text(re.compile(r"As of \d+ \w+ 20\d\d, \d\d:\d\d:\d\d|cannot be asked"))
+    page.context.set_offline(True)
+    look_at_once(page)
+    expect(letters).to_contain_text("Not known now: The connection to it failed.", timeout=20_000)
+    expect(letters).not_to_contain_text("None:")
+    expect(tables).to_have_count(0)
+    expect(page.get_by_role("alert")).to_contain_text("asked again every 5 s")
+    page.context.set_offline(False)
+    expect(letters).to_contain_text("None: everything that was sent could be stored.", timeout=20_000)
 
 
 def test_dead_letters_are_listed_replayed_and_deleted(open_page: OpenPage, letters: list[str]) -> None:

@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from services.platform.settings import AuthSettings
-from tests.support import Service, free_port
 from tests.support.canaries import Canaries
 from tests.support.stack import RunningStack
+
+from .conftest import query_beside
 
 OpenPage = Callable[..., Page]
 
@@ -30,16 +30,9 @@ def guarded(
     stack: RunningStack, keys: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Where the console of a query service is that asks for keys, beside the stack's own."""
-    settings = stack.plan.settings
-    query = settings.query.model_copy(update={"port": free_port()})
-    settings = settings.model_copy(update={"query": query, "auth": AuthSettings(keys_file=keys[0])})
-    service = Service("query", settings, tmp_path_factory.mktemp("query") / "log")
-    service.start()
-    # Each retry of a refused connection waits twice as long as the one before.
-    with httpx.Client(transport=httpx.HTTPTransport(retries=7)) as client:
-        assert client.get(f"{service.url}/healthz").status_code == 200
-    yield f"{service.url}/console/"
-    service.terminate()
+    settings = stack.plan.settings.model_copy(update={"auth": AuthSettings(keys_file=keys[0])})
+    with query_beside(settings, tmp_path_factory.mktemp("query") / "log") as console:
+        yield console
 
 
 def give(page: Page, key: str, *, keep: bool = False) -> None:

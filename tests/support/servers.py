@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from services.database.schema.apply import apply, bootstrap
@@ -19,7 +20,7 @@ from services.platform.settings import DatabaseSettings
 from .databases import Databases, TestDatabase
 from .patience import free_port
 
-__all__ = ["MODES", "Servers", "installations", "standalone"]
+__all__ = ["MODES", "Servers", "installations", "one_mode", "standalone"]
 
 MODES = ("timescaledb", "plain")
 
@@ -43,6 +44,13 @@ def installations() -> dict[str, Installation]:
     for installation in found:
         by_mode.setdefault("timescaledb" if installation.timescaledb else "plain", installation)
     return by_mode
+
+
+def one_mode() -> pytest.MarkDecorator:
+    """Return the mark of tests that one kind of database answers for all, though their fixtures offer each."""
+    found = list(installations())[:1]
+    none = pytest.param("", marks=pytest.mark.skip("no PostgreSQL was found here"))
+    return pytest.mark.parametrize("database_mode", found or [none])
 
 
 @asynccontextmanager

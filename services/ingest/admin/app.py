@@ -9,7 +9,9 @@ __all__ = ["admin_app"]
 
 def admin_app(*routers: APIRouter) -> FastAPI:
     """Return an app with the routes of `routers`."""
-    app = bare_app(FastAPI, "Millrace administration", "Dead letters, and deletions of readings.")
+    app = bare_app(
+        FastAPI, "Millrace administration", "Dead letters, deletions of readings, and what the doors do not keep."
+    )
     for router in routers:
         app.include_router(router)
     return app

@@ -29,7 +29,7 @@ def mending(in_flight: InFlight, window: Window, settings: IngestSettings) -> Bo
             body = await read_body(by_name(request.headers.raw), request.receive, settings, counted)
             columns = None
             if body:
-                columns, _ = check(decode_json(body, settings.max_rows), window.limits(), partial=False)
+                columns = check(decode_json(body, settings.max_rows), window.limits(), partial=False).columns
             yield columns
 
     described = {"requestBody": {**json_body(settings)["requestBody"], "required": False}}

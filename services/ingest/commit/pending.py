@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.contract import Batch, Columns, Entry, member_id, new_group
+from services.contract import Batch, Columns, Entry, Slice, member_id, new_group
 from services.platform.http.errors import Problem
 
 from ..idempotency import digest
@@ -73,12 +73,13 @@ class PendingBatch:
 
 
 class CheckedBatch(NamedTuple):
-    """A pending batch with its good readings, the faults of the others, and the digest of a keyed one."""
+    """A pending batch with its good readings, the faults of the others, the digest of a keyed one, and its slices."""
 
     pending: PendingBatch
     columns: Columns
     faults: list[Fault]
     digest: bytes | None
+    slices: tuple[Slice, ...] = ()
 
 
 def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[CheckedBatch]:
@@ -95,7 +96,7 @@ def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[Chec
     checked = list[CheckedBatch]()
     if whole:
         try:
-            columns, _ = check(Decoded.joined([batch.decoded for batch in whole]), limits, partial=False)
+            columns = check(Decoded.joined([batch.decoded for batch in whole]), limits, partial=False).columns
         except Problem as problem:
             if len(whole) == 1:
                 whole[0].fail(problem)
@@ -105,16 +106,16 @@ def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[Chec
             start = 0
             for batch in whole:
                 end = start + len(batch.decoded)
-                checked.append(CheckedBatch(batch, columns.take(slice(start, end)), [], None))
+                checked.append(CheckedBatch(batch, columns.take(slice(start, end)), [], None, batch.decoded.slices))
                 start = end
     for batch in alone:
         try:
-            columns, faults = check(batch.decoded, limits, partial=batch.partial)
+            columns, faults, slices = check(batch.decoded, limits, partial=batch.partial)
         except Problem as problem:
             batch.fail(problem)
         else:
             key = None if batch.batch_id is None else digest(columns)
-            checked.append(CheckedBatch(batch, columns, faults, key))
+            checked.append(CheckedBatch(batch, columns, faults, key, slices))
     return checked
 
 
@@ -137,7 +138,15 @@ def shared_entry(checked: Sequence[CheckedBatch]) -> tuple[Entry, dict[uuid.UUID
             batch_id = pending.batch_id
             marks[batch_id] = one.digest or b""
         batches.append(
-            Batch(batch_id, len(one.columns), pending.accepted_at, pending.traceparent, one.digest, pending.notify)
+            Batch(
+                batch_id,
+                len(one.columns),
+                pending.accepted_at,
+                pending.traceparent,
+                one.digest,
+                pending.notify,
+                one.slices,
+            )
         )
     if anonymous:
         marks[group] = b"%d" % anonymous

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from services.contract import Series, SeriesError, check_series, series_id, series_of
+from services.contract.series import FIELD, ID, NAME
 
 from .columns import Texts
 
@@ -15,6 +16,13 @@ __all__ = ["LABEL", "Sensors", "in_order", "is_label", "sensor_id_of", "sensors_
 
 LABEL = "labels."
 """What the name of a label's column begins with."""
+
+_RESERVED = {
+    NAME: "is the name itself; send it as name",
+    FIELD: "is the field itself; send it as field",
+    ID: "is the id, which is made from name and labels; leave it out",
+}
+"""Labels by which nobody could choose a series, as these words mean something else there."""
 
 
 def sensor_id_of(
@@ -38,8 +46,11 @@ def sensor_id_of(
         if field is UNSET and labels is UNSET:
             raise SeriesError("sensor_id", "missing", "sensor_id is missing; a reading has one, or name and labels")
         raise SeriesError("name", "missing", "name is missing; labels belong to a name")
-    series = series_of(name, () if labels is UNSET else labels.items(), None if field is UNSET else field)
+    pairs = {} if labels is UNSET else labels
+    series = series_of(name, pairs.items(), None if field is UNSET else field)
     if series not in known:
+        for label in _RESERVED.keys() & pairs.keys():
+            raise SeriesError("labels", "reserved", f"label {label!r} {_RESERVED[label]}")
         check_series(series)
         known[series] = series_id(series)
     return known[series]

@@ -177,7 +177,7 @@ def _decoded(answer: _Read) -> Decoded:
         answer.series,
     )
     positions = None if answer.positions is None else np.frombuffer(answer.positions, np.intp)
-    return Decoded(columns, positions, answer.faults, answer.illegible, answer.wide)
+    return Decoded(columns, positions, answer.faults, illegible=answer.illegible, wide=answer.wide)
 
 
 def _read(decoded: Decoded) -> _Read:

@@ -108,7 +108,7 @@ def in_rows(table: Table, most: int) -> Decoded:
     good = found.good()
     ids, index = in_order(sensors.ids, sensors.codes[good])
     readings = Columns(ids, index, instants.micros[good], numbers.values[good], sensors.series)
-    return Decoded(readings, found.positions(good), found.all(), _placed(table, instants))
+    return Decoded(readings, found.positions(good), found.all(), illegible=_placed(table, instants))
 
 
 def wide(table: Table, most: int) -> Decoded:
@@ -147,7 +147,7 @@ def wide(table: Table, most: int) -> Decoded:
     ids, index = in_order(sensors.ids, sensors.codes[rows, places])
     readings = Columns(ids, index, instants.micros[rows], values[rows, places], sensors.series)
     positions = rows if table.positions is None else table.positions[rows]
-    return Decoded(readings, positions, found.all(), _placed(table, instants), wide=True)
+    return Decoded(readings, positions, found.all(), illegible=_placed(table, instants), wide=True)
 
 
 _NO_SENSOR = "sensor_id is missing; a reading has one, or name and labels"

@@ -2,8 +2,9 @@
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import cramjam
 import zstandard
 from starlette.types import Receive
 
@@ -13,10 +14,13 @@ from services.platform.settings import IngestSettings
 
 from .in_flight import RequestInFlight
 
-__all__ = ["ENCODINGS", "read_body"]
+__all__ = ["ENCODINGS", "SNAPPY", "read_body"]
 
 ENCODINGS = ("gzip", "zstd")
 """Content encodings that are taken beside identity."""
+
+SNAPPY = "snappy"
+"""The content encoding of Prometheus: a block of snappy, not its framing format."""
 
 _ADVICE = "send smaller batches"
 
@@ -34,6 +38,7 @@ async def read_body(
     settings: IngestSettings,
     in_flight: RequestInFlight,
     *,
+    encodings: Sequence[str] = ENCODINGS,
     arrived: bool = False,
 ) -> bytes:
     """Return the decoded body.
@@ -43,6 +48,7 @@ async def read_body(
         receive: the body's source.
         settings: how large it may be, as sent and decoded, and how long it may take.
         in_flight: counts it while it arrives.
+        encodings: which content encodings are taken beside identity.
         arrived: whether all of it is here, so that it needs no deadline.
 
     Raises:
@@ -50,9 +56,9 @@ async def read_body(
         ClientDisconnect: the client went away.
     """
     encoding = headers.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
-    if encoding not in {"identity", "", *ENCODINGS}:
-        detail = f"content encoding {encoding[:40]!r} is not taken; send gzip, zstd or none"
-        raise Problem("unsupported_encoding", detail, {"Accept-Encoding": ", ".join(ENCODINGS)})
+    if encoding not in {"identity", "", *encodings}:
+        detail = f"content encoding {encoding[:40]!r} is not taken; send {', '.join(encodings)} or none"
+        raise Problem("unsupported_encoding", detail, {"Accept-Encoding": ", ".join(encodings)})
     length = headers.get(b"content-length", b"")
     asks_first = b"expect" in headers
     if length.isdigit() and int(length[:20]) > settings.max_body_bytes * (1 if asks_first else HEARD_OUT):
@@ -64,7 +70,7 @@ async def read_body(
         advice=_ADVICE,
         count=in_flight.take,
     )
-    if encoding not in ENCODINGS:
+    if encoding not in encodings:
         return body
     if len(body) > _OFF_LOOP:
         # What comes out is not known before, so the most that it may be is counted meanwhile.
@@ -77,8 +83,8 @@ async def read_body(
 
 def _decompress(encoding: str, body: bytes, limit: int) -> bytes:
     try:
-        decoded = _gunzip(body, limit) if encoding == "gzip" else _unzstd(body, limit)
-    except (zlib.error, zstandard.ZstdError, EOFError) as error:
+        decoded = _DECOMPRESSORS[encoding](body, limit)
+    except (zlib.error, zstandard.ZstdError, cramjam.DecompressionError, EOFError) as error:
         raise Problem("malformed_body", f"the body is not {encoding}: {error}") from error
     if len(decoded) > limit:
         raise too_large(limit, "after decompression", _ADVICE)
@@ -123,3 +129,13 @@ def _unzstd(body: bytes, limit: int) -> bytes:
     if frame is not None and size <= limit:
         raise EOFError("it is cut off")
     return b"".join(parts)
+
+
+def _unsnappy(body: bytes, limit: int) -> bytes:
+    """Read a block of snappy, which says its length first."""
+    if cramjam.snappy.decompress_raw_len(body) > limit:
+        raise too_large(limit, "after decompression", _ADVICE)
+    return bytes(cramjam.snappy.decompress_raw(body))
+
+
+_DECOMPRESSORS: Mapping[str, Callable[[bytes, int], bytes]] = {"gzip": _gunzip, "zstd": _unzstd, SNAPPY: _unsnappy}

@@ -4,6 +4,8 @@ A key is ``millrace_<id>_<secret>``. The file holds its SHA-256 alone: 256 rando
 one would let anybody buy our time with wrong keys.
 """
 
+import base64
+import binascii
 import enum
 import hashlib
 import hmac
@@ -76,13 +78,14 @@ class Key(BaseModel, extra="forbid", frozen=True):
 
 
 class Caller(BaseModel, extra="forbid", frozen=True):
-    """Who may do what, by which keys, and how much a second; two keys, so that one can take the other's place."""
+    """Who may do what, by which keys, and how much; two keys, so that one can take the other's place."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
     scopes: list[Scope] = Field(min_length=1)
     keys: list[Key] = Field(default=[], max_length=2)
     rows_per_second: PositiveFloat | None = None
     requests_per_second: PositiveFloat | None = None
+    series_per_hour: PositiveFloat | None = None
 
 
 EVERYBODY = Caller.model_construct(name=ANONYMOUS, scopes=list(Scope), keys=[])
@@ -278,13 +281,30 @@ def _check(keyring: Keyring, needed: Scope) -> Check:
     challenge = {"WWW-Authenticate": 'Bearer realm="millrace"'}
 
     def check(headers: Mapping[bytes, bytes]) -> Caller:
-        kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if kind.lower() != "bearer":
+        key = _shown_key(headers.get(b"authorization", b"").decode("latin-1"))
+        if key is None:
             raise Problem("no_key", "send an API key: Authorization: Bearer millrace_...", challenge)
-        caller = keyring.caller(key.strip())
+        caller = keyring.caller(key)
         if caller is None:
             raise Problem("wrong_key", "the API key is unknown, wrong or expired", challenge)
         _has(caller, needed)
         return caller
 
     return check
+
+
+def _shown_key(authorization: str) -> str | None:
+    """Return the key that a header shows, None where it shows none.
+
+    Beside `Bearer` it may be `Token`, as InfluxDB's clients write it, or the password of `Basic`, which is all that
+    some agents know.
+    """
+    kind, _, shown = authorization.partition(" ")
+    if kind.lower() in {"bearer", "token"}:
+        return shown.strip()
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(shown.strip(), validate=True).decode("latin-1").partition(":")[2]
+    except binascii.Error:
+        return ""

@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
     "stream_full": Kind(503, "The stream's server takes no writes"),
     "stream_unavailable": Kind(503, "The stream's server is not available"),
     "too_many_rows": Kind(413, "The batch has too many readings"),
+    "too_many_series": Kind(422, "The caller begins more series than it may"),
     "unknown_batch": Kind(404, "No such batch is known"),
     "unknown_deletion": Kind(404, "There is no such deletion"),
     "unknown_letter": Kind(404, "There is no such dead letter"),
@@ -103,7 +104,7 @@ def install(app: FastAPI) -> None:
 
     async def on_parameters(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        faults = [{"parameter": str(fault["loc"][-1]), "message": fault["msg"]} for fault in error.errors()]
+        faults = [{"parameter": str(fault["loc"][-1]), "message": _message(fault)} for fault in error.errors()]
         named = "; ".join(f"{fault['parameter']}: {fault['message']}" for fault in faults)
         return Problem("invalid_parameter", named, parameters=faults).response()
 
@@ -128,6 +129,36 @@ def install(app: FastAPI) -> None:
 def internal() -> Problem:
     """Return the problem of a fault that is ours."""
     return Problem("internal", "the fault is ours; the log of the service tells more")
+
+
+_MESSAGES = {
+    "bool_parsing": "is neither true nor false",
+    "enum": "is none of {expected}",
+    "extra_forbidden": "is not known here",
+    "greater_than_equal": "is less than {ge}, the least that is taken",
+    "int_parsing": "is no whole number",
+    "int_parsing_size": "is too large a number",
+    "less_than_equal": "is more than {le}, the most that is taken",
+    "literal_error": "is none of {expected}",
+    "missing": "is missing",
+    "string_pattern_mismatch": "is not of the form {pattern}",
+    "string_too_long": "has more than {max_length} characters",
+    "string_too_short": "has fewer than {min_length} characters",
+    "uuid_parsing": "is no UUID",
+}
+"""What pydantic finds wrong, by its own names, in words of ours."""
+
+_NO_NUL = r"[^\u0000]"
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    """Return what is wrong with a parameter; what a reader of ours says of it stands as it is."""
+    kind, facts = fault["type"], fault.get("ctx", {})
+    if kind == "string_too_short" and facts["min_length"] == 1:
+        return "is empty"
+    if kind == "string_pattern_mismatch" and _NO_NUL in facts["pattern"]:
+        return "holds a NUL character"
+    return _MESSAGES[kind].format_map(facts) if kind in _MESSAGES else str(fault["msg"])
 
 
 def _with_status(error: HTTPException) -> Problem:

@@ -1,6 +1,9 @@
 """What goes wrong with a database, told apart once: it is away, or it refuses; and how long an answer is waited for."""
 
 import asyncio
+import os
+import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -16,6 +19,7 @@ __all__ = [
     "StatementCancelledError",
     "message_of",
     "refused",
+    "why_away",
     "with_deadline",
     "words_of",
 ]
@@ -47,6 +51,14 @@ DATABASE_FAILURES = (DatabaseRefusedError, *DATABASE_AWAY)
 """Whatever a statement may end by."""
 
 
+_WHY_AWAY = {
+    TimeoutError: "it did not answer in time",
+    ssl.SSLError: "TLS with it fails",
+    socket.gaierror: "its host name is not known",
+    ConnectionRefusedError: "nothing listens at its address",
+}
+
+
 class PoolerError(asyncpg.InterfaceError):  # type: ignore[misc]
     """A pooler stands before the database and does not do what is needed; the message names what to change."""
 
@@ -61,6 +73,22 @@ def refused(error: asyncpg.PostgresError) -> str:
 def words_of(error: BaseException) -> str:
     """Return what an error is and says, in one line; no login stands in the words of the driver's errors."""
     return f"{type(error).__name__}: {error}"
+
+
+def why_away(error: BaseException) -> str:
+    """Return in words, for who asks a service, why its database is away; only a server is quoted, never a library."""
+    if isinstance(error, PoolerError):
+        return str(error)
+    if getattr(error, "severity", None) and isinstance(error, DatabaseRefusedError):
+        return f"its server says: {message_of(error)}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    for kind, why in _WHY_AWAY.items():
+        if isinstance(error, kind):
+            return why
+    if isinstance(error, OSError) and error.errno:
+        return f"the way to it fails: {os.strerror(error.errno)}"
+    return "the connection to it fails or breaks"
 
 
 def message_of(error: asyncpg.PostgresError) -> str:

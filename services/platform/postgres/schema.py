@@ -7,7 +7,7 @@ from ..runtime.health import Health
 from ..runtime.retry import pauses
 from .capability import Capability, capability
 from .connections import Connection, Connector
-from .errors import DATABASE_AWAY, DatabaseRefusedError, PoolerError, refused, words_of
+from .errors import DATABASE_AWAY, DatabaseRefusedError, PoolerError, refused, why_away
 
 __all__ = ["SCHEMA_NEEDED", "look_at_schema", "wait_for_schema"]
 
@@ -47,7 +47,7 @@ async def look_at_schema(connector: Connector, needed: Needed = None, *, session
     except PoolerError as error:
         return str(error)
     except DATABASE_AWAY as error:
-        return f"the database cannot be reached: {words_of(error)}"
+        return f"the database cannot be reached: {why_away(error)}"
     except DatabaseRefusedError as error:
         return refused(error)
 

@@ -36,10 +36,12 @@ __all__ = [
     "rows_deleted",
     "rows_inexact",
     "rows_rejected",
+    "rows_repeated",
     "rows_returned",
     "rows_written",
     "show_backlog",
     "stream_losses",
+    "values_skipped",
     "worker_retries",
 ]
 
@@ -53,6 +55,12 @@ def _histogram(name: str, description: str) -> metrics.Histogram:
 
 rows_accepted = _meter.create_counter("millrace_rows_accepted", "1", "Readings taken into the stream.")
 rows_rejected = _meter.create_counter("millrace_rows_rejected", "1", "Readings refused by partial=true, by code.")
+values_skipped = _meter.create_counter(
+    "millrace_values_skipped",
+    "1",
+    "What agents sent and the service does not keep, by door and kind: strings, not_finite, nanoseconds (below a "
+    "microsecond, cut off), histograms, exemplars and others.",
+)
 refused_requests = _meter.create_counter("millrace_requests_refused", "1", "Requests refused whole, by code.")
 rows_inexact = _meter.create_counter(
     "millrace_rows_inexact", "1", "Readings taken with a value from 2^53 on, where a 64-bit float rounds integers."
@@ -65,6 +73,11 @@ queue_seconds = _histogram("millrace_ingest_queue_seconds", "Writing one entry, 
 rows_written = _meter.create_counter("millrace_rows_written", "1", "Readings committed to the database.")
 rows_deleted = _meter.create_counter(
     "millrace_rows_deleted", "1", "Readings taken back, by where they were: stream, table."
+)
+rows_repeated = _meter.create_counter(
+    "millrace_rows_repeated",
+    "1",
+    "Readings that clients without an Idempotency-Key sent again, and that were stored once.",
 )
 duplicate_batches = _meter.create_counter("millrace_batches_duplicate", "1", "Batches the ledger knew already.")
 dead_batches = _meter.create_counter("millrace_batches_dead", "1", "Batches made dead letters, by reason: should be 0.")

@@ -38,6 +38,12 @@ class WorkerSettings(Section):
     ledger_horizon: PositiveFloat = setting(
         72.0, "How long the ledger remembers a batch; an older entry becomes a dead letter.", "hours"
     )
+    repeat_horizon: PositiveFloat = setting(
+        12.0,
+        "How long what clients without an Idempotency-Key sent is remembered, so that what they send again is not "
+        "stored again.",
+        "hours",
+    )
     dead_letter_limit: PositiveInt = setting(
         1000,
         "Dead letters at which workers write no more of them and stop, so that one bad deployment cannot make "

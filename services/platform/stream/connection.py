@@ -9,6 +9,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
@@ -33,6 +34,7 @@ __all__ = [
     "is_misused",
     "names_of",
     "redis_client",
+    "said",
     "settings_problem",
     "takes_no_writes",
     "waitaof_holds",
@@ -74,6 +76,11 @@ def takes_no_writes(error: BaseException) -> str | None:
 def answers_nothing(error: BaseException) -> str | None:
     """Return why a server that is there answers nothing about data, None where that is not what the error says."""
     return _ANSWERS_NOTHING.get(_sign(error))
+
+
+def said(error: BaseException) -> str | None:
+    """Return what the server itself says, None where it says nothing and the client's library speaks."""
+    return str(error) if isinstance(error, ResponseError | AuthenticationError) else None
 
 
 def _sign(error: BaseException) -> str:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.contract.series import FIELD, ID, NAME
+
 from .patterns import Pattern, PatternError, RegularExpression, glob, regular_expression
 
 __all__ = [
@@ -26,9 +28,6 @@ __all__ = [
     "parse",
     "parse_all",
 ]
-
-NAME, FIELD, ID = "__name__", "__field__", "__sensor_id__"
-"""Labels that stand for the name and the field of a series, and for the id of a sensor."""
 
 MOST_MATCHES = 32
 _LONGEST = 16_384

@@ -8,9 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
 from services.platform.http.errors import Problem
+from services.platform.settings import QuerySettings
 
 __all__ = ["CONSOLE_PATHS", "console"]
 
@@ -27,14 +28,22 @@ _HEADERS = {
     "Cache-Control": "no-cache",
 }
 
-CONSOLE_PATHS = {"/", "/console", "/console/", *(f"/console/{name}" for name in _FILES)}
+_LIMITS = "limits.json"
+
+CONSOLE_PATHS = {"/", "/console", "/console/", f"/console/{_LIMITS}", *(f"/console/{name}" for name in _FILES)}
 """What is open to everybody."""
 
 
-def console(root_path: str = "") -> APIRouter:
-    """Return the routes; `root_path` is the prefix at which a proxy shows them, where it is known."""
+def console(settings: QuerySettings) -> APIRouter:
+    """Return the routes: of the files, and of how much one question may ask for."""
     # Behind a prefix that we were not told of, and that is taken away before us, only what is relative leads there.
-    start = f"{root_path}/console/" if root_path else "console/"
+    start = f"{settings.root_path}/console/" if settings.root_path else "console/"
+    limits = {
+        "sensors": settings.max_sensors,
+        # Columns are held until all of them are there.
+        "cells": min(settings.max_cells, settings.max_held_rows),
+        "page": settings.max_page,
+    }
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
@@ -44,6 +53,10 @@ def console(root_path: str = "") -> APIRouter:
     @router.get("/console")
     async def folder() -> Response:
         return RedirectResponse(start, 307)
+
+    @router.get(f"/console/{_LIMITS}")
+    async def most() -> Response:
+        return JSONResponse(limits, headers=_HEADERS)
 
     @router.get("/console/{name:path}")
     async def file(name: str) -> Response:

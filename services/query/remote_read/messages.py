@@ -12,9 +12,10 @@ from typing import Any
 
 import cramjam
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+
+from services.platform.protobuf import INT32, INT64, STRING, Field, messages
 
 __all__ = [
     "MEDIA_TYPE",
@@ -94,42 +95,23 @@ class Packed:
     pieces: tuple[bytes, ...]
 
 
-def _messages() -> Mapping[str, Any]:
-    """Return the classes of the messages by their names."""
-    field = descriptor_pb2.FieldDescriptorProto
-    fields: dict[str, dict[str, tuple[int, int, bool, str]]] = {
-        "LabelMatcher": {
-            "type": (1, field.TYPE_INT32, False, ""),
-            "name": (2, field.TYPE_STRING, False, ""),
-            "value": (3, field.TYPE_STRING, False, ""),
-        },
+_MESSAGES = messages(
+    "remote_read",
+    {
+        "LabelMatcher": {"type": Field(1, INT32), "name": Field(2, STRING), "value": Field(3, STRING)},
         "Query": {
-            "start_timestamp_ms": (1, field.TYPE_INT64, False, ""),
-            "end_timestamp_ms": (2, field.TYPE_INT64, False, ""),
-            "matchers": (3, field.TYPE_MESSAGE, True, "LabelMatcher"),
+            "start_timestamp_ms": Field(1, INT64),
+            "end_timestamp_ms": Field(2, INT64),
+            "matchers": Field(3, "LabelMatcher", repeated=True),
         },
         "ReadRequest": {
-            "queries": (1, field.TYPE_MESSAGE, True, "Query"),
-            "accepted_response_types": (2, field.TYPE_INT32, True, ""),
+            "queries": Field(1, "Query", repeated=True),
+            "accepted_response_types": Field(2, INT32, repeated=True),
         },
-        "Label": {"name": (1, field.TYPE_STRING, False, ""), "value": (2, field.TYPE_STRING, False, "")},
-        "TimeSeries": {"labels": (1, field.TYPE_MESSAGE, True, "Label")},
-    }
-    file = descriptor_pb2.FileDescriptorProto(name="millrace/remote_read.proto", package="millrace", syntax="proto3")
-    for message, described in fields.items():
-        made = file.message_type.add(name=message)
-        for name, (number, kind, repeated, of) in described.items():
-            label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-            added = made.field.add(name=name, number=number, type=kind, label=label)
-            if of:
-                added.type_name = f".millrace.{of}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    found = (pool.FindMessageTypeByName(f"millrace.{message}") for message in fields)
-    return {each.name: message_factory.GetMessageClass(each) for each in found}
-
-
-_MESSAGES = _messages()
+        "Label": {"name": Field(1, STRING), "value": Field(2, STRING)},
+        "TimeSeries": {"labels": Field(1, "Label", repeated=True)},
+    },
+)
 
 
 def decode_request(body: bytes) -> list[Query]:

@@ -4,6 +4,7 @@ Nothing here reads rows of readings: TimescaleDB's catalogs and PostgreSQL's own
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 
 from services.platform.postgres.capability import Capability, capability
 from services.platform.postgres.connections import Connection, Connector
@@ -13,8 +14,8 @@ from services.platform.postgres.errors import (
     DatabaseRefusedError,
     StatementCancelledError,
     refused,
+    why_away,
     with_deadline,
-    words_of,
 )
 from services.platform.postgres.pool import Pool
 from services.platform.settings import DatabaseSettings
@@ -141,13 +142,14 @@ class DatabaseLook:
         """Return `database`, `late_ranges` and `aggregates`."""
         return await self._look({"database": _edition, "late_ranges": _late_ranges, "aggregates": _aggregates})
 
-    async def sizes(self) -> Mapping[str, Part]:
-        """Return `tables` and `ledger`."""
+    async def sizes(self) -> Mapping[str, Part | datetime]:
+        """Return `tables` and `ledger`, and `sizes_as_of`, the instant of both."""
+        now = datetime.now(UTC)
 
         async def ledger(connection: Connection, _: Capability) -> Part:
             return {**(await connection.fetchrow(_LEDGER)), "horizon": self._horizon}
 
-        return await self._look({"tables": _tables, "ledger": ledger})
+        return {**await self._look({"tables": _tables, "ledger": ledger}), "sizes_as_of": now}
 
     async def _look(self, parts: Mapping[str, Callable[[Connection, Capability], Awaitable[Part]]]) -> dict[str, Part]:
         """Return all parts; what one statement ends by is its part's problem, a database that is away all's."""
@@ -172,7 +174,7 @@ class DatabaseLook:
         try:
             await with_deadline(ask(), 2 * LONGEST, self._pool.drop)
         except DATABASE_FAILURES as error:
-            why = f"the database cannot be asked: {words_of(error)}"
+            why = f"the database cannot be asked: {why_away(error)}"
         return {name: found.get(name, problem(why)) for name in parts}
 
 

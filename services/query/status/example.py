@@ -36,6 +36,7 @@ EXAMPLE: JsonDict = {
     "dead_letters": {"total": 0},
     "late_ranges": {"count": 1, "oldest_age": 1.4},
     "aggregates": [{"name": "measurement_hourly", **_POLICY}, {"name": "sensor_rollup_15m", **_POLICY}],
+    "sizes_as_of": "2025-10-22T22:06:01.302Z",
     "tables": [
         {
             "name": "sensor_data",

@@ -17,6 +17,6 @@ def problem(why: str) -> dict[str, str]:
     return {"problem": why}
 
 
-def lacks(part: Part) -> bool:
+def lacks(part: object) -> bool:
     """Tell whether a part is a problem."""
     return isinstance(part, Mapping) and "problem" in part

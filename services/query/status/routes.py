@@ -27,11 +27,11 @@ _KEPT, _SIZES_KEPT = 1.0, 15.0
 """Seconds for which an answer serves others; sizes change slowly, and cost more with each chunk."""
 
 
-def _kept(_: Mapping[str, Part]) -> float:
+def _kept(_: object) -> float:
     return _KEPT
 
 
-def _sizes_kept(sizes: Mapping[str, Part]) -> float:
+def _sizes_kept(sizes: Mapping[str, Part | datetime]) -> float:
     # A server that is there again is asked at once.
     return _KEPT if any(map(lacks, sizes.values())) else _SIZES_KEPT
 
@@ -135,7 +135,7 @@ class Status(Named):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    as_of: datetime = Field(description="Of the answer; what it tells is at most 15 s older, most of it a second.")
+    as_of: datetime = Field(description="Of the answer; what it tells is at most a second older, sizes excepted.")
     version: str
     database: Database | Lacking
     admin: bool = Field(description="Whether this key may replay and delete dead letters.")
@@ -143,6 +143,7 @@ class Status(Named):
     dead_letters: DeadLetterCount | Lacking
     late_ranges: LateRanges | Lacking
     aggregates: list[Aggregate] | Lacking
+    sizes_as_of: datetime = Field(description="Of `tables` and `ledger`, which are at most 15 s older than the answer.")
     tables: list[TableSize] | Lacking
     ledger: Ledger | Lacking
     callers: list[CallerState] | Lacking

@@ -9,7 +9,7 @@ from services.contract import CallerUsage
 from services.platform.admission import stream_problem
 from services.platform.runtime.rates import Meter
 from services.platform.runtime.tasks import end
-from services.platform.stream import STREAM_ERRORS, DeadLetters, Stream, Usages, is_misused
+from services.platform.stream import STREAM_ERRORS, DeadLetters, Stream, Usages, is_misused, said
 
 from .problems import LONGEST, Part, problem
 
@@ -70,7 +70,8 @@ async def _told(part: Awaitable[Part]) -> Part:
         return await part
     except STREAM_ERRORS as error:
         detail = stream_problem(error).detail
-        return problem(detail if is_misused(error) else f"{detail}: {error}")
+        words = None if is_misused(error) else said(error)
+        return problem(f"{detail}; it says: {words}" if words else detail)
 
 
 def summed(told: list[list[CallerUsage]]) -> list[dict[str, Any]]:

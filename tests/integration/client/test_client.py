@@ -17,6 +17,9 @@ from millrace_client import AsyncClient, Client, NoAnswerError, RefusedError, Re
 
 from services.platform.settings import Settings
 from tests.support import Service, eventually, free_port
+from tests.support.servers import one_mode
+
+pytestmark = one_mode()
 
 START = datetime(2025, 10, 22, 21, tzinfo=UTC)
 WORDS: dict[str, Any] = {"sensor_id": "sensor-1", "start": START, "end": START + timedelta(hours=2)}

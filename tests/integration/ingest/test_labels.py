@@ -57,6 +57,13 @@ async def test_a_key_is_of_the_same_readings_whatever_the_order_of_their_labels(
     assert_problem(other, 422, "key_reused")
 
 
+async def test_a_label_that_no_selector_could_choose_is_refused(ports: Ports) -> None:
+    refused = await ports.public.post("/ingest", json={**LABELLED, "labels": {"__name__": "heat"}})
+    [fault] = assert_problem(refused, 422, "invalid_readings")["errors"]
+    assert (fault["field"], fault["code"]) == ("labels", "reserved")
+    assert fault["message"] == "label '__name__' is the name itself; send it as name"
+
+
 async def test_the_good_part_of_a_batch_goes_in_with_its_labels(settings: Settings, ports: Ports, start: Start) -> None:
     await start()
     body = [LABELLED, {**LABELLED, "labels": {"room": ""}}, {**LABELLED, "name": "cold", "value": "x"}]

@@ -11,6 +11,7 @@ import pytest
 
 from services.platform.settings import Settings
 from tests.support import Service
+from tests.support.servers import one_mode
 from tests.support.service import ROOT
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -22,6 +23,7 @@ LONGEST = 120.0
 Make = Callable[[str, Settings], Service]
 
 
+@one_mode()
 @pytest.mark.parametrize("command", ["ingest", "query"])
 async def test_the_openapi_document_is_true(settings: Settings, service: Make, command: str) -> None:
     async with service("worker", settings), service(command, settings) as process:

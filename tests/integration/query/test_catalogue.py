@@ -155,7 +155,7 @@ async def test_what_is_wrong_is_named(connection: asyncpg.Connection, client: ht
         ("/sensors", {"match": ["a"] * 33}, "match", "32"),
         ("/sensors", {"limit": 6}, "limit", "5"),
         ("/sensors", {"limit": 0}, "limit", "1"),
-        ("/sensors", {"after": "\0"}, "after", "pattern"),
+        ("/sensors", {"after": "\0"}, "after", "NUL"),
         ("/sensors", {"sensor_id": "a"}, "sensor_id", "not known here"),
         ("/labels", {"stats": "true"}, "stats", "not known here"),
         ("/labels/k/values", {"match": "{"}, "match", "position"),

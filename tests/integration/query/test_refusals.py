@@ -38,9 +38,9 @@ async def test_each_path_names_what_is_wrong(client: httpx.AsyncClient) -> None:
         required = {"sensor_id"} if path == "/hourly" else set(RIGHT)
         assert set(await refused(client, path, {})) == required
         for name, value, message in [
-            ("sensor_id", "", "at least 1 character"),
-            ("sensor_id", "x" * 129, "at most 128 characters"),
-            ("sensor_id", "a\0b", "pattern"),
+            ("sensor_id", "", "is empty"),
+            ("sensor_id", "x" * 129, "more than 128 characters"),
+            ("sensor_id", "a\0b", "NUL"),
             ("start", "2025-10-22T21:00:00", "add Z"),
             ("end", "2025-10-22T22:00:00.25", "add Z"),
             ("start", "2025-10-22", "RFC 3339"),
@@ -60,6 +60,19 @@ async def test_each_path_names_what_is_wrong(client: httpx.AsyncClient) -> None:
             faults = await refused(client, path, {**RIGHT, name: value})
             assert list(faults) == [name]
             assert message in faults[name]
+
+
+async def test_refusals_are_in_words_of_ours(client: httpx.AsyncClient) -> None:
+    """Not in those of the library that reads parameters."""
+    for path, query, told in [
+        ("/min", {}, dict.fromkeys(RIGHT, "is missing")),
+        ("/get_range", {**RIGHT, "limit": "x"}, {"limit": "is no whole number"}),
+        ("/get_range", {**RIGHT, "limit": "0"}, {"limit": "is less than 1, the least that is taken"}),
+        ("/get_range", {**RIGHT, "limit": "1001"}, {"limit": "is more than 1000, the most that is taken"}),
+        ("/sensors", {"stats": "perhaps"}, {"stats": "is neither true nor false"}),
+        ("/dead-letters", {"batch_id": "x"}, {"batch_id": "is no UUID"}),
+    ]:
+        assert await refused(client, path, query) == told
 
 
 async def test_a_range_that_holds_nothing_names_both_ends(client: httpx.AsyncClient) -> None:

@@ -14,9 +14,12 @@ from services.platform.settings import Settings
 from services.query.formats import MEDIA_TYPES
 from tests.support import Service, TestDatabase, eventually
 from tests.support.query import STREAMING, backends, query_settings
+from tests.support.servers import one_mode
 
 from .test_formats import FIRST_MILLION, MIB, MILLION, RANGE, broken_off, unfinished
 from .test_streaming import STALLED, none, plain_client
+
+pytestmark = one_mode()
 
 Start = Callable[[str, Settings], Service]
 

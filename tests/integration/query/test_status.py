@@ -53,6 +53,10 @@ def lacking(body: dict[str, Any]) -> set[str]:
     return {name for name, part in body.items() if isinstance(part, dict) and "problem" in part}
 
 
+def problem_of(part: Any) -> str:
+    return part.get("problem", "") if isinstance(part, dict) else ""
+
+
 async def test_what_waits_is_counted_and_what_comes_in_between_two_looks_is_a_rate(
     query: httpx.AsyncClient, stream: Stream
 ) -> None:
@@ -130,7 +134,7 @@ async def test_a_stream_that_is_away_lacks_and_all_else_is_answered(settings: Se
     async with asking(settings.model_copy(update={"redis": away})) as client:
         body = await status(client)
         assert lacking(body) - {"aggregates"} == OF_STREAM
-        assert "cannot be reached" in body["stream"]["problem"]
+        assert body["stream"]["problem"] == "the stream's server cannot be reached"
         assert (await client.get("/readyz")).status_code == 200
         assert_problem(await client.get("/dead-letters"), 503, "stream_unavailable")
 
@@ -153,6 +157,9 @@ async def test_servers_that_fall_silent_hold_no_answer_up(
                 return lacking(await status(client)) == OF_STREAM | {"database", "late_ranges", "aggregates"}
 
             await eventually(silent)
+            body = await status(client)
+            assert body["database"]["problem"] == "the database cannot be asked: it did not answer in time"
+            assert body["stream"]["problem"] == "the stream's server did not answer within 2 s"
             database.open.set()
             redis.open.set()
 
@@ -171,6 +178,8 @@ async def test_a_database_that_is_away_or_has_no_schema_lacks_and_the_stream_is_
             body = await status(client)
             assert lacks <= lacking(body) <= OF_DATABASE
             assert body["stream"]["entries"] == 0
+            # In sentences of ours: no name of an exception stands in them.
+            assert not [words for words in map(problem_of, body.values()) if re.search("[A-Za-z]Error|Errno", words)]
 
 
 async def test_no_answer_holds_a_secret(settings: Settings, doors: Doors) -> None:
@@ -221,8 +230,10 @@ async def test_callers_are_told_with_what_they_use_of_their_limits_in_all_proces
                 assert (await ports.public.post("/ingest", json=[READING] * 10, headers=key)).status_code == 200
             return (await status(client, console))["callers"]
 
-        [caller] = await eventually(told)
-        assert caller["rows_per_second"] > 0
+        async def sending() -> Any:
+            return [caller for caller in await told() if caller["rows_per_second"] > 0]
+
+        [caller] = await eventually(sending)
         assert (caller["name"], caller["processes"], caller["rows_limit"]) == ("garden", 1, 1000.0)
         assert (caller["requests_per_second"], caller["requests_limit"]) == (None, None)
         await other.tell([CallerUsage("garden", rows=900.0, rows_limit=1000.0), CallerUsage("shed", 1.0, 2.0)])
@@ -241,8 +252,13 @@ async def test_a_key_of_another_type_is_named_and_the_other_parts_are_told(
     query: httpx.AsyncClient, stream: Stream
 ) -> None:
     await stream.client.set(stream.names.callers, "mine")
-    body = await status(query)
-    assert lacking(body) - {"aggregates"} == {"callers"}
+
+    async def told() -> Any:
+        # A part that takes too long is left out, which happens to each where the machine is busy.
+        body = await status(query)
+        return body if lacking(body) - {"aggregates"} == {"callers"} else None
+
+    body = await eventually(told)
     assert stream.names.callers in body["callers"]["problem"]
 
 

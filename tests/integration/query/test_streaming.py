@@ -14,9 +14,12 @@ import pytest
 from services.platform.settings import Settings
 from tests.support import Service, TestDatabase, eventually
 from tests.support.query import EPOCH, LARGE, STREAMING, backends, fill, owner, query_settings
+from tests.support.servers import one_mode
 
 MILLION = 1_000_000
 MIB = 1024 * 1024
+
+pytestmark = one_mode()
 
 Start = Callable[[str, Settings], Service]
 

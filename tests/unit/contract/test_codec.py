@@ -17,6 +17,7 @@ from services.contract import (
     Entry,
     EntryError,
     NewerVersionError,
+    Slice,
     check_series,
     decode,
     encode,
@@ -67,6 +68,12 @@ def columns(draw: st.DrawFn) -> Columns:
 
 
 @st.composite
+def slices(draw: st.DrawFn, rows: int) -> tuple[Slice, ...]:
+    cuts = sorted(draw(st.sets(st.integers(1, rows - 1), max_size=3)) if rows > 1 else [])
+    return tuple(Slice(size, draw(st.binary(min_size=16, max_size=16))) for size in np.diff([0, *cuts, rows]).tolist())
+
+
+@st.composite
 def entries(draw: st.DrawFn) -> Entry:
     found = draw(columns())
     group = draw(st.none() | st.builds(new_group))
@@ -83,6 +90,7 @@ def entries(draw: st.DrawFn) -> Entry:
                 draw(st.none() | st.text(st.characters(codec="ascii"), max_size=55)),
                 draw(st.binary(min_size=1, max_size=32)) if keyed else None,
                 draw(st.booleans()),
+                draw(st.just(()) | slices(size)),
             )
         )
     return Entry(group, batches, found)
@@ -110,6 +118,8 @@ def assert_lawful(entry: Entry) -> None:
         check_series(series)
     assert np.isfinite(found.values).all()
     assert LOW <= found.timestamps.min() <= found.timestamps.max() <= HIGH
+    assert all(sum(one.rows for one in batch.slices) in {0, batch.rows} for batch in entry.batches)
+    assert all(one.rows > 0 and len(one.key) == 16 for batch in entry.batches for one in batch.slices)
     assert all(batch.rows > 0 and LOW <= batch.accepted_at <= HIGH for batch in entry.batches)
     assert plain(decode(encode(entry))) == plain(entry)
 
@@ -121,8 +131,9 @@ def test_what_is_encoded_decodes_to_itself(entry: Entry) -> None:
 
 
 @given(entries())
-def test_an_entry_without_labels_is_of_the_first_version(entry: Entry) -> None:
-    assert encode(entry)[b"v"] == (b"2" if entry.columns.series else b"1")
+def test_an_entry_is_of_the_oldest_version_that_can_say_it(entry: Entry) -> None:
+    sliced = any(batch.slices for batch in entry.batches)
+    assert encode(entry)[b"v"] == (b"3" if sliced else b"2" if entry.columns.series else b"1")
 
 
 @given(entries())

@@ -41,6 +41,7 @@ def in_clear(entry: Entry) -> dict[str, Any]:
                 "traceparent": batch.traceparent,
                 "digest": batch.digest.hex() if batch.digest else None,
                 "notify": batch.notify,
+                **({"slices": [[one.rows, one.key.hex()] for one in batch.slices]} if batch.slices else {}),
             }
             for batch in entry.batches
         ],

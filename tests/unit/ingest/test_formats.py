@@ -49,6 +49,7 @@ BAD = st.sampled_from(
         {"timestamp": GOOD["timestamp"], "value": 1.0},
         {"sensor_id": "a", "value": 1.0},
         {"sensor_id": "a", "timestamp": GOOD["timestamp"]},
+        {"name": "a", "labels": {"__name__": "a"}, "timestamp": GOOD["timestamp"], "value": 1.0},
         {"labels": {"room": "a"}, "timestamp": GOOD["timestamp"], "value": 1.0},
         {**GOOD, "name": "a"},
         {**GOOD, "field": "a"},
@@ -67,7 +68,7 @@ def told(columns: Columns) -> Any:
 def decoded(media: str, body: bytes, layout: str = "rows") -> Any:
     """Return what a body comes to: columns and faults, or the problem that it is."""
     try:
-        columns, faults = check(FORMATS[media][layout](body, 1000), LIMITS, partial=True)
+        columns, faults, _ = check(FORMATS[media][layout](body, 1000), LIMITS, partial=True)
     except Problem as problem:
         errors: Any = problem.members.get("errors", [])
         return problem.code, [(error["index"], error["field"], error["code"]) for error in errors]

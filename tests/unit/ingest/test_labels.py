@@ -24,7 +24,7 @@ LABELLED = {"name": "heat", "labels": {"room": "kitchen", "floor": "1"}, **WHEN}
 
 def decode(items: Any, *, partial: bool = False) -> tuple[Columns, list[Fault]]:
     body = items if isinstance(items, bytes) else json.dumps(items).encode()
-    return check(decode_json(body, 1000), LIMITS, partial=partial)
+    return check(decode_json(body, 1000), LIMITS, partial=partial)[:2]
 
 
 def ids(columns: Columns) -> list[str]:
@@ -50,6 +50,10 @@ FAULTS = [
     ({**LABELLED, "sensor_id": "a"}, "name", "two_identities"),
     ({**PLAIN, "labels": {}}, "labels", "two_identities"),
     ({**PLAIN, "field": "f"}, "field", "two_identities"),
+    *(
+        ({**LABELLED, "labels": {label: "v"}}, "labels", "reserved")
+        for label in ("__name__", "__field__", "__sensor_id__")
+    ),
     (WHEN, "sensor_id", "missing"),
     ({"labels": {"room": "a"}, **WHEN}, "name", "missing"),
     ({"field": "f", **WHEN}, "name", "missing"),
@@ -128,7 +132,7 @@ def test_batches_that_share_an_entry_keep_their_labels() -> None:
     first, second, third = (
         decode_json(json.dumps(item).encode(), 10) for item in (LABELLED, PLAIN, {**WHEN, "name": "n"})
     )
-    columns, _ = check(Decoded.joined([first, second, third]), LIMITS, partial=False)
+    columns = check(Decoded.joined([first, second, third]), LIMITS, partial=False).columns
     assert set(columns.series) == {series_id(HEAT), series_id(Series("n", None, ()))}
     assert ids(columns) == [series_id(HEAT), "a", series_id(Series("n", None, ()))]
 

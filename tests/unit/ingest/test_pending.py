@@ -37,7 +37,7 @@ async def test_beside_others_a_batch_is_what_it_is_alone(
     assert len(right) == len(checked)
     for batch in pending:
         try:
-            columns, faults = check(batch.decoded, LIMITS, partial=batch.partial)
+            columns, faults, _ = check(batch.decoded, LIMITS, partial=batch.partial)
         except Problem as alone:
             failed = batch.done.exception()
             assert isinstance(failed, Problem)

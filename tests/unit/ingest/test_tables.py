@@ -17,7 +17,7 @@ MICROS = 1761166800000000
 def decode(
     body: str, layout: str = "rows", *, partial: bool = False, most: int = 1000
 ) -> tuple[list[Any], list[Fault]]:
-    columns, faults = check(IN_PROCESS["text/csv"][layout](body.encode(), most), LIMITS, partial=partial)
+    columns, faults, _ = check(IN_PROCESS["text/csv"][layout](body.encode(), most), LIMITS, partial=partial)
     ids = [columns.series.get(columns.sensor_ids[code], columns.sensor_ids[code]) for code in columns.index]
     called = [one if isinstance(one, str) else (one.name, one.field, dict(one.labels)) for one in ids]
     return list(zip(called, columns.timestamps.tolist(), columns.values.tolist(), strict=True)), faults

@@ -39,8 +39,9 @@ class IngestDoor:
     settings: IngestSettings
     formats: Mapping[str, Mapping[str, Decoder]]
     path: str = "/ingest"
+    name: str = "json"
 
-    def credentials(self, headers: Mapping[bytes, bytes]) -> Caller:
+    def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:  # noqa: ARG002 -- a key never stands in an address
         """Return whose API key stands in the Authorization header.
 
         Raises:
@@ -182,6 +183,7 @@ _REFUSALS = (
     "stream_full",
     "stream_unavailable",
     "too_many_rows",
+    "too_many_series",
     "unsupported_encoding",
     "unsupported_media_type",
 )

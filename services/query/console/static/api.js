@@ -6,12 +6,18 @@ const BASE = new URL("../", location.href.split("#")[0]);
 const STORED = "millrace-key";
 let key = sessionStorage.getItem(STORED) ?? "";
 let waiting = null;
+let most = null;
 
 /** An answer that is a problem: `code`, `status` and `title` are the service's own, the message its detail. */
 export class Problem extends Error {
   constructor(status, problem, request = "") {
     super(problem.detail ?? `the service answered ${status}`);
     Object.assign(this, { status, code: problem.code, title: problem.title, parameters: problem.parameters ?? [], request });
+  }
+
+  /** Whether something is away or busy that comes back by itself; a question that is too dear stays so. */
+  get passes() {
+    return this.status === 0 || this.status === 429 || (this.status > 501 && this.code !== "query_timeout");
   }
 }
 
@@ -52,7 +58,7 @@ async function send(path, parameters, { signal, request, post = false, method = 
     return await fetch(address(path), { method: "POST", body: JSON.stringify(parameters), headers, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, { title: "The service cannot be reached", detail: "The connection failed; try again." });
+    throw new Problem(0, { title: "The service cannot be reached", detail: "The connection to it failed." });
   }
 }
 
@@ -63,6 +69,15 @@ function hex(bytes) {
 /** Return the JSON of an answer. */
 export async function json(path, parameters, options) {
   return (await ask(path, parameters, options)).json();
+}
+
+/** Return how much one question may ask for: `{ sensors, cells, page }`, the last of them the longest page of a list. */
+export function limits() {
+  most ??= json("console/limits.json").catch((error) => {
+    most = null;
+    throw error;
+  });
+  return most;
 }
 
 // A button that sends the form would be what Enter means.

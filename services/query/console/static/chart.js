@@ -5,6 +5,13 @@ import { element, number } from "./dom.js";
 
 const AXIS = 72;
 const EDGE = 12;
+/** Half of the widest mark of the time axis: the last one may stand at the plot's end. */
+const HALF_MARK = 44;
+const [DAY, YEAR] = [86_400_000, 365 * 86_400_000];
+
+/** Years from mark to mark where a range is longer than uPlot, which knows centuries at most, has marks for. */
+const AGES = [20, 50, 100, 200, 500, 1000, 2000, 5000].map((years) => years * YEAR);
+const [LONG, EARLIEST] = [200 * YEAR, 100];
 const COLORS = 8;
 
 /** Return the unit of a series: the sensor's, or what its aggregate makes of it. */
@@ -17,7 +24,7 @@ export function unitOf(aggregate, unit) {
 
 /** Return how many device pixels wide the plot in `host` is, beside so many axes: a point a pixel is drawn exactly. */
 export function plotWidth(host, axes) {
-  const width = host.clientWidth - axes * AXIS - (axes > 1 ? 0 : EDGE);
+  const width = host.clientWidth - axes * AXIS - (axes > 1 ? 0 : HALF_MARK);
   return Math.max(Math.round(width * devicePixelRatio), 1);
 }
 
@@ -49,7 +56,7 @@ export function chart(host, { onrange, oncursor }) {
     const look = { stroke: text, grid: { stroke: lines, width: 1 }, ticks: { stroke: lines, width: 1 } };
     return {
       width: host.clientWidth, height: host.clientHeight, ms: 1, legend: { show: false },
-      padding: [EDGE, units.length > 1 ? 0 : EDGE, 0, 0],
+      padding: [EDGE, units.length > 1 ? 0 : HALF_MARK, 0, 0],
       tzDate: (time) => uPlot.tzDate(new Date(time), zone === "UTC" ? "Etc/UTC" : zone),
       cursor: {
         drag: { x: true, y: false, setScale: false }, points: { size: 7 },
@@ -64,7 +71,7 @@ export function chart(host, { onrange, oncursor }) {
         ...Object.fromEntries(units.map((unit) => [scaleOf(unit), { range: fitted }])),
       },
       axes: [
-        { ...look, space: 80, values: (self, splits, _, __, step) => dates(splits, step, zone) },
+        { ...look, ...marks(range), space: 80, values: (self, splits, _, __, step) => dates(splits, step, zone) },
         ...units.map((unit, place) => ({
           ...look, scale: scaleOf(unit), side: place % 2 ? 1 : 3, size: AXIS,
           grid: place ? { show: false } : look.grid, values: (_, splits) => splits.map((value) => `${number(value)} ${unit}`.trim()),
@@ -206,23 +213,39 @@ function bandsOf(series) {
   });
 }
 
-/** Return what stands at the marks of the time axis, by the browser's locale: the date where a new one begins. */
+/** Return how the time axis chooses its marks, where uPlot does not: it takes a year below 100 for one of 1900 on. */
+function marks([start, end]) {
+  const long = end - start > LONG;
+  if (!long && new Date(start).getUTCFullYear() >= EARLIEST) return {};
+  const splits = (self, axis, from, to, step) => {
+    const years = step / YEAR;
+    const at = years < 1 ? (place) => place * step : (place) => new Date(0).setUTCFullYear(place * years, 0, 1);
+    const first = years < 1 ? Math.ceil(from / step) : Math.ceil(new Date(from).getUTCFullYear() / years);
+    const found = [];
+    for (let place = first; at(place) <= to; place += 1) if (at(place) >= from) found.push(at(place));
+    return found;
+  };
+  return long ? { splits, incrs: AGES } : { splits };
+}
+
+/** Return what stands at the marks of the time axis, by the browser's locale: the date, or year, where a new one begins. */
 function dates(splits, step, zone) {
-  const format = (choice) => new Intl.DateTimeFormat(undefined, { ...choice, timeZone: zone });
-  const [day, hour] = [86_400_000, 3_600_000];
-  if (step >= 28 * day) return splits.map((at) => format({ month: "short", year: "numeric" }).format(at));
-  const date = format({ day: "numeric", month: "short" });
-  if (step >= day) return splits.map((at) => date.format(at));
+  const format = (choice, timeZone = zone) => new Intl.DateTimeFormat(undefined, { ...choice, timeZone });
+  // Marks of ages are those of UTC.
+  if (step >= AGES[0]) return splits.map((at) => format({ year: "numeric" }, "UTC").format(at));
+  if (step >= 28 * DAY) return splits.map((at) => format({ month: "short", year: "numeric" }).format(at));
+  const day = { day: "numeric", month: "short" };
+  const year = { year: "numeric" };
+  if (step >= DAY) return below(splits, format(day), format(year));
   const seconds = step < 60_000 ? { second: "2-digit" } : {};
   const parts = step < 1000 ? { fractionalSecondDigits: 3 } : {};
-  const time = format({ hour: "2-digit", minute: "2-digit", ...seconds, ...parts });
-  let before = "";
-  return splits.map((at) => {
-    const now = date.format(at);
-    const text = now === before || step > 12 * hour ? time.format(at) : `${time.format(at)}\n${now}`;
-    before = now;
-    return text;
-  });
+  return below(splits, format({ hour: "2-digit", minute: "2-digit", ...seconds, ...parts }), format({ ...day, ...year }));
+}
+
+/** Return instants in one format, and below it in another where that says something new. */
+function below(splits, upper, lower) {
+  const told = splits.map((at) => lower.format(at));
+  return splits.map((at, place) => (told[place] === told[place - 1] ? upper.format(at) : `${upper.format(at)}\n${told[place]}`));
 }
 
 /** Return the box that a plot is made in: one can tab to it, and its keys are said. */

@@ -30,13 +30,13 @@ export function settled(act, pause = 200) {
   };
 }
 
-/** Return the box that tells of an error in words, with what the service calls it. */
-export function errorBox(error) {
+/** Return the box that tells of an error in words, what is done about it, and what the service calls it. */
+export function errorBox(error, done = "") {
   // What the service did not say is a fault of the page's.
   if (error.status === undefined) console.error(error);
   const facts = [error.code ? `${error.status} ${error.code}` : "", error.request ? `request ${error.request}` : ""];
   return element("div", { class: "error", role: "alert" },
-    element("strong", {}, error.title ?? "Something went wrong"), element("p", {}, error.message),
+    element("strong", {}, error.title ?? "Something went wrong"), element("p", {}, error.message), done ? element("p", {}, done) : null,
     element("small", {}, facts.filter(Boolean).join(" · ")));
 }
 
@@ -69,6 +69,29 @@ export function bytes(value) {
 export function instant(milliseconds, zone) {
   return new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", timeZone: zone })
     .format(milliseconds);
+}
+
+/** Return a table's region that scrolls sideways, and says so where something stands beyond its right edge. */
+export function sideways(label, table) {
+  const hint = element("p", { class: "beyond", "aria-hidden": "true", hidden: true }, "More columns to the right: scroll sideways ⟶");
+  const look = () => { hint.hidden = region.scrollLeft + region.clientWidth > region.scrollWidth - 2; };
+  const region = element("div", { class: "sideways", tabindex: "0", role: "region", "aria-label": label, onscroll: look }, table);
+  const size = new ResizeObserver(look);
+  size.observe(region);
+  size.observe(table);
+  return element("div", {}, hint, region);
+}
+
+/** Put children into `node`, and leave regions of the same name scrolled sideways, and focused, as they were. */
+export function renewed(node, children) {
+  const regions = () => [...node.querySelectorAll(".sideways")];
+  const before = new Map(regions().map((region) => [region.ariaLabel, region.scrollLeft]));
+  const focused = document.activeElement;
+  node.replaceChildren(...children);
+  for (const region of regions()) {
+    region.scrollLeft = before.get(region.ariaLabel) ?? 0;
+    if (focused.ariaLabel === region.ariaLabel && !focused.isConnected) region.focus({ preventScroll: true });
+  }
 }
 
 /** Return a label around a control. */

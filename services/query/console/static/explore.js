@@ -1,28 +1,30 @@
 /* The explorer: a form that is the address, a plot of its question, and what the plot says in words. */
 
-import { json } from "./api.js";
+import { AGAIN, later, tell } from "./again.js";
+import { Problem, json, limits } from "./api.js";
 import { chart, plotBox, plotWidth, unitOf } from "./chart.js";
-import { element, errorBox } from "./dom.js";
+import { element, number } from "./dom.js";
 import { form } from "./form.js";
 import { escaped } from "./matching.js";
-import { plotted, parameters, question, rangeOf, seriesOf, stated } from "./question.js";
+import { LEAST, plotted, parameters, question, rangeOf, room, seriesOf, stated } from "./question.js";
 import { readout } from "./readout.js";
 import { downloads, recipes } from "./take.js";
 import { go, link } from "./state.js";
 
 const LIVE_LEAST = 2000;
 const LIVE_SHARE = 10;
-const BESIDE = 1000;
 
 /** Show the view in `main`; `update` follows the address. */
 export function explore(main) {
   let stop = new AbortController();
-  let timer = null;
+  let forget = () => {};
   let state = null;
   let lastAxes = 1;
+  let lastRoom = room(1, 1, Infinity);
   const called = catalogue();
   const box = plotBox();
   const problem = element("div", {});
+  const fewer = element("p", { class: "fewer", id: "fewer", role: "status" });
   const source = element("p", { class: "source", id: "source" });
   const beside = readout();
   const plot = chart(box, {
@@ -33,11 +35,11 @@ export function explore(main) {
   const buttons = element("div", { class: "bar", role: "group", "aria-label": "Plot" },
     button("⟵ Earlier", () => plot.pan(-0.5)), button("Later ⟶", () => plot.pan(0.5)),
     button("Zoom in", () => plot.zoom(2)), button("Zoom out", () => plot.zoom(0.5)),
-    downloads(() => question(state, width())), recipes(() => question(state, width())));
+    downloads(() => question(state, lastRoom)), recipes(() => question(state, lastRoom)));
   const hint = element("p", { class: "hint", id: "plot-keys" },
     "Drag to zoom, Shift and drag to pan, double-click to zoom out. Keys: ← → read, Shift with them pans, + and − zoom.");
   const shown = element("section", { class: "shown", "aria-label": "Plot and its values" },
-    buttons, problem, box, source, hint, beside.table, beside.points);
+    buttons, problem, fewer, box, beside.legend, source, hint, beside.table, beside.points);
   main.replaceChildren(fields.node, shown);
 
   function button(text, onclick) {
@@ -48,17 +50,26 @@ export function explore(main) {
     go(link("explore", parameters({ ...state, ...changed })));
   }
 
-  function width(axes = 1) {
-    return plotWidth(box, axes);
+  /**
+   * Return how much of each of so many sensors has room in the plot beside so many axes.
+   *
+   * Throws a `Problem` where nothing can be drawn of so many.
+   */
+  function roomOf(sensors, most, axes) {
+    const found = room(plotWidth(box, axes), sensors, most.cells);
+    const all = Math.min(most.sensors, Math.floor(most.cells / LEAST));
+    if (sensors > all) throw tooMany(all);
+    return found;
   }
 
   async function load() {
     stop.abort();
-    clearTimeout(timer);
+    forget();
     stop = new AbortController();
     const { signal } = stop;
     const asked = state;
     const began = performance.now();
+    let failed = null;
     if (!asked.sensors.length && !asked.matches.length) {
       shown.classList.add("empty");
       problem.replaceChildren(element("p", {}, "Choose a sensor above, or one of ",
@@ -68,34 +79,39 @@ export function explore(main) {
     shown.classList.remove("empty");
     box.setAttribute("aria-busy", "true");
     try {
+      const most = await limits();
+      const calling = called(asked, most, signal);
+      // Those that are chosen are counted before; what they are called may come beside the answer.
+      const count = asked.matches.length ? new Set([...(await calling).keys(), ...asked.sensors]).size : asked.sensors.length;
       // Mostly there is one axis; what more of them leave of the width is known with the units, which are remembered.
-      const [known, first] = await Promise.all([called(asked, signal), ask(plotted(asked, width(lastAxes)), asked, signal)]);
+      const guess = plotted(asked, roomOf(count, most, lastAxes));
+      const [known, first] = await Promise.all([calling, ask(guess, asked, signal)]);
       const axes = new Set([...known.values()].map(({ unit }) => unit)).size || 1;
-      const found = axes === lastAxes ? first : await ask(plotted(asked, width(axes)), asked, signal);
+      lastRoom = roomOf(count, most, axes);
+      const found = axes === lastAxes ? first : await ask(plotted(asked, lastRoom), asked, signal);
       lastAxes = axes;
-      const before = asked.compare ? await previous(asked, found, width(axes), signal) : [];
+      const before = asked.compare ? await previous(asked, found, lastRoom, signal) : [];
       const series = [...found.series, ...before].map((each) => named(each, known.get(each.sensor)));
       problem.replaceChildren(...empty(series, known));
       plot.draw(series, found.range, asked.zone);
       beside.show(plot.shown(), asked.zone);
       source.replaceChildren(...sourceOf(found.meta, asked, series));
+      fewer.textContent = lastRoom.scarce && !asked.aggregates.length ? fewerOf(count, lastRoom) : "";
       source.setAttribute("aria-live", asked.live ? "off" : "polite");
       box.dataset.drawn = String(Number(box.dataset.drawn ?? 0) + 1);
     } catch (error) {
       if (error.name === "AbortError") return;
-      problem.replaceChildren(errorBox(error));
+      failed = error;
+      fewer.textContent = "";
+      tell(problem, error, error.passes ? AGAIN : null);
     } finally {
       if (!signal.aborted) {
         box.removeAttribute("aria-busy");
         // A question that is dear is asked seldom: it takes a tenth of the time at most.
-        if (asked.live) timer = setTimeout(follow, Math.max(LIVE_LEAST, LIVE_SHARE * (performance.now() - began)));
+        if (failed?.passes) forget = later(load, AGAIN);
+        else if (asked.live) forget = later(load, Math.max(LIVE_LEAST, LIVE_SHARE * (performance.now() - began)));
       }
     }
-  }
-
-  function follow() {
-    if (document.hidden) timer = setTimeout(follow, LIVE_LEAST);
-    else load();
   }
 
   async function ask(parameters, { aggregates }, signal) {
@@ -105,11 +121,11 @@ export function explore(main) {
   }
 
   /** Return the series of the period before, moved to where the shown ones are. */
-  async function previous(asked, found, pixels, signal) {
+  async function previous(asked, found, fits, signal) {
     const [start, end] = found.range;
     const length = end - start;
     const range = { start: new Date(start - length).toISOString(), end: new Date(start).toISOString() };
-    const before = await ask({ ...plotted({ ...asked, ...range, bucket: found.meta.bucket ?? "auto" }, pixels) }, asked, signal);
+    const before = await ask({ ...plotted({ ...asked, ...range, bucket: found.meta.bucket ?? "auto" }, fits) }, asked, signal);
     const moved = start - before.range[0];
     return before.series.map((each) => ({
       ...each, name: `${each.name} (before)`, dashed: true, times: each.times.map((time) => time + moved), moved,
@@ -120,7 +136,8 @@ export function explore(main) {
   return {
     close() {
       stop.abort();
-      clearTimeout(timer);
+      forget();
+      fields.close();
       plot.destroy();
     },
     update(given) {
@@ -148,14 +165,16 @@ function colored(series) {
 /** Return a function that tells what the catalogue says of the sensors that are asked for, by their ids; it remembers. */
 function catalogue() {
   let [last, found] = ["", new Map()];
-  return async ({ sensors, matches }, signal) => {
+  return async ({ sensors, matches }, most, signal) => {
     const match = [...matches, ...sensors.map(escaped)];
     const key = JSON.stringify(match);
     if (key !== last) {
       const known = new Map();
       // As many as fit into an address; what is not found here is called by its id, and has no unit.
       for (let from = 0; from < match.length; from += 20) {
-        const page = await json("sensors", { match: match.slice(from, from + 20), limit: BESIDE }, { signal });
+        // One more than may be asked for tells that these are too many.
+        const limit = Math.min(most.sensors + 1, most.page);
+        const page = await json("sensors", { match: match.slice(from, from + 20), limit }, { signal });
         for (const sensor of page.data) known.set(sensor.sensor_id, { unit: sensor.unit ?? "", name: spoken(sensor) });
       }
       [last, found] = [key, known];
@@ -182,6 +201,18 @@ function listed(parameters) {
   return Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== "" && value?.length !== 0));
 }
 
+/** Return the problem of more sensors than can be drawn. */
+function tooMany(all) {
+  return new Problem(422, { title: "These are too many sensors for one plot", detail: `At most ${number(all)} can be `
+    + "drawn at once. Choose fewer: by more of an id, a narrower glob, or a selector with one more label." });
+}
+
+/** Return what to say where sensors have fewer points than the plot has room for. */
+function fewerOf(sensors, { points }) {
+  return `The ${number(sensors)} sensors have ${number(points)} points each, as one question has room for no more: short `
+    + "peaks are still drawn, their places in time are less exact. Zoom in, or choose fewer sensors.";
+}
+
 /** Return what to say where nothing is drawn. */
 function empty(series, known) {
   if (series.some((each) => each.values.some((value) => value !== null))) return [];
@@ -192,7 +223,7 @@ function empty(series, known) {
 
 /** Return what the answer was made of: rollups or rows, and how many points are drawn. */
 function sourceOf(meta, { aggregates }, series) {
-  const format = (at) => new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "short", timeZone: meta.tz }).format(at);
+  const format = (at) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: meta.tz }).format(at);
   const parts = meta.source.map((part) => `${part.from} ${format(part.start)} – ${format(part.end)}`);
   const points = series.reduce((sum, each) => sum + each.values.length, 0).toLocaleString();
   const kind = aggregates.length ? `buckets of ${meta.bucket}` : "readings, the first, last, least and greatest of each pixel";

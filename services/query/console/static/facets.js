@@ -8,18 +8,22 @@ const MOST = 1000;
 // A label may be called like what every object has, so names of others are looked up in maps.
 const CAPTIONS = new Map([["__name__", "name"], ["__field__", "field"]]);
 
-/** Return `{ node, show, chosen }`: the fields, what sets them by pairs, and the pairs that are chosen now. */
+/**
+ * Return `{ node, load, show, chosen }`: the fields, what makes them where that failed before, what sets them by pairs,
+ * and the pairs that are chosen now.
+ */
 export function facets(changed) {
   const node = element("div", { class: "facets", role: "group", "aria-label": "Labels" });
   const lists = new Map();
   let wanted = [];
-  load();
+  let loading = null;
 
-  async function load() {
-    // Where that fails so does the list, which says why.
-    const { data } = await json("labels", { limit: MOST }).catch(() => ({ data: [] }));
-    for (const label of data) add(label);
-    show(wanted);
+  function load() {
+    // Where that fails so does the list, which says why, and comes here again.
+    loading ??= json("labels", { limit: MOST }).then(({ data }) => {
+      for (const label of data) add(label);
+      show(wanted);
+    }, () => { loading = null; });
   }
 
   function add(label) {
@@ -47,5 +51,6 @@ export function facets(changed) {
     for (const [label, field] of lists) field.value = pairs.find(([name]) => name === label)?.[1] ?? "";
   }
 
-  return { node, show, chosen };
+  load();
+  return { node, load, show, chosen };
 }

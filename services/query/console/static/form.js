@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { element, labelled, select, settled } from "./dom.js";
-import { matching } from "./matching.js";
+import { escaped, isPattern, matching } from "./matching.js";
 import { AGGREGATES, BUCKETS } from "./question.js";
 
 const RANGES = [["-15m", "last 15 minutes"], ["-1h", "last hour"], ["-6h", "last 6 hours"], ["-24h", "last 24 hours"],
@@ -10,7 +10,16 @@ const RANGES = [["-15m", "last 15 minutes"], ["-1h", "last hour"], ["-6h", "last
 const FILLS = [["null", "shown as gaps"], ["none", "left out"], ["previous", "previous value"], ["linear", "on a line"], ["0", "zero"]];
 const SUGGESTED = 20;
 
-/** Return `{ node, show }`: the form, and what sets its fields by a state. `changed` gets what a person changed. */
+/** Screens on which all but the sensors is folded; the stylesheet has the same. */
+const SMALL = "(max-width: 640px)";
+
+/** Tell whether a sensor of exactly this id is known. */
+async function isSensor(id) {
+  const { data } = await json("sensors", { match: escaped(id), limit: 1 }).catch(() => ({ data: [] }));
+  return data.length > 0;
+}
+
+/** Return `{ node, show, close }`: the form, what sets its fields by a state, and what ends it. `changed` gets what a person changed. */
 export function form(changed) {
   let state = null;
   const chips = element("ul", { class: "chips", "aria-label": "Chosen sensors" });
@@ -31,12 +40,18 @@ export function form(changed) {
   const summary = element("summary", {});
   const compare = element("input", { type: "checkbox", id: "compare", onchange: () => changed({ compare: compare.checked }) });
   const live = element("input", { type: "checkbox", id: "live", onchange: () => changed(live.checked ? { live: true, end: "", ...relative() } : { live: false }) });
-  const node = element("form", { class: "panel", "aria-label": "Question", onsubmit: (event) => { event.preventDefault(); added(); } },
-    element("div", { class: "line" }, labelled("Sensors", add), suggestions, chips),
+  const folded = element("summary", {});
+  const rest = element("details", { class: "rest", id: "rest", open: true }, folded,
     element("div", { class: "line" }, labelled("Range", range), labelled("From", start), labelled("Up to", end), labelled("Time zone", zone),
       element("label", { class: "check" }, live, " live"), element("label", { class: "check" }, compare, " period before")),
     element("details", { id: "buckets" }, summary, element("div", { class: "line" }, aggregates),
       element("div", { class: "line" }, labelled("Bucket", bucket), labelled("Empty buckets", fill), labelled("Together by", by))));
+  const node = element("form", { class: "panel", "aria-label": "Question", onsubmit: (event) => { event.preventDefault(); added(); } },
+    element("div", { class: "line" }, labelled("Sensors", add), suggestions, chips), rest);
+  const small = matchMedia(SMALL);
+  const fold = () => { rest.open = !small.matches; };
+  small.addEventListener("change", fold);
+  fold();
 
   function text(id, placeholder, onchange) {
     return element("input", { id, placeholder, onchange, autocomplete: "off", spellcheck: "false" });
@@ -66,17 +81,22 @@ export function form(changed) {
     suggestions.replaceChildren(...page.data.map((sensor) => element("option", { value: sensor.sensor_id })));
   }
 
-  function added() {
+  async function added() {
     const typed = add.value.trim();
     if (!typed) return;
     add.value = "";
-    const list = /[*?{]/.test(typed) ? "matches" : "sensors";
+    const list = isPattern(typed) && !(await isSensor(typed)) ? "matches" : "sensors";
     if (!state[list].includes(typed)) changed({ [list]: [...state[list], typed] });
   }
 
   function chip(list, name) {
-    return element("li", {}, element("code", {}, name), element("button", { type: "button", "aria-label": `Remove ${name}`,
-      onclick: () => changed({ [list]: state[list].filter((each) => each !== name) }) }, "×"));
+    const others = { [list]: state[list].filter((each) => each !== name) };
+    // What is meant by such a text the catalogue may tell, and a person does.
+    const [other, kind] = list === "sensors" ? ["matches", "pattern"] : ["sensors", "id"];
+    return element("li", {}, element("code", {}, name),
+      isPattern(name) ? element("button", { type: "button", class: "meant", "aria-label": `Take ${name} as ${kind}`,
+        onclick: () => changed({ ...others, [other]: [...new Set([...state[other], name])] }) }, `as ${kind}`) : null,
+      element("button", { type: "button", "aria-label": `Remove ${name}`, onclick: () => changed(others) }, "×"));
   }
 
   /** Set the fields. */
@@ -95,8 +115,10 @@ export function form(changed) {
     [compare.checked, live.checked] = [now.compare, now.live];
     summary.textContent = now.aggregates.length
       ? `Shows ${now.aggregates.join(", ")} in buckets ${now.bucket === "auto" ? "by the width" : `of ${now.bucket}`}` : "Shows readings; choose aggregates";
+    const last = RANGES.find(([value]) => value && value === range.value)?.[1] ?? `${now.start} up to ${now.end || "now"}`;
+    folded.textContent = `${last}, ${now.zone}${now.live ? ", live" : ""}, ${now.aggregates.join(", ") || "readings"}`;
     for (const field of [bucket, fill, by]) field.disabled = !now.aggregates.length;
   }
 
-  return { node, show };
+  return { node, show, close: () => small.removeEventListener("change", fold) };
 }

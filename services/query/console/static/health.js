@@ -1,8 +1,9 @@
 /* How the store is: what waits, what is late, what failed, and how far everything is. */
 
+import { later, tell } from "./again.js";
 import { json } from "./api.js";
 import { letters } from "./letters.js";
-import { age, bytes, element, errorBox, instant, number } from "./dom.js";
+import { age, bytes, element, instant, number, renewed, sideways } from "./dom.js";
 
 const AFRESH = 5000;
 const NEAR = 0.8;
@@ -10,35 +11,35 @@ const NEAR = 0.8;
 /** Show the view in `main`. */
 export function health(main) {
   const stop = new AbortController();
-  let timer = null;
+  let forget = () => {};
   const asOf = element("p", { class: "count", id: "as-of", role: "status" });
+  const problem = element("div", {});
   const parts = element("div", { class: "cards" });
   const dead = letters(stop.signal);
-  main.replaceChildren(asOf, parts, dead.node);
+  main.replaceChildren(asOf, problem, parts, dead.node);
 
   async function load() {
-    if (document.hidden) {
-      timer = setTimeout(load, AFRESH);
-      return;
-    }
     try {
       const status = await json("status", {}, { signal: stop.signal });
-      parts.replaceChildren(...cards(status));
+      renewed(parts, cards(status));
       asOf.textContent = `As of ${instant(Date.parse(status.as_of))} · Millrace ${status.version}`;
-      dead.show(status.admin);
+      problem.replaceChildren();
+      dead.show(status);
     } catch (error) {
       if (error.name === "AbortError") return;
       asOf.textContent = "";
-      parts.replaceChildren(errorBox(error));
+      parts.replaceChildren();
+      tell(problem, error, AFRESH);
+      dead.lost(error.message);
     }
-    timer = setTimeout(load, AFRESH);
+    forget = later(load, AFRESH);
   }
 
   return {
-    update: () => { clearTimeout(timer); load(); },
+    update: () => { forget(); load(); },
     close() {
       stop.abort();
-      clearTimeout(timer);
+      forget();
     },
   };
 }
@@ -56,7 +57,7 @@ function cards(status) {
     card("Ledger", status.ledger, (ledger) => facts([
       ["Batches", `about ${number(ledger.estimated_rows)}`], ["Oldest", when(ledger.estimated_oldest)],
       ["Remembered for", age(ledger.horizon)], ["Size", bytes(ledger.bytes)],
-    ])),
+    ]), status.sizes_as_of),
     card("Database", status.database, (database) => facts([
       ["PostgreSQL", database.postgresql], ["TimescaleDB", database.timescaledb ?? "none: plain mode"],
       ["Lacking", database.missing.join(", ") || "nothing"],
@@ -69,7 +70,7 @@ function cards(status) {
     card("Tables", status.tables, (tables) => table(
       ["Table", "Size", "Chunks", "In the columnstore", "Compressed", "Kept for"],
       tables.map((each) => [each.name, bytes(each.bytes), number(each.chunks), number(each.columnstore_chunks),
-        compressed(each), each.retention === null ? "ever" : age(each.retention)]), "none")),
+        compressed(each), each.retention === null ? "ever" : age(each.retention)]), "none"), status.sizes_as_of),
     card("Callers", status.callers, (callers) => table(
       ["Caller", "Rows a second", "Requests a second", "Fullest process"],
       callers.map((each) => [each.name, used(each.rows_per_second, each.rows_limit), used(each.requests_per_second, each.requests_limit),
@@ -78,11 +79,13 @@ function cards(status) {
   ];
 }
 
-function card(title, part, made) {
+/** Return the card of a part; `asOf` is the instant of one that may be older than the answer. */
+function card(title, part, made, asOf = null) {
   const content = part?.problem ? element("p", { class: "problem" }, part.problem)
     : part ? made(part) : element("p", {}, "not known here");
   return element("section", { class: Array.isArray(part) ? "card wide" : "card", id: `card-${title.toLowerCase().replace(" ", "-")}` },
-    element("h2", {}, title), content);
+    element("h2", {}, title), content,
+    asOf && !part?.problem ? element("p", { class: "of" }, `As of ${when(asOf)}`) : null);
 }
 
 function facts(pairs) {
@@ -91,7 +94,7 @@ function facts(pairs) {
 
 function table(names, rows, none) {
   if (!rows.length) return element("p", {}, none);
-  return element("div", { class: "sideways", tabindex: "0", role: "region", "aria-label": names[0] }, element("table", {},
+  return sideways(names[0], element("table", {},
     element("thead", {}, element("tr", {}, names.map((name) => element("th", { scope: "col" }, name)))),
     element("tbody", {}, rows.map(([first, ...others]) => element("tr", {}, element("th", { scope: "row" }, first),
       others.map((value) => element("td", {}, value)))))));

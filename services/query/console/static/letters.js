@@ -1,19 +1,25 @@
 /* Dead letters: what could not be stored, and why; who has `admin` replays or deletes them. */
 
 import { ask, json } from "./api.js";
-import { bytes, element, errorBox, instant, number, say } from "./dom.js";
+import { bytes, element, errorBox, instant, number, say, sideways } from "./dom.js";
 
 const PAGE = 100;
 
-/** Return `{ node, show }`: the list, which loads once and again by its button, with what an administrator may do. */
+/**
+ * Return `{ node, show, lost }`: the list, with what an administrator may do; what brings it up to a status, and what
+ * tells why nothing is known now.
+ */
 export function letters(signal) {
   let after = null;
   let admin = null;
+  let total = null;
+  let asOf = null;
   const body = element("tbody", {});
   const count = element("p", { role: "status" });
   const problem = element("div", {});
   const more = element("button", { type: "button", hidden: true, onclick: () => load(after) }, "More");
-  const table = element("div", { class: "sideways", tabindex: "0", role: "region", "aria-label": "Dead letters" });
+  const list = element("div", {});
+  const table = sideways("Dead letters", list);
   const node = element("section", { class: "card wide", id: "card-dead-letters" }, element("h2", {}, "Dead letters"), count, problem, table, more,
     element("button", { type: "button", onclick: () => load(null) }, "Look again"));
 
@@ -26,12 +32,21 @@ export function letters(signal) {
       more.hidden = page.next === null;
       count.textContent = page.total ? `${number(page.total)} could not be stored` : "None: everything that was sent could be stored.";
       const columns = ["When", "Reason", "What was wrong", "Rows", "Size", admin ? "Do" : null].filter(Boolean);
-      table.replaceChildren(...(page.total ? [element("table", {}, element("thead", {},
+      list.replaceChildren(...(page.total ? [element("table", {}, element("thead", {},
         element("tr", {}, columns.map((name) => element("th", { scope: "col" }, name)))), body)] : []));
+      [total, asOf] = [page.total, Date.now()];
       problem.replaceChildren();
     } catch (error) {
-      if (error.name !== "AbortError") problem.replaceChildren(errorBox(error));
+      if (error.name !== "AbortError") lost(error.message);
     }
+  }
+
+  /** Tell that nothing is known now, and why: what stands in the list is of before. */
+  function lost(why) {
+    const before = total ? ` What stands here is as of ${instant(asOf)}.` : "";
+    count.textContent = `Not known now: ${why}${/[.!]$/.test(why) ? "" : "."}${before}`;
+    total = null;
+    if (!before) list.replaceChildren();
   }
 
   function row(letter) {
@@ -58,12 +73,16 @@ export function letters(signal) {
     }
   }
 
-  /** Tell whether the caller may change letters; the list is loaded when that is known. */
-  function show(may) {
-    if (may === admin) return;
+  /** Load the list where a status tells that there are others, or that the caller may change them. */
+  function show({ admin: may, dead_letters: letters }) {
+    if (letters.problem) {
+      lost(letters.problem);
+      return;
+    }
+    if (may === admin && letters.total === total) return;
     admin = may;
     load(null);
   }
 
-  return { node, show };
+  return { node, show, lost };
 }

@@ -4,7 +4,7 @@
 export function matching(text) {
   const typed = text.trim();
   if (!typed) return "*";
-  return /[{*?]/.test(typed) ? typed : `*${escaped(typed)}*`;
+  return isPattern(typed) ? typed : `*${escaped(typed)}*`;
 }
 
 /**
@@ -18,6 +18,11 @@ export function narrowed(text, labels) {
   if (selector) return `${selector[1]}{${[selector[2].trim(), ...conditions].filter(Boolean).join(",")}}`;
   if (typed) conditions.unshift(`__sensor_id__=~${JSON.stringify(expression(typed))}`);
   return `{${conditions.join(",")}}`;
+}
+
+/** Tell whether a text is a glob or a selector, unless it is meant as an id. */
+export function isPattern(text) {
+  return /[{*?]/.test(text);
 }
 
 /** Return the glob that means this id and no other. */

@@ -17,6 +17,9 @@ export const AGGREGATES = ["avg", "min", "max", "median", "p95", "sum", "count",
 const BUCKET_PIXELS = 4;
 const POINTS_A_PIXEL = 4;
 
+/** The fewest points of a sensor, which are those of one cell of time. */
+export const LEAST = 4;
+
 /** Return an instant in milliseconds, about where an expression such as now-6h or now-1d/d means it; null if unclear. */
 export function roughly(text, now) {
   if (!text || text === "now") return now;
@@ -27,17 +30,32 @@ export function roughly(text, now) {
   return Number.isNaN(parsed) ? null : parsed;
 }
 
-/** Return the least offered bucket of which a plot that is so many pixels wide has room for all. */
-export function fitting(span, width) {
-  const most = Math.max(width / BUCKET_PIXELS, 10);
+/**
+ * Return how many points of a sensor, and how many buckets of a range, a plot has room for that is so many pixels wide:
+ * `{ points, buckets, scarce }`.
+ *
+ * One question has `cells` for all of its sensors; `scarce` where that is less than the plot has room for. Of less than
+ * `LEAST` nothing can be drawn.
+ */
+export function room(width, sensors, cells) {
+  const each = Math.floor(cells / Math.max(sensors, 1));
+  const points = Math.max(width, 100) * POINTS_A_PIXEL;
+  // A range touches a bucket more than fit into it, at each of its ends.
+  const buckets = Math.min(Math.max(width / BUCKET_PIXELS, 10), Math.max(each - 2, 1));
+  return { points: Math.min(points, each), buckets, scarce: each < points };
+}
+
+/** Return the least offered bucket of which a range has no more than so many. */
+export function fitting(span, most) {
   return (BUCKETS.find(([, length]) => span / length <= most) ?? BUCKETS.at(-1))[0];
 }
 
 /** Return what the address asks for, and what is left open by it set to what is usual. */
 export function stated(given) {
   return {
-    sensors: given.getAll("sensor_id"),
-    matches: given.getAll("match"),
+    // The service refuses a name that stands twice, and an empty one.
+    sensors: [...new Set(given.getAll("sensor_id"))].filter(Boolean),
+    matches: [...new Set(given.getAll("match"))].filter(Boolean),
     start: given.get("start") || "-6h",
     end: given.get("end") ?? "",
     aggregates: (given.get("agg") ?? "").split(",").filter(Boolean),
@@ -60,22 +78,22 @@ export function parameters(state) {
   };
 }
 
-/** Return the question as anybody would ask it: all readings of the range, or its buckets. */
-export function question(state, width, now = Date.now()) {
+/** Return the question as anybody would ask it: all readings of the range, or its buckets, for which there is `room`. */
+export function question(state, { buckets }, now = Date.now()) {
   const asked = { sensor_id: state.sensors, match: state.matches, start: state.start, end: state.end, tz: state.zone };
   if (!state.aggregates.length) return asked;
   const [start, end] = [roughly(state.start, now), roughly(state.end, now)];
-  const bucket = state.bucket === "auto" ? fitting((end ?? now) - (start ?? now - DAY), width) : state.bucket;
+  const bucket = state.bucket === "auto" ? fitting((end ?? now) - (start ?? now - DAY), buckets) : state.bucket;
   return { ...asked, agg: state.aggregates.join(","), bucket, fill: state.fill, by: state.by };
 }
 
 /**
- * Return the question for a plot that is so many pixels wide: of readings, the first, last, least and greatest of each
- * pixel, with which the plot looks as with all of them.
+ * Return the question for a plot that has `room`: of readings, the first, last, least and greatest of each pixel where
+ * all have room, with which the plot looks as with all of them.
  */
-export function plotted(state, width) {
-  const asked = { ...question(state, width), layout: "columns", epoch: "ms" };
-  return state.aggregates.length ? asked : { ...asked, points: Math.max(width, 100) * POINTS_A_PIXEL };
+export function plotted(state, room) {
+  const asked = { ...question(state, room), layout: "columns", epoch: "ms" };
+  return state.aggregates.length ? asked : { ...asked, points: room.points };
 }
 
 /**

@@ -5,8 +5,9 @@ import { element, instant, number, settled } from "./dom.js";
 
 const MOST_ROWS = 1000;
 
-/** Return `{ table, points, show, at }`: two elements, and what fills them from what the plot shows. */
+/** Return `{ legend, table, points, show, at }`: three elements, and what fills them from what the plot shows. */
 export function readout() {
+  const legend = element("ul", { class: "legend", id: "legend", tabindex: "0", "aria-label": "Series" });
   const body = element("tbody", {});
   const table = element("table", { class: "readout", id: "readout" },
     element("caption", {}, "The reading under the cursor; the newest one where there is none"),
@@ -22,6 +23,9 @@ export function readout() {
   /** Fill the tables anew from series and their table of values. */
   function show(shown, zone) {
     last = { shown, zone };
+    // One is told from no other.
+    legend.replaceChildren(...(shown.series.length > 1 ? shown.series : [])
+      .map((each) => element("li", {}, swatch(each), each.name || "all")));
     at(shown, null, zone);
     fill();
   }
@@ -38,9 +42,7 @@ export function readout() {
   }
 
   function row(each, found, zone) {
-    const swatch = element("span", { class: each.dashed ? "swatch dashed" : "swatch", "aria-hidden": "true" });
-    swatch.style.borderColor = color(each.color);
-    return element("tr", {}, element("th", { scope: "row" }, swatch, each.name || "all"),
+    return element("tr", {}, element("th", { scope: "row" }, swatch(each), each.name || "all"),
       element("td", { class: "number" }, number(found?.value)), element("td", {}, each.unit),
       element("td", {}, found ? instant(found.time, zone) : "–"));
   }
@@ -57,7 +59,13 @@ export function readout() {
       element("tbody", {}, rows)));
   }
 
-  return { table, points, show, at };
+  return { legend, table, points, show, at };
+}
+
+function swatch({ dashed, color: which }) {
+  const line = element("span", { class: dashed ? "swatch dashed" : "swatch", "aria-hidden": "true" });
+  line.style.borderColor = color(which);
+  return line;
 }
 
 function newest(values) {

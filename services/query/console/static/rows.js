@@ -8,13 +8,18 @@ import { link } from "./state.js";
 
 const ROW = 44;
 const BESIDE = 5;
-const AFRESH = 5000;
+/** Milliseconds between two looks at the rows that are seen. */
+export const AFRESH = 5000;
 const NAMES = 20;
 const SPARK = { start: "-24h", agg: "avg", bucket: "30m", fill: "null", layout: "columns", epoch: "ms" };
 const [SPARK_WIDTH, SPARK_HEIGHT] = [120, 28];
 
-/** Return `{ node, add, clear, count, close }`. A row is a sensor of the catalogue, perhaps with `latest`. */
-export function rows() {
+/**
+ * Return `{ node, add, clear, count, close }`. A row is a sensor of the catalogue, perhaps with `latest`.
+ *
+ * `failed(error)` is told where rows could not be filled, `answered()` where all that are seen were.
+ */
+export function rows({ failed, answered }) {
   let all = [];
   let stop = new AbortController();
   const list = element("ul", { class: "rows" });
@@ -73,11 +78,18 @@ export function rows() {
         for (const row of some) row.spark = found.get(row.sensor_id) ?? [];
       }],
     ];
-    // What fails is asked again with the next look; the list itself tells of a service that is away.
-    await Promise.allSettled(parts.filter(([some]) => some.length).map(async ([some, act]) => {
+    // What fails is asked again with the next look.
+    const ends = await Promise.allSettled(parts.filter(([some]) => some.length).map(async ([some, act]) => {
       await act(some);
       if (!signal.aborted) draw();
     }));
+    if (signal.aborted) return;
+    const failure = ends.find(({ status }) => status === "rejected");
+    if (failure) {
+      // Ages go on.
+      draw();
+      failed(failure.reason);
+    } else answered();
   }
 
   function made(row, place) {
@@ -105,6 +117,7 @@ export function rows() {
     },
     clear() {
       stop.abort();
+      answered();
       all = [];
       node.scrollTop = 0;
       draw();

@@ -1,30 +1,35 @@
 /* Which sensors there are, what each said last and how long ago. Rows are made only where they are seen. */
 
-import { address, json } from "./api.js";
-import { element, errorBox, labelled, number, say, settled } from "./dom.js";
+import { AGAIN, later, tell as told } from "./again.js";
+import { address, json, limits } from "./api.js";
+import { element, labelled, number, say, settled } from "./dom.js";
 import { facets } from "./facets.js";
 import { narrowed } from "./matching.js";
-import { rows } from "./rows.js";
+import { AFRESH, rows } from "./rows.js";
 import { go, link } from "./state.js";
 
-const PAGE = 10_000;
 const EXAMPLE = '[{"sensor_id":"sensor-1","timestamp":"2025-10-22T21:00:00Z","value":25.3}]';
 
 /** Show the view in `main`; `update` follows the address. */
 export function sensors(main) {
   let stop = new AbortController();
+  let forget = () => {};
   const search = element("input", { type: "search", id: "search", placeholder: "text, boiler-*, temperature{site=\"north\"}",
     autocomplete: "off", spellcheck: "false", oninput: settled(() => changed({}), 300) });
   const silent = element("input", { type: "checkbox", id: "silent", onchange: () => changed({}) });
   const labels = facets((chosen) => changed({ chosen }));
   const count = element("p", { class: "count", id: "count", role: "status" });
   const problem = element("div", {});
-  const list = rows();
+  const stale = element("div", {});
+  const list = rows({
+    failed: (error) => told(stale, error, AFRESH),
+    answered: () => stale.replaceChildren(),
+  });
   main.replaceChildren(
     element("form", { class: "panel", role: "search", "aria-label": "Sensors", onsubmit: (event) => { event.preventDefault(); changed({}); } },
       element("div", { class: "line" }, labelled("Search", search), labels.node,
         element("label", { class: "check" }, silent, " silent ones first"))),
-    count, problem, list.node);
+    count, problem, stale, list.node);
 
   function changed({ chosen = labels.chosen() }) {
     go(link("sensors", { match: search.value.trim(), label: chosen.map(written), order: silent.checked ? "silent" : "" }), { replace: true });
@@ -32,6 +37,7 @@ export function sensors(main) {
 
   /** Load all ids, page by page or the silent ones first; each row asks for the rest when it is seen. */
   async function load(match, order, signal) {
+    list.clear();
     try {
       if (order === "silent") {
         const { data } = await json("latest", { match, epoch: "ms" }, { signal });
@@ -40,28 +46,23 @@ export function sensors(main) {
         tell(list.count(), false, match);
         return;
       }
+      const { page: limit } = await limits();
       let page;
-      let limit = PAGE;
       for (let after = ""; after !== undefined; after = page.next) {
-        try {
-          page = await json("sensors", { match, limit, after }, { signal });
-        } catch (error) {
-          // Where the service has smaller pages than ours, its own usual ones.
-          if (limit === null || !error.parameters?.some(({ parameter }) => parameter === "limit")) throw error;
-          limit = null;
-          page = await json("sensors", { match, after }, { signal });
-        }
+        page = await json("sensors", { match, limit, after }, { signal });
         list.add(page.data);
         tell(list.count(), Boolean(page.next), match);
       }
     } catch (error) {
       if (error.name === "AbortError") return;
       count.textContent = "";
-      problem.replaceChildren(errorBox(error));
+      told(problem, error, error.passes ? AGAIN : null);
+      if (error.passes) forget = later(() => load(match, order, signal), AGAIN);
     }
   }
 
   function tell(found, more, match) {
+    labels.load();
     count.textContent = `${number(found)}${more ? "+" : ""} ${found === 1 ? "sensor" : "sensors"}`;
     problem.replaceChildren(...(found || match !== "*" ? [] : [teaching()]));
   }
@@ -69,16 +70,17 @@ export function sensors(main) {
   return {
     close() {
       stop.abort();
+      forget();
       list.close();
     },
     update(given) {
       stop.abort();
+      forget();
       stop = new AbortController();
       if (document.activeElement !== search) search.value = given.get("match") ?? "";
       silent.checked = given.get("order") === "silent";
       const chosen = given.getAll("label").map(read);
       labels.show(chosen);
-      list.clear();
       count.textContent = "Looking…";
       load(narrowed(given.get("match") ?? "", chosen), given.get("order"), stop.signal);
     },

@@ -31,6 +31,8 @@ export function recipes(asked) {
     const area = element("textarea", { readonly: true, rows: String(Math.min(text.split("\n").length + 1, 16)),
       "aria-label": `The question as ${TITLES[name]}`, id: "recipe" });
     area.value = text;
+    // Focus scrolls to the cursor, which setting the text left at its end.
+    area.setSelectionRange(0, 0);
     shown(`The question as ${TITLES[name]}`, area, element("button", { type: "button", class: "primary", onclick: () => copy(area) }, "Copy"));
   });
 }

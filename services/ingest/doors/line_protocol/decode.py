@@ -1,0 +1,310 @@
+"""Line protocol to columns: a fast way for bodies as agents write them, and `grammar` for all others.
+
+The fast way takes whole bodies apart by the separators, which is right only where none is escaped or quoted and each
+line has measurement, fields and timestamp; it hands what does not fit to the grammar. Both come to the same readings.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from services.contract import Columns, Series, SeriesError, check_series, series_id, series_of
+from services.platform.http.errors import Problem
+
+from ...readings import AGENT_ROWS, Decoded, Fault
+from .grammar import LineFault, Point, parse, parse_line
+
+__all__ = ["PRECISIONS", "Lines", "LinesDecoder"]
+
+PRECISIONS: Mapping[str, int] = {
+    **dict.fromkeys(("n", "ns", "nanosecond"), 1),
+    **dict.fromkeys(("u", "us", "µ", "µs", "microsecond"), 1_000),
+    **dict.fromkeys(("ms", "millisecond"), 1_000_000),
+    **dict.fromkeys(("s", "second"), 1_000_000_000),
+    **dict.fromkeys(("m", "minute"), 60_000_000_000),
+    **dict.fromkeys(("h", "hour"), 3_600_000_000_000),
+    "auto": 0,
+}
+"""Nanoseconds of one unit of a timestamp; 0 where each timestamp's size tells."""
+
+_AUTO = ((5_000_000_000, 1_000_000_000), (5_000_000_000_000, 1_000_000), (5_000_000_000_000_000, 1_000))
+"""Below what size a timestamp is in seconds, milliseconds, microseconds; beyond, in nanoseconds. InfluxDB 3 does so."""
+
+_MOST_REMEMBERED = 100_000
+_LARGEST_INTEGER = 2.0**63
+_MOST = np.iinfo(np.int64).max
+_NO_INTEGER = re.compile(rb"[.eE][0-9+-]*i[,\n]")
+_MAYBE_TRUTH = re.compile(rb"=[tTfF]")
+_TRUE = re.compile(rb"=(?:t|T|true|True|TRUE)(?=[,\n])")
+_FALSE = re.compile(rb"=(?:f|F|false|False|FALSE)(?=[,\n])")
+
+_objects = msgspec.json.Decoder(list[dict[str, float]])
+_integers = msgspec.json.Decoder(list[int])
+
+Shape = tuple[bytes, tuple[str, ...]]
+"""What stands before the fields of a line, and their names."""
+
+Named = tuple[str, Series]
+"""A series and its id."""
+
+
+class Lines(NamedTuple):
+    """What a body of lines says.
+
+    Attributes:
+        decoded: its readings, a row a field; positions and faults are of lines.
+        timed: whether each reading has a time of its own.
+    """
+
+    decoded: Decoded
+    timed: bool
+
+
+class _Rows(NamedTuple):
+    """Readings of lines; all arrays have one item a reading."""
+
+    lines: NDArray[np.intp]
+    codes: NDArray[np.uint32]
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+    untimed: NDArray[np.bool_]
+
+
+_NONE = _Rows(np.empty(0, np.intp), np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
+
+
+@dataclass(slots=True)
+class _Dictionary:
+    """Gives the series of one body their codes, and finds them by what lines say in what many bodies have said."""
+
+    labels: tuple[tuple[str, str], ...]
+    remembered: dict[tuple[object, ...], tuple[Named, ...]]
+    codes: dict[str, int] = field(default_factory=dict)
+    series: dict[str, Series] = field(default_factory=dict)
+
+    def code(self, named: Named) -> int:
+        sensor_id, series = named
+        self.series[sensor_id] = series
+        return self.codes.setdefault(sensor_id, len(self.codes))
+
+    def called(self, measurement: str, tags: Iterable[tuple[str, str]], names: Iterable[str]) -> tuple[Named, ...]:
+        """Return the series of a line's fields.
+
+        Raises:
+            SeriesError: one breaks the limits.
+        """
+        labels = dict(tags)
+        for name, value in self.labels:
+            while name in labels:
+                name = f"_{name}"  # noqa: PLW2901 -- the tag keeps its name
+            labels[name] = value
+        found = [series_of(measurement, labels.items(), name) for name in names]
+        for series in found:
+            check_series(series)
+        return tuple((series_id(series), series) for series in found)
+
+
+class LinesDecoder:
+    """Decodes bodies, and remembers what their series are called. One a process."""
+
+    def __init__(self) -> None:
+        self._remembered: dict[tuple[object, ...], tuple[Named, ...]] = {}
+
+    def decode(self, body: bytes, unit: int, labels: Sequence[tuple[str, str]], now: int) -> Lines:
+        """Return the readings of a body.
+
+        Args:
+            body: lines.
+            unit: nanoseconds of one unit of a timestamp; 0 where each one's size tells.
+            labels: names and values that each series gets beside its tags.
+            now: the time of lines without one, in microseconds since 1970.
+
+        Raises:
+            Problem: `too_many_rows`.
+        """
+        if len(self._remembered) > _MOST_REMEMBERED:
+            self._remembered.clear()
+        dictionary = _Dictionary(tuple(labels), self._remembered)
+        plain, numbers, said = _apart(body)
+        rows = _fast(plain, dictionary)
+        if rows is None:
+            said += [one._replace(line=numbers[one.line]) for one in parse(plain)]
+            rows = _NONE
+        else:
+            rows = rows._replace(lines=np.array(numbers, np.intp)[rows.lines])
+        faults = [one for one in said if isinstance(one, LineFault)]
+        skipped = Counter[str]()
+        if said:
+            others = _rows((one for one in said if isinstance(one, Point)), dictionary, faults, skipped)
+            rows = _in_order(rows, others)
+        if len(rows.values) > AGENT_ROWS:
+            detail = f"{len(rows.values)} readings in one body; at most {AGENT_ROWS} are taken: send smaller batches"
+            raise Problem("too_many_rows", detail)
+        times = np.where(rows.untimed, now, _micros(rows.times, unit, skipped))
+        columns = Columns(list(dictionary.codes), rows.codes, times, rows.values, dictionary.series)
+        wrong = [
+            Fault(fault.line, None, "malformed_line", f"line {fault.line + 1}: {fault.message}") for fault in faults
+        ]
+        return Lines(Decoded(columns, rows.lines, wrong, skipped=+skipped), not rows.untimed.any())
+
+
+def _apart(body: bytes) -> tuple[bytes, list[int], list[Point | LineFault]]:
+    """Return the lines without quotation marks and backslashes, their numbers, and what the others say.
+
+    Quotation marks and backslashes may hide separators and newlines from who only looks for these.
+    """
+    lines = body.split(b"\n")
+    if b'"' not in body and b"\\" not in body:
+        return body, list(range(len(lines))), []
+    plain, numbers, said = list[bytes](), list[int](), list[Point | LineFault]()
+    at = next_at = 0
+    for number, line in enumerate(lines):
+        if at >= next_at:
+            if b'"' in line or b"\\" in line:
+                found, next_at = parse_line(body, at, number)
+                said += [found] if found is not None else []
+            else:
+                plain.append(line)
+                numbers.append(number)
+        at += len(line) + 1
+    return b"\n".join(plain), numbers, said
+
+
+def _rows(points: Iterable[Point], dictionary: _Dictionary, faults: list[LineFault], skipped: Counter[str]) -> _Rows:
+    """Return the readings of points; what is wrong with some joins `faults`, what is not kept is counted."""
+    lines, codes, times, values, untimed = list[int](), list[int](), list[int](), list[float](), list[bool]()
+    for point in points:
+        kept = [(name, value) for name, value in point.fields if not isinstance(value, str)]
+        skipped["strings"] += len(point.fields) - len(kept)
+        try:
+            named = dictionary.called(point.measurement, point.tags, [name for name, _ in kept])
+        except SeriesError as error:
+            faults.append(LineFault(point.line, str(error)))
+            continue
+        for one, (_, value) in zip(named, kept, strict=True):
+            lines.append(point.line)
+            codes.append(dictionary.code(one))
+            times.append(point.timestamp or 0)
+            values.append(float(value))
+            untimed.append(point.timestamp is None)
+    return _Rows(
+        np.array(lines, np.intp),
+        np.array(codes, np.uint32),
+        np.array(times, np.int64),
+        np.array(values, np.float64),
+        np.array(untimed, np.bool_),
+    )
+
+
+def _in_order(rows: _Rows, others: _Rows) -> _Rows:
+    """Return the readings of both in the order of their lines."""
+    order = np.argsort(np.concatenate((rows.lines, others.lines)), kind="stable")
+    return _Rows(
+        np.concatenate((rows.lines, others.lines))[order],
+        np.concatenate((rows.codes, others.codes))[order],
+        np.concatenate((rows.times, others.times))[order],
+        np.concatenate((rows.values, others.values))[order],
+        np.concatenate((rows.untimed, others.untimed))[order],
+    )
+
+
+def _micros(times: NDArray[np.int64], unit: int, skipped: Counter[str]) -> NDArray[np.int64]:
+    """Return microseconds since 1970 of timestamps; what lies below is cut off, and counted."""
+    if not unit:
+        size = np.abs(times)
+        units = np.ones(len(times), np.int64)
+        for below, nanoseconds in reversed(_AUTO):
+            units[size < below] = nanoseconds
+        micros = np.empty(len(times), np.int64)
+        for one in np.unique(units).tolist():
+            chosen = units == one
+            micros[chosen] = _micros(times[chosen], one, skipped)
+        return micros
+    if unit >= 1_000:
+        factor = unit // 1_000
+        # What 64 bits cannot hold lies beyond every limit, which is what the check says of it then.
+        return np.clip(times, -(_MOST // factor), _MOST // factor) * factor
+    if cut := int(np.count_nonzero(times % 1_000)):
+        skipped["nanoseconds"] += cut
+    return times // 1_000
+
+
+def _fast(body: bytes, dictionary: _Dictionary) -> _Rows | None:
+    """Return the readings of a body in which each line is `measurement[,tags] field=number[,...] timestamp`.
+
+    None where a line is not, or may not be: a separator in another place, a number that JSON does not know. The body
+    has neither quotation marks nor backslashes. Tokens become JSON, whose decoder then checks what they are: names of
+    fields stand between quotation marks there, so that a separator too many breaks it.
+    """
+    if b"\r" in body or b"\t" in body:
+        return None
+    tokens = body.rstrip(b"\n").replace(b"\n", b" \n ").split(b" ")
+    if len(tokens) % 4 != 3 or any(end != b"\n" for end in tokens[3::4]):
+        return None
+    heads, fields = tokens[0::4], b"\n".join(tokens[1::4]) + b"\n"
+    integers = b"i," in fields or b"i\n" in fields
+    if integers:
+        if _NO_INTEGER.search(fields):
+            return None
+        fields = fields.replace(b"i,", b",").replace(b"i\n", b"\n")
+    if _MAYBE_TRUTH.search(fields):
+        fields = _FALSE.sub(b"=0", _TRUE.sub(b"=1", fields))
+    try:
+        times = _integers.decode(b"[" + b",".join(tokens[2::4]) + b"]")
+        text = fields[:-1].replace(b"=", b'":').replace(b",", b',"').replace(b"\n", b'},{"')
+        rows = _objects.decode(b'[{"' + text + b"}]")
+    except (ValueError, UnicodeDecodeError):
+        return None
+    lengths = list(map(len, rows))
+    # A name that stands twice in a line leaves fewer than the separators tell.
+    if not len(times) == len(rows) == len(heads) or sum(lengths) != fields.count(b"="):
+        return None
+    values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, sum(lengths))
+    if integers and (np.abs(values) >= _LARGEST_INTEGER).any():
+        return None
+    shapes = list(zip(heads, map(tuple, rows), strict=True))
+    codes = _codes(shapes, dictionary)
+    if codes is None:
+        return None
+    return _Rows(
+        np.repeat(np.arange(len(rows)), lengths),
+        np.fromiter(chain.from_iterable(map(codes.__getitem__, shapes)), np.uint32, len(values)),
+        np.repeat(np.array(times, np.int64), lengths),
+        values,
+        np.zeros(len(values), np.bool_),
+    )
+
+
+def _codes(shapes: Iterable[Shape], dictionary: _Dictionary) -> dict[Shape, list[int]] | None:
+    """Return the codes of the series of each shape; None where the grammar finds a fault in one."""
+    named = {shape: _named(shape, dictionary) for shape in dict.fromkeys(shapes)}
+    codes = {shape: list(map(dictionary.code, found)) for shape, found in named.items() if found is not None}
+    return codes if len(codes) == len(named) else None
+
+
+def _named(shape: Shape, dictionary: _Dictionary) -> tuple[Named, ...] | None:
+    """Return the series of a line, read by the grammar where nobody has met its head; None where it finds a fault."""
+    key = (dictionary.labels, *shape)
+    found = dictionary.remembered.get(key)
+    if found is None:
+        head, names = shape
+        points = list(parse(head + b" " + b",".join(name.encode() + b"=0" for name in names)))
+        if (
+            len(points) != 1
+            or not isinstance(points[0], Point)
+            or [name for name, _ in points[0].fields] != list(names)
+        ):
+            return None
+        try:
+            found = dictionary.called(points[0].measurement, points[0].tags, names)
+        except SeriesError:
+            return None
+        dictionary.remembered[key] = found
+    return found

@@ -1,0 +1,233 @@
+"""Remote write to columns: the messages of both versions, and a walk through the bytes as Prometheus writes them.
+
+Prometheus sends one sample a series, in 18 bytes behind the labels. The walk looks for just that, and takes what
+stands before these bytes as the name of the series, which has come before in nearly all cases; a body in which
+anything is otherwise is read as messages. Both come to the same readings.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from services.contract import Columns, Series, SeriesError, check_series, series_id, series_of
+from services.platform.http.errors import Problem
+
+from ...readings import AGENT_ROWS, Decoded, Fault
+from .messages import LABEL, LABELS, REQUEST_1, REQUEST_2
+
+__all__ = ["SamplesDecoder"]
+
+_MOST_REMEMBERED = 200_000
+_STALE = np.uint64(0x7FF0000000000002)
+"""Bits of the NaN that marks where a series ends."""
+_NAME = "__name__"
+_SERIES, _SAMPLE, _VALUE, _TIME = 0x0A, 0x12, 0x09, 0x10
+"""Tags: of a request's series, of its sample, and of a sample's value and time."""
+_TAIL = 18
+"""Bytes of a sample in its series: tag, length, tag, eight of the value, tag, six of a time from 2004 to 2248."""
+_MAX_MILLIS = np.iinfo(np.int64).max // 1000
+
+Named = tuple[str, Series]
+
+
+class _Samples(NamedTuple):
+    """Samples as columns; a code is a series of the dictionary."""
+
+    codes: NDArray[np.uint32]
+    millis: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Dictionary:
+    """Gives the series of one request their codes; those that are none are told once each."""
+
+    codes: dict[str, int] = field(default_factory=dict)
+    series: dict[str, Series] = field(default_factory=dict)
+
+    def code(self, named: Named) -> int:
+        sensor_id, series = named
+        self.series[sensor_id] = series
+        return self.codes.setdefault(sensor_id, len(self.codes))
+
+
+class SamplesDecoder:
+    """Decodes requests, and remembers what their series are called. One a process."""
+
+    def __init__(self) -> None:
+        self._remembered: dict[bytes, Named] = {}
+
+    def decode(self, body: bytes, version: int) -> Decoded:
+        """Return the samples of a request of version 1 or 2; positions are of series.
+
+        Raises:
+            Problem: `malformed_body` or `too_many_rows`.
+        """
+        if len(self._remembered) > _MOST_REMEMBERED:
+            self._remembered.clear()
+        dictionary, skipped, faults = _Dictionary(), Counter[str](), list[Fault]()
+        samples = self._walked(body, dictionary) if version == 1 else None
+        if samples is None:
+            dictionary = _Dictionary()
+            try:
+                read = self._version_1 if version == 1 else _version_2
+                samples, positions = read(body, dictionary, skipped, faults)
+            except DecodeError:
+                detail = f"the body is no protobuf message of remote write {version}"
+                raise Problem("malformed_body", detail) from None
+        else:
+            positions = np.arange(len(samples.values))
+        if len(samples.values) > AGENT_ROWS:
+            raise Problem(
+                "too_many_rows", f"{len(samples.values)} samples in one request; at most {AGENT_ROWS} are taken"
+            )
+        return _kept(samples, positions, dictionary, skipped, faults)
+
+    def _walked(self, body: bytes, dictionary: _Dictionary) -> _Samples | None:
+        """Return the samples of a body that holds nothing but series of one sample each; None of another one."""
+        heads, tails, at, end = [], [], 0, len(body)
+        while at + 2 < end:
+            length, start = body[at + 1], at + 2
+            if length > 0x7F:
+                length, start = length & 0x7F | body[start] << 7, start + 1
+            if body[at] != _SERIES or length > 0x3FFF or length < _TAIL:
+                return None
+            at = start + length
+            heads.append(body[start : at - _TAIL])
+            tails.append(body[at - _TAIL : at])
+        if at != end or not heads:
+            return None
+        block = np.frombuffer(b"".join(tails), np.uint8)
+        if len(block) != _TAIL * len(tails):
+            return None
+        return self._known(heads, block.reshape(-1, _TAIL), dictionary)
+
+    def _known(self, heads: list[bytes], tails: NDArray[np.uint8], dictionary: _Dictionary) -> _Samples | None:
+        """Return samples whose heads are labels and whose tails are samples; None where one is not."""
+        right = (tails[:, [0, 1, 2, 11]] == (_SAMPLE, 16, _VALUE, _TIME)).all()
+        more = tails[:, 12:] >> 7
+        if not right or not (more[:, :5] == 1).all() or more[:, 5].any():
+            return None
+        codes: dict[bytes, int] = {}
+        for head in dict.fromkeys(heads):
+            named = self._remembered.get(head)
+            if named is None:
+                named = _named_by(head)
+                if named is None:
+                    return None
+                self._remembered[head] = named
+            codes[head] = dictionary.code(named)
+        digits = (tails[:, 12:] & 0x7F).astype(np.int64)
+        millis = (digits << np.arange(0, 42, 7)).sum(axis=1)
+        values = np.ascontiguousarray(tails[:, 3:11]).view("<f8").ravel()
+        return _Samples(np.fromiter(map(codes.__getitem__, heads), np.uint32, len(heads)), millis, values)
+
+    def _version_1(
+        self, body: bytes, dictionary: _Dictionary, skipped: Counter[str], faults: list[Fault]
+    ) -> tuple[_Samples, NDArray[np.intp]]:
+        request = REQUEST_1.FromString(body)
+        skipped["metadata"] += len(request.metadata)
+
+        def labels_of(series: Any) -> list[tuple[str, str]]:
+            return [(label.name, label.value) for label in map(LABEL.FromString, series.labels)]
+
+        return _read(request.timeseries, labels_of, dictionary, skipped, faults)
+
+
+def _version_2(
+    body: bytes, dictionary: _Dictionary, skipped: Counter[str], faults: list[Fault]
+) -> tuple[_Samples, NDArray[np.intp]]:
+    request = REQUEST_2.FromString(body)
+    symbols = list(request.symbols)
+    if symbols[:1] not in ([], [""]):
+        raise Problem("malformed_body", "the first symbol is not the empty string")
+
+    def labels_of(series: Any) -> list[tuple[str, str]]:
+        refs = list(series.labels_refs)
+        if len(refs) % 2 or max(refs, default=0) >= max(len(symbols), 1):
+            raise SeriesError("labels", "malformed", "labels_refs are of odd number or point past the symbols")
+        return [(symbols[name], symbols[value]) for name, value in zip(refs[::2], refs[1::2], strict=True)]
+
+    return _read(request.timeseries, labels_of, dictionary, skipped, faults)
+
+
+def _read(
+    timeseries: Iterable[Any],
+    labels_of: Callable[[Any], list[tuple[str, str]]],
+    dictionary: _Dictionary,
+    skipped: Counter[str],
+    faults: list[Fault],
+) -> tuple[_Samples, NDArray[np.intp]]:
+    """Return the samples of series, and the position of the series of each; what is wrong with one joins `faults`."""
+    codes, millis, values, positions = list[int](), list[int](), list[float](), list[int]()
+    for position, series in enumerate(timeseries):
+        try:
+            code = dictionary.code(_named(labels_of(series)))
+        except DecodeError:
+            faults.append(Fault(position, "labels", "malformed", "a label is no protobuf message"))
+            continue
+        except SeriesError as error:
+            faults.append(Fault(position, error.part, error.code, str(error)))
+            continue
+        skipped["exemplars"] += len(series.exemplars)
+        if series.histograms:
+            faults.append(
+                Fault(position, "histograms", "not_kept", "native histograms are not kept: send classic ones")
+            )
+        for sample in series.samples:
+            codes.append(code)
+            millis.append(sample.timestamp)
+            values.append(sample.value)
+            positions.append(position)
+    found = _Samples(np.array(codes, np.uint32), np.array(millis, np.int64), np.array(values, np.float64))
+    return found, np.array(positions, np.intp)
+
+
+def _named_by(head: bytes) -> Named | None:
+    """Return the series that the bytes before a sample name; None where they are not labels alone, or wrong ones."""
+    try:
+        found = LABELS.FromString(head)
+        if found.samples or found.exemplars or found.histograms:
+            return None
+        return _named([(label.name, label.value) for label in map(LABEL.FromString, found.labels)])
+    except (DecodeError, SeriesError):
+        return None
+
+
+def _named(labels: Sequence[tuple[str, str]]) -> Named:
+    """Return the series of labels; those without a value are none, as Prometheus has it.
+
+    Raises:
+        SeriesError: there is no name, a label stands twice, or one breaks the limits.
+    """
+    given = dict(labels)
+    if len(given) < len(labels):
+        raise SeriesError("labels", "duplicate", "a label stands more than once")
+    name = given.pop(_NAME, "")
+    if not name:
+        raise SeriesError("name", "missing", f"the label {_NAME} is missing: each series needs a name")
+    series = series_of(name, ((label, value) for label, value in given.items() if value))
+    check_series(series)
+    return series_id(series), series
+
+
+def _kept(
+    samples: _Samples, positions: NDArray[np.intp], dictionary: _Dictionary, skipped: Counter[str], faults: list[Fault]
+) -> Decoded:
+    """Return the samples that are readings; those that are no number are counted and left out."""
+    codes, millis, values = samples
+    finite = np.isfinite(values)
+    if not finite.all():
+        stale = int(np.count_nonzero(values.view(np.uint64) == _STALE))
+        skipped["stale_markers"] += stale
+        skipped["not_finite"] += int(np.count_nonzero(~finite)) - stale
+        codes, millis, values, positions = codes[finite], millis[finite], values[finite], positions[finite]
+    # What 64 bits cannot hold lies beyond every limit, which is what the check says of it then.
+    micros = np.clip(millis, -_MAX_MILLIS, _MAX_MILLIS) * 1000
+    columns = Columns(list(dictionary.codes), codes, micros, values, dictionary.series)
+    return Decoded(columns, positions, faults, skipped=+skipped)
