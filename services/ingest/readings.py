@@ -86,6 +86,7 @@ class Decoded:
         slices: which of the records, one behind the other, are stored once though they come again; none where the
             client has a key for that, or sends equal readings on purpose.
         skipped: how many values of which kind came beside the records that the service does not keep, such as texts.
+        label_bytes: of the names and labels of its series, about; 0 where the body itself has them all.
         illegible: where the readings are columns, the texts that stood for timestamps which are `INVALID`, by the
             records' places in the batch.
         wide: whether a record has a field for each of several sensors, or of a series' fields, that is called so.
@@ -96,6 +97,7 @@ class Decoded:
     faults: list[Fault] = field(default_factory=list)
     slices: tuple[Slice, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
+    label_bytes: int = 0
     illegible: Mapping[int, str] = field(default_factory=dict)
     wide: bool = False
 

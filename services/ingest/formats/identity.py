@@ -42,7 +42,7 @@ def sensor_id_of(
     given = {} if labels is UNSET else labels
     series = series_of(name, given.items(), None if field is UNSET else field)
     if series not in known:
-        known[series], _ = identified(name, given, series.field)
+        known[series] = identified(name, given, series.field).sensor_id
     return known[series]
 
 

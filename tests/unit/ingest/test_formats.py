@@ -49,6 +49,7 @@ BAD = st.sampled_from(
         {"timestamp": GOOD["timestamp"], "value": 1.0},
         {"sensor_id": "a", "value": 1.0},
         {"sensor_id": "a", "timestamp": GOOD["timestamp"]},
+        {"name": "a", "labels": {"__name__": "a"}, "timestamp": GOOD["timestamp"], "value": 1.0},
         {"labels": {"room": "a"}, "timestamp": GOOD["timestamp"], "value": 1.0},
         {**GOOD, "name": "a"},
         {**GOOD, "field": "a"},

@@ -145,7 +145,9 @@ class LinesDecoder:
         wrong = [
             Fault(fault.line, None, "malformed_line", f"line {fault.line + 1}: {fault.message}") for fault in faults
         ]
-        return Lines(Decoded(columns, rows.lines, wrong, skipped=+skipped), not rows.untimed.any())
+        return Lines(
+            Decoded(columns, rows.lines, wrong, skipped=+skipped, label_bytes=dictionary.size), not rows.untimed.any()
+        )
 
 
 def _apart(body: bytes) -> tuple[bytes, list[int], list[Point | LineFault]]:

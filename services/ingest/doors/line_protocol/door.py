@@ -84,7 +84,7 @@ class LineProtocolDoor:
             slice_it = asks.once and lines.timed and key is None and len(lines.decoded)
             return by_instant(lines.decoded, request.caller.name) if slice_it else lines.decoded
 
-        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key), decode)
+        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key, slow=True), decode)
         if accepted.faults:
             return self._partial(accepted.faults, accepted.rows)
         return Response(status_code=204)
@@ -113,7 +113,7 @@ class LineProtocolDoor:
                 503: {"description": "Not now; send it again after `Retry-After` seconds", **refusal},
             },
             openapi_extra={
-                "requestBody": {"required": True, "content": {"text/plain": {"example": _EXAMPLE}}},
+                "requestBody": {"required": False, "content": {"text/plain": {"example": _EXAMPLE}}},
                 "parameters": [
                     *(
                         _parameter(name, "Which database is meant; a label of each series.")

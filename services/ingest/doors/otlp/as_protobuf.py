@@ -73,7 +73,7 @@ class _Quick:
 
     def take(self, first: int, points: Iterable[bytes], metric: Metric, gathering: Gathering) -> None:
         """Take the points of a gauge or a sum of which the first is the request's `first`; all others are added."""
-        known, code = metric.known, gathering.code
+        known, code = metric.known, gathering.dictionary.code
         for position, point in enumerate(points, first):
             tags = point[:_HEAD:_STRIDE]
             if tags in _TAGS:

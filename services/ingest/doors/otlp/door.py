@@ -60,15 +60,13 @@ class OtlpDoor:
             given = request.headers.get(b"content-type", b"").decode("latin-1")[:100]
             raise Problem("unsupported_media_type", f"Content-Type {given!r} is not taken; send {PROTOBUF} or {JSON}")
         key = idempotency_key(request.headers)
-        without_buckets = 0
 
         def decode(body: bytes, _: int) -> Decoded:
-            nonlocal without_buckets
             decoded = self.decoder.decode(body, media)
-            without_buckets = decoded.skipped.get("exponential_buckets", 0)
             return decoded if key else whole(decoded, request.caller.name)
 
-        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key), decode)
+        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key, slow=True), decode)
+        without_buckets = accepted.skipped.get("exponential_buckets", 0)
         rejected = len({fault.index for fault in accepted.faults})
         told = [_told(rejected, accepted.faults)] if rejected else []
         if without_buckets:

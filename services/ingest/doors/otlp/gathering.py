@@ -5,13 +5,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract import Columns, Series, SeriesError, check_series, series_id, series_of
+from services.contract import Columns, SeriesError
 from services.platform.http.errors import Problem
 
+from ...naming import MOST_LABEL_BYTES, Named, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .attributes import Label, Origin, merged
 from .points import Shape, Told, readings
@@ -19,8 +19,6 @@ from .points import Shape, Told, readings
 __all__ = ["Form", "Gathering", "Metric", "Names", "Numbers"]
 
 _MOST_REMEMBERED = 200_000
-_MOST_SERIES_BYTES = 100 * 1024 * 1024
-"""That the series of one request may come to, packed: a resource's labels stand once there, and in each series here."""
 
 
 class Form(NamedTuple):
@@ -37,14 +35,6 @@ class Form(NamedTuple):
     packed: Callable[[Any], Hashable]
     attributes: Callable[[Any], list[Label]]
     origin: Callable[[Any], Origin]
-
-
-class Named(NamedTuple):
-    """A series, its id, and the bytes that it is packed in."""
-
-    sensor_id: str
-    series: Series
-    size: int
 
 
 @dataclass(slots=True)
@@ -129,19 +119,12 @@ class Names:
 def _made(name: str, origin: Origin, attributes: list[Label], shape: Shape) -> tuple[Named, ...]:
     made, size = list[Named](), 0
     for suffix, own in shape.parts():
-        series = series_of(name + suffix, merged(own, attributes, origin))
-        check_series(series)
-        made.append(Named(series_id(series), series, len(msgspec.msgpack.encode(series))))
+        made.append(identified(name + suffix, dict(merged(own, attributes, origin))))
         size += made[-1].size
-        if size > _MOST_SERIES_BYTES:
-            raise _too_large()
+        if size > MOST_LABEL_BYTES:
+            detail = f"the buckets of {name[:40]!r} repeat more than {MOST_LABEL_BYTES // 1024**2} MiB of labels"
+            raise Problem("too_many_rows", detail)
     return tuple(made)
-
-
-def _too_large() -> Problem:
-    limit = _MOST_SERIES_BYTES // 1024**2
-    detail = f"the labels of all series together have more than {limit} MiB: send smaller batches or fewer attributes"
-    return Problem("too_many_rows", detail)
 
 
 class Numbers(NamedTuple):
@@ -188,32 +171,16 @@ class Gathering:
     Attributes:
         names: what series are called.
         skipped: counts what is not kept.
+        dictionary: the series of the request.
     """
 
     def __init__(self, names: Names) -> None:
         self.names = names
         self.skipped = Counter[str]()
         self._faults: list[Fault] = []
-        self._codes: dict[str, int] = {}
-        self._series: dict[str, Series] = {}
-        self._size = 0
+        self.dictionary = SeriesDictionary()
         self._blocks: list[Numbers] = []
         self._rows = _Rows()
-
-    def code(self, named: Named) -> int:
-        """Return the code of a series.
-
-        Raises:
-            Problem: `too_many_rows`.
-        """
-        code = self._codes.get(named.sensor_id)
-        if code is None:
-            code = self._codes[named.sensor_id] = len(self._codes)
-            self._series[named.sensor_id] = named.series
-            self._size += named.size
-            if self._size > _MOST_SERIES_BYTES:
-                raise _too_large()
-        return code
 
     def add_numbers(self, numbers: Numbers) -> None:
         """Add readings whose series have their codes."""
@@ -241,7 +208,7 @@ class Gathering:
         self.skipped["exponential_buckets"] += kind == "exponential_histogram"
         rows = self._rows
         rows.positions += [position] * len(named)
-        rows.codes += map(self.code, named)
+        rows.codes += map(self.dictionary.code, named)
         rows.nanos += [point.time_unix_nano or 0] * len(named)
         rows.values += values
         _check_rows(len(rows.values))
@@ -268,10 +235,11 @@ class Gathering:
         kept = numbers.chosen(finite & timed)
         self.skipped["nanoseconds"] += int(np.count_nonzero(kept.nanos % 1000))
         micros = (kept.nanos // 1000).astype(np.int64)
-        columns = Columns(list(self._codes), kept.codes, micros, kept.values, self._series)
+        columns = Columns(list(self.dictionary.codes), kept.codes, micros, kept.values, self.dictionary.series)
         if len(kept.values) < len(numbers.values):
             columns = columns.compact()
-        return Decoded(columns, kept.positions, self._faults, skipped=+self.skipped)
+        size = self.dictionary.size
+        return Decoded(columns, kept.positions, self._faults, skipped=+self.skipped, label_bytes=size)
 
 
 def _check_rows(rows: int) -> None:

@@ -217,4 +217,4 @@ def _kept(
     # What 64 bits cannot hold lies beyond every limit, which is what the check says of it then.
     micros = np.clip(millis, -_MAX_MILLIS, _MAX_MILLIS) * 1000
     columns = Columns(list(dictionary.codes), codes, micros, values, dictionary.series)
-    return Decoded(columns, positions, faults, skipped=+skipped)
+    return Decoded(columns, positions, faults, skipped=+skipped, label_bytes=dictionary.size)
