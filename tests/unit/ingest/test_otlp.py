@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract import series_id, series_of
+from services.ingest import naming
 from services.ingest.doors.otlp import as_protobuf, gathering
 from services.ingest.doors.otlp.decode import JSON, PROTOBUF, MetricsDecoder
 from services.ingest.readings import Decoded
@@ -221,14 +222,15 @@ def test_no_depth_breaks_it(deep: str) -> None:
 
 
 def test_labels_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "_MOST_SERIES_BYTES", 10_000)
+    for module in (gathering, naming):
+        monkeypatch.setattr(module, "MOST_LABEL_BYTES", 10_000)
     message = request(gauge(*(number(1.0, n=n) for n in range(100))), resource={"long": "x" * 1000})
     point = make("HistogramDataPoint", time_unix_nano=T, bucket_counts=[0] * 100, explicit_bounds=range(99))
     for body in (
         message,
         request(make("Metric", name="h", histogram={"data_points": [point]}), resource={"long": "x" * 1000}),
     ):
-        with pytest.raises(Problem, match="labels of all series"):
+        with pytest.raises(Problem, match="MiB"):
             MetricsDecoder().decode(body.SerializeToString(), PROTOBUF)
 
 
