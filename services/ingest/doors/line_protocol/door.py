@@ -119,7 +119,9 @@ class LineProtocolDoor:
                         _parameter(name, "Which database is meant; a label of each series.")
                         for name in self.dialect.labels
                     ),
-                    _parameter("precision", f"Unit of timestamps; `{self.dialect.precision}` by default.", PRECISIONS),
+                    _parameter(
+                        "precision", f"Unit of timestamps; `{self.dialect.precision}` by default.", ["", *PRECISIONS]
+                    ),
                     _parameter("dedup", "Whether what is sent again is stored once, the default, or as often.", _DEDUP),
                 ],
             },
