@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import FastAPI, Query
@@ -21,13 +21,15 @@ from ...accept import Acceptor, Ack, IngestParameters
 from ...fast_path import Request
 from ...idempotency import KEY_SCHEMA, idempotency_key
 from ...limits.body import ENCODINGS
-from ...readings import SHOWN_FAULTS
+from ...readings import SHOWN_FAULTS, Decoded
+from ...slices import by_reading
 from .decode import decode_json
 
 __all__ = ["JsonDoor", "readings_body"]
 
 _MEDIA_TYPE = "application/json"
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_DEDUP = ("none", "reading")
 _PLAIN = IngestParameters()
 
 
@@ -59,8 +61,13 @@ class JsonDoor:
             Problem: whatever the client can mend or must wait for.
             ClientDisconnect: the client went away.
         """
-        asks = _parameters(request.query, request.headers)
-        accepted = await self.acceptor.accept(request, asks, decode_json)
+        asks, once = _parameters(request.query, request.headers)
+
+        def decode(body: bytes, most: int) -> Decoded:
+            decoded = decode_json(body, most)
+            return by_reading(decoded, request.caller.name) if once else decoded
+
+        accepted = await self.acceptor.accept(request, asks, decode)
         body = {
             "batch_id": accepted.batch_id,
             "accepted": accepted.rows,
@@ -95,8 +102,8 @@ class JsonDoor:
         )
 
 
-def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> IngestParameters:
-    """Read query string and headers.
+def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> tuple[IngestParameters, bool]:
+    """Read query string and headers; return what they ask for, and whether each reading is stored once.
 
     Raises:
         Problem: `invalid_parameter` or `unsupported_media_type`, naming the parameter and the fix.
@@ -107,11 +114,11 @@ def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> IngestParameter
         raise Problem("unsupported_media_type", f"{shown!r} is not taken; send Content-Type: {_MEDIA_TYPE}")
     key = idempotency_key(headers)
     if not query and key is None:
-        return _PLAIN
+        return _PLAIN, False
     values: dict[str, str] = {}
     for name, value in parameters(query):
-        if name not in {"ack", "partial"}:
-            raise wrong(**{name[:40]: "is not known here; there are ack and partial"})
+        if name not in {"ack", "partial", "dedup"}:
+            raise wrong(**{name[:40]: "is not known here; there are ack, partial and dedup"})
         if name in values:
             raise wrong(**{name: "is given more than once"})
         values[name] = value
@@ -120,12 +127,21 @@ def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> IngestParameter
         raise wrong(ack="must be queued, durable or stored")
     if partial not in _BOOLEANS:
         raise wrong(partial="must be true or false")
-    return IngestParameters(Ack(ack), _BOOLEANS[partial], key)
+    dedup = values.get("dedup", "none")
+    if dedup not in _DEDUP:
+        raise wrong(dedup=f"must be {' or '.join(_DEDUP)}")
+    if dedup != "none" and key is not None:
+        raise wrong(dedup="goes without an Idempotency-Key, which stores the whole request once")
+    return IngestParameters(Ack(ack), _BOOLEANS[partial], key), dedup == "reading"
 
 
 async def _documented(
     ack: Annotated[Ack, Query(description="How far the answer promises.")] = Ack.DURABLE,
     partial: Annotated[bool, Query(description="Take the good readings and list the bad ones.")] = False,
+    dedup: Annotated[
+        Literal["none", "reading"],
+        Query(description="Whether a reading that was taken before, in whatever request, is stored once."),
+    ] = "none",
 ) -> None:
     """Take a JSON array of readings, or one reading, as one batch: all of it or, with `partial`, its good part.
 
