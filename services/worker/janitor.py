@@ -38,8 +38,8 @@ async def keep_house(stream: Stream, store: Store, letters: DeadLetters, setting
                 await _expire(letters, settings.dead_letter_retention)
             while pruned := await store.prune(_REMEMBERED * settings.ledger_horizon):
                 log.info("pruned the ledger", action="prune", rows=pruned)
-            while pruned := await store.prune_recent(settings.repeat_horizon):
-                log.debug("pruned the keys of slices", action="prune_recent", rows=pruned)
+            while pruned := await store.prune_slices(settings.repeat_horizon):
+                log.debug("pruned the keys of slices", action="prune_slices", rows=pruned)
         except (*STREAM_ERRORS, *DATABASE_FAILURES, GroupMissingError) as error:
             log.warning("housekeeping failed", action="keep_house", error=str(error))
 

@@ -21,12 +21,14 @@ from services.platform.postgres.connections import Connector
 from services.platform.postgres.errors import PoolerError, message_of, with_deadline
 from services.platform.postgres.pool import Pool
 from services.platform.runtime import failpoints, metrics
-from services.platform.runtime.foreign_content import refusals
 from services.platform.settings import DatabaseSettings, WorkerSettings
 
 from .catalogue import Catalogue
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
+from .known import DUPLICATE, judge_known
+from .pruning import prune_ledger, prune_slices
+from .slices import claim_slices, correct_ledger
 from .work import Part, Selection, Unit, Verdicts, Work, Written
 
 __all__ = ["DeadLettersError", "Store"]
@@ -42,7 +44,6 @@ _DROPPED = Verdict(
     "it holds readings of a time whose rows retention has dropped; to store them would empty the hours kept there",
 )
 _STORED = Verdict(Outcome.STORED)
-_DUPLICATE = Verdict(Outcome.DUPLICATE)
 
 # A batch that was refused and comes again, mended or replayed, may now be stored. Who takes a deletion waits for the
 # shared locks of all transactions under way, and holds off those that come, until it has committed.
@@ -63,12 +64,6 @@ returning
   pg_catalog.current_setting('synchronous_commit') as synchronous_commit,
   (select hashtextextended(concat(pg_postmaster_start_time(), pg_relation_filenode('sensors')), 0)) as epoch
 """
-# Instants that Python does not know stand in nobody's ledger but by hand.
-_KNOWN = """
-select batch_id, digest, greatest(least(accepted_at, '9999-01-01Z'), '0001-01-01Z') as accepted_at, dead
-from ingest_ledger where batch_id = any($1::uuid[])
-"""
-_REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
 _DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
 _NOTE = """
 with late as (
@@ -84,32 +79,6 @@ select
   (select coalesce(max(number), 0) from deletions) as newest
 from late
 """
-# Slices of clients without a key. Whoever has the same in another transaction is waited for, as in the ledger.
-_RECENT = """
-insert into ingest_recent (key) select key from unnest($1::uuid[]) as slice (key) order by 1
-on conflict do nothing
-returning key
-"""
-_LEFT = """
-update ingest_ledger set rows = batch.rows
-from unnest($1::uuid[], $2::int[]) as batch (batch_id, rows)
-where ingest_ledger.batch_id = batch.batch_id
-"""
-_PRUNE = """
-with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace ledger pruning')) as alone)
-delete from ingest_ledger where batch_id in (
-  select batch_id from ingest_ledger, pruner where alone and committed_at < now() - $1::interval limit 20000
-)
-"""
-
-
-_PRUNE_RECENT = """
-with pruner as (select pg_try_advisory_xact_lock(hashtext('millrace recent pruning')) as alone)
-delete from ingest_recent where key in (
-  select key from ingest_recent, pruner where alone and committed_at < now() - $1::interval limit 100000
-)
-"""
-
 Span = tuple[int, int]
 """A half-open range of instants in microseconds since 1970."""
 
@@ -208,16 +177,13 @@ class Store:
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
-        return await self._prune(_PRUNE, horizon)
-
-    async def prune_recent(self, horizon: float) -> int:
-        """Delete up to 100,000 keys of slices older than `horizon` hours, one worker at a time; return how many."""
-        return await self._prune(_PRUNE_RECENT, horizon)
-
-    async def _prune(self, statement: str, horizon: float) -> int:
         async with self._pool.lent() as connection, connection.asking():
-            status = await connection.execute(statement, dt.timedelta(hours=horizon))
-        return int(status.split()[-1])
+            return await prune_ledger(connection, horizon)
+
+    async def prune_slices(self, horizon: float) -> int:
+        """Delete up to 100,000 keys of slices older than `horizon` hours, one worker at a time; return how many."""
+        async with self._pool.lent() as connection, connection.asking():
+            return await prune_slices(connection, horizon)
 
     def close(self) -> None:
         """Drop the connections, and what was known of deletions and sensors: after a failover there may be others."""
@@ -268,7 +234,7 @@ class Store:
                     entered, repeated = await self._store(connection, selection, parts)
                 if repeated:
                     selection = selection.without(repeated)
-                    await self._count_left(connection, selection, fresh)
+                    await correct_ledger(connection, selection, fresh)
                 stored = [part for part in parts if part not in refused]
                 late = await self._note(connection, selection.pick(stored).timestamps) if stored else 0
                 await self._record_dead(connection, refused)
@@ -307,28 +273,7 @@ class Store:
                 await connection.execute("discard sequences")
         new = {row["batch_id"] for row in rows}
         known = [part for unit in units if unit.ledger_id not in new for part in unit.parts] + work.repeats
-        return [unit for unit in units if unit.ledger_id in new], await self._judge_known(connection, known)
-
-    @staticmethod
-    async def _judge_known(connection: Any, parts: Sequence[Part]) -> Verdicts:
-        """Return verdicts on what the ledger knew already: duplicates, keys with another body, dead ones.
-
-        A duplicate that was accepted at another moment is a client's repeat, and counted as one in its ledger row; one
-        of the same moment is the same entry, read again.
-        """
-        if not parts:
-            return {}
-        rows = await connection.fetch(_KNOWN, [part.ledger_id for part in parts])
-        ledger = {row["batch_id"]: row for row in rows}
-        verdicts = {part: _known_verdict(part, ledger[part.ledger_id]) for part in parts}
-        repeated = {
-            part.ledger_id
-            for part, verdict in verdicts.items()
-            if verdict is _DUPLICATE and ledger[part.ledger_id]["accepted_at"] != instant_of(part.batch.accepted_at)
-        }
-        if repeated:
-            await connection.execute(_REPEATED, sorted(repeated))
-        return verdicts
+        return [unit for unit in units if unit.ledger_id in new], await judge_known(connection, known)
 
     def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
         """Find batches so old that the ledger may have forgotten that it had them."""
@@ -372,7 +317,7 @@ class Store:
         Returns:
             What the catalogue may remember after the commit, and the rows of these slices.
         """
-        repeated = await self._repeated(connection, parts)
+        repeated = await claim_slices(connection, parts)
         columns = (selection.without(repeated) if repeated else selection).pick(parts)
         if not len(columns):
             return [], repeated
@@ -388,22 +333,6 @@ class Store:
             "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
         )
         return entered, repeated
-
-    @staticmethod
-    async def _repeated(connection: Any, parts: Sequence[Part]) -> list[slice]:
-        """Claim the slices of `parts`, and return the rows of those that came before, or before in these parts."""
-        first: dict[uuid.UUID, slice] = {}
-        repeated = [rows for part in parts for key, rows in part.slices() if first.setdefault(key, rows) is not rows]
-        if not first:
-            return []
-        new = {row["key"] for row in await connection.fetch(_RECENT, sorted(first))}
-        return repeated + [rows for key, rows in first.items() if key not in new]
-
-    @staticmethod
-    async def _count_left(connection: Any, selection: Selection, units: Sequence[Unit]) -> None:
-        """Correct the rows that the ledger says units have, where slices of theirs came before."""
-        sliced = [unit for unit in units if any(map(selection.repeated, unit.parts))]
-        await connection.execute(_LEFT, [unit.ledger_id for unit in sliced], list(map(selection.rows, sliced)))
 
     async def _choose_path(self, connection: Any, rows: Columns) -> None:
         """Compress on COPY where a transaction brings enough rows a sensor.
@@ -456,10 +385,4 @@ class Store:
 
 
 def _stored_verdict(part: Part, selection: Selection) -> Verdict:
-    return _DUPLICATE if selection.repeated(part) == part.batch.rows else _STORED
-
-
-def _known_verdict(part: Part, row: Any) -> Verdict:
-    if row["digest"] != part.batch.digest:
-        return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
-    return refusals(row["dead"]).get(part.position, _DUPLICATE)
+    return DUPLICATE if selection.repeated(part) == part.batch.rows else _STORED

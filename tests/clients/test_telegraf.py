@@ -10,6 +10,7 @@ import pytest
 from services.contract import series_id, series_of
 from tests.support.programs import built
 from tests.support.readings import Row
+from tests.support.snippets import snippets
 
 from .conftest import SECONDS, Rough, running
 
@@ -40,28 +41,15 @@ AGENT = """
   path_tag = ""
   data_format = "influx"
 """
-OUTPUTS = {
-    "influxdb": """
-[[outputs.influxdb]]
-  urls = ["{url}"]
-  database = "telegraf"
-  timeout = "2s"
-""",
-    "influxdb_v2": """
-[[outputs.influxdb_v2]]
-  urls = ["{url}"]
-  token = "none"
-  organization = "ours"
-  bucket = "telegraf"
-  timeout = "2s"
-""",
-    "http": """
-[[outputs.http]]
-  url = "{url}/write?db=telegraf"
-  timeout = "2s"
-  data_format = "influx"
-""",
-}
+PAGE = "docs/doors/line-protocol.md"
+OUTPUTS = {"influxdb": "db", "influxdb_v2": "bucket", "http": "db"}
+"""Outputs, and the label that says to which database each wrote."""
+
+
+def configured(output: str, file: Path, url: str) -> str:
+    """Return a configuration of Telegraf with an output as the docs have it, and less patience."""
+    [documented] = [one.text for one in snippets() if one.page == PAGE and f"[[outputs.{output}]]" in one.text]
+    return AGENT.format(file=file) + documented.replace("http://localhost:8000", url) + '  timeout = "2s"\n'
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -69,7 +57,7 @@ async def test_telegraf_s_readings_are_stored_once(output: str, rough: Rough, tm
     telegraf = built("telegraf", f"{MODULE}/cmd/telegraf", MODULE, VERSION, TAGS)
     file, configuration = tmp_path / "lines", tmp_path / "telegraf.conf"
     file.touch()
-    configuration.write_text(AGENT.format(file=file) + OUTPUTS[output].format(url=rough.url))
+    configuration.write_text(configured(output, file, rough.url))
     name = f"telegraf_{output}"
     with running([telegraf, "--config", configuration], tmp_path / "telegraf.log"):
         sent, _ = await asyncio.gather(lines_into(file, name, output), rough.trouble())
@@ -82,8 +70,7 @@ async def test_telegraf_s_readings_are_stored_once(output: str, rough: Rough, tm
 async def lines_into(file: Path, name: str, output: str) -> list[Row]:
     """Write lines for a while, an instant of many at a time; return the readings that they are."""
     sent: list[Row] = []
-    label = {"influxdb": "db", "influxdb_v2": "bucket", "http": "db"}[output]
-    ids = [series_id(series_of(name, [("host", f"h{host}"), (label, "telegraf")], "v")) for host in range(HOSTS)]
+    ids = [series_id(series_of(name, [("host", f"h{n}"), (OUTPUTS[output], "telegraf")], "v")) for n in range(HOSTS)]
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         micros = time.time_ns() // 1000

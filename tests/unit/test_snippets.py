@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.support.snippets import PAGES, simple_commands, snippets
 
 RUN = {"console", "python", "sh", "sql"}
 """What tests/pages runs."""
-READ = {"csv", "json", "promql", "yaml"}
+READ = {"csv", "json", "promql", "toml", "yaml"}
 """What is read here, by what reads it elsewhere."""
 ASKED = {"docs/query.md", "docs/time-zones.md"}
 """Pages whose questions, `http`, are asked by tests/integration/query."""
@@ -53,10 +54,12 @@ def test_every_fence_was_seen() -> None:
         )
 
 
-def test_every_json_and_yaml_parses_and_a_file_of_keys_is_one() -> None:
+def test_every_json_toml_and_yaml_parses_and_a_file_of_keys_is_one() -> None:
     for snippet in snippets():
         if snippet.kind == "json":
             json.loads(snippet.text)
+        elif snippet.kind == "toml":
+            tomllib.loads(snippet.text)
         elif snippet.kind == "yaml":
             document = yaml.safe_load(snippet.text)
             if "callers" in document:

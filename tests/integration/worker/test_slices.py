@@ -115,7 +115,7 @@ async def test_keys_are_forgotten_behind_their_horizon_only(settings: Settings) 
         "update ingest_recent set committed_at = now() - interval '13 hours' "
         "where key = (select key from ingest_recent limit 1)",
     )
-    assert [await store.prune_recent(12.0) for _ in range(2)] == [1, 0]
+    assert [await store.prune_slices(12.0) for _ in range(2)] == [1, 0]
     await write(store, sliced([some(1)]), sliced([some(2)]))
     store.close()
     assert len(await rows_in(settings.database)) == 9

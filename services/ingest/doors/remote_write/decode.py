@@ -176,8 +176,9 @@ def _read(
             continue
         skipped["exemplars"] += len(series.exemplars)
         if series.histograms:
-            told = "native histograms are not kept: send classic ones (convert_classic_histograms or buckets with le)"
-            faults.append(Fault(position, "histograms", "not_kept", told))
+            faults.append(
+                Fault(position, "histograms", "not_kept", "native histograms are not kept: send classic ones")
+            )
         for sample in series.samples:
             codes.append(code)
             millis.append(sample.timestamp)

@@ -1,0 +1,48 @@
+"""What the ledger knew before a transaction: duplicates, keys with another body, batches that were refused."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.contract import Outcome, Verdict
+from services.contract.instants import instant_of
+from services.platform.runtime.foreign_content import refusals
+
+from .work import Part, Verdicts
+
+__all__ = ["DUPLICATE", "judge_known"]
+
+DUPLICATE = Verdict(Outcome.DUPLICATE)
+
+# Instants that Python does not know stand in nobody's ledger but by hand.
+_KNOWN = """
+select batch_id, digest, greatest(least(accepted_at, '9999-01-01Z'), '0001-01-01Z') as accepted_at, dead
+from ingest_ledger where batch_id = any($1::uuid[])
+"""
+_REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
+
+
+async def judge_known(connection: Any, parts: Sequence[Part]) -> Verdicts:
+    """Return verdicts on what the ledger knew already: duplicates, keys with another body, dead ones.
+
+    A duplicate that was accepted at another moment is a client's repeat, and counted as one in its ledger row; one
+    of the same moment is the same entry, read again.
+    """
+    if not parts:
+        return {}
+    rows = await connection.fetch(_KNOWN, [part.ledger_id for part in parts])
+    ledger = {row["batch_id"]: row for row in rows}
+    verdicts = {part: _known_verdict(part, ledger[part.ledger_id]) for part in parts}
+    repeated = {
+        part.ledger_id
+        for part, verdict in verdicts.items()
+        if verdict is DUPLICATE and ledger[part.ledger_id]["accepted_at"] != instant_of(part.batch.accepted_at)
+    }
+    if repeated:
+        await connection.execute(_REPEATED, sorted(repeated))
+    return verdicts
+
+
+def _known_verdict(part: Part, row: Any) -> Verdict:
+    if row["digest"] != part.batch.digest:
+        return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
+    return refusals(row["dead"]).get(part.position, DUPLICATE)

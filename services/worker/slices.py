@@ -1,0 +1,48 @@
+"""Slices of clients without an Idempotency-Key: which came before, told in the transaction that stores the others.
+
+A key is claimed as a ledger row is: whoever has the same in another transaction is waited for, and what is rolled back
+claims nothing.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from .work import Part, Selection, Unit
+
+__all__ = ["claim_slices", "correct_ledger"]
+
+_CLAIM = """
+insert into ingest_recent (key) select key from unnest($1::uuid[]) as slice (key) order by 1
+on conflict do nothing
+returning key
+"""
+_CORRECT = """
+update ingest_ledger set rows = batch.rows
+from unnest($1::uuid[], $2::int[]) as batch (batch_id, rows)
+where ingest_ledger.batch_id = batch.batch_id
+"""
+
+
+async def claim_slices(connection: Any, parts: Sequence[Part]) -> list[slice]:
+    """Claim the slices of `parts`; return the rows of those that came before, or before in these parts.
+
+    Raises:
+        DATABASE_FAILURES: nothing is claimed.
+    """
+    first: dict[uuid.UUID, slice] = {}
+    repeated = [rows for part in parts for key, rows in part.slices() if first.setdefault(key, rows) is not rows]
+    if not first:
+        return []
+    new = {row["key"] for row in await connection.fetch(_CLAIM, sorted(first))}
+    return repeated + [rows for key, rows in first.items() if key not in new]
+
+
+async def correct_ledger(connection: Any, selection: Selection, units: Sequence[Unit]) -> None:
+    """Write how many rows are left of those units of which slices came before.
+
+    Raises:
+        DATABASE_FAILURES: nothing is written.
+    """
+    sliced = [unit for unit in units if any(map(selection.repeated, unit.parts))]
+    await connection.execute(_CORRECT, [unit.ledger_id for unit in sliced], list(map(selection.rows, sliced)))
