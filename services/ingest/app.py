@@ -25,6 +25,7 @@ from .doors.line_protocol.decode import LinesDecoder
 from .doors.line_protocol.dialects import DIALECTS
 from .doors.line_protocol.discovery import OPEN_PATHS, discovery
 from .doors.line_protocol.door import LineProtocolDoor
+from .doors.lorawan.door import NETWORKS, WebhookDoor
 from .doors.remote_write.decode import SamplesDecoder
 from .doors.remote_write.door import PATHS as REMOTE_WRITE_PATHS
 from .doors.remote_write.door import RemoteWriteDoor
@@ -103,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
             JsonDoor(acceptor, check, settings.ingest),
             *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
             *(RemoteWriteDoor(acceptor, check, samples, path) for path in REMOTE_WRITE_PATHS),
+            *(WebhookDoor(acceptor, check, network) for network in NETWORKS),
         ],
         in_flight,
     )

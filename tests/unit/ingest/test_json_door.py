@@ -15,4 +15,4 @@ def test_the_document_names_the_limits_that_are_set() -> None:
 
 def test_what_is_documented_beside_the_body_is_what_is_read() -> None:
     described = create_app(Settings()).openapi()["paths"]["/ingest"]["post"]["parameters"]
-    assert {parameter["name"] for parameter in described} == {"ack", "partial", "Idempotency-Key"}
+    assert {parameter["name"] for parameter in described} == {"ack", "partial", "dedup", "Idempotency-Key"}
