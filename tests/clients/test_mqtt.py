@@ -80,12 +80,12 @@ def all_out(client: Client) -> bool:
     return not client._out_messages
 
 
-async def published(client: Client, name: str) -> list[Row]:
+async def published(client: Client, name: str, fields: tuple[str, str] = ("t", "x.h"), **labels: str) -> list[Row]:
     """Publish for a while, an instant of many devices at a time; return the readings that it is."""
     sent: list[Row] = []
     ids = [
-        [series_id(series_of(name, [("site", "a"), ("device", f"d{device}")], field)) for field in ("t", "x.h")]
-        for device in range(DEVICES)
+        [series_id(series_of(name, [("site", "a"), ("device", f"d{n}"), *labels.items()], field)) for field in fields]
+        for n in range(DEVICES)
     ]
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:

@@ -18,6 +18,8 @@ allow_anonymous {anonymous}
 persistence true
 persistence_location {folder}/
 user root
+log_type error
+log_type subscribe
 max_inflight_messages 500
 max_queued_messages 0
 {more}
@@ -31,14 +33,14 @@ class Mosquitto:
         self._program = found("mosquitto")
         self._publisher = found("mosquitto_pub")
         self.port = free_port()
-        self._folder = folder
+        self.log = folder / "mosquitto.log"
         self._file = folder / "mosquitto.conf"
         said = "true" if anonymous else "false"
         self._file.write_text(_CONFIGURATION.format(port=self.port, folder=folder, anonymous=said, more=more))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with (self._folder / "mosquitto.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 adorned([str(self._program), "-c", str(self._file)]), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
