@@ -172,10 +172,7 @@ class Bridge:
                 self._health.has("ingest")
             return outcome
 
-        def retried() -> None:
-            metrics.worker_retries.add(1, {"what": "ingest"})
-
-        return await until_final(attempted, patience=float("inf"), keyed=True, retries=retried)
+        return await until_final(attempted, patience=float("inf"), keyed=True, retries=lambda: None)
 
     def _refused(self, part: Sequence[Held], outcome: Outcome) -> int:
         """Count and return the messages of which ingest refused readings; it names the first hundred readings."""
