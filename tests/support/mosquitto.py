@@ -1,6 +1,7 @@
 """A real Mosquitto that keeps its sessions on disk, and may be stopped and started again."""
 
 import contextlib
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from .programs import found
 __all__ = ["Mosquitto", "mosquitto"]
 
 _CONFIGURATION = """
-listener {port} 127.0.0.1
+listener {port} localhost
 allow_anonymous {anonymous}
 persistence true
 persistence_location {folder}/
@@ -29,7 +30,7 @@ max_queued_messages 0
 class Mosquitto:
     """The broker."""
 
-    def __init__(self, folder: Path, more: str = "", *, anonymous: bool = True) -> None:
+    def __init__(self, folder: Path, more: str, *, anonymous: bool) -> None:
         self._program = found("mosquitto")
         self._publisher = found("mosquitto_pub")
         self.port = free_port()
@@ -52,9 +53,15 @@ class Mosquitto:
             self._process.wait(10)
             self._process = None
 
+    def listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("localhost", self.port), 1):
+            return True
+        return False
+
     def publish(self, topic: str, lines: str, *options: str) -> None:
         """Publish each line as a message, with quality of service 1; when this returns the broker has them."""
-        command = [str(self._publisher), "-p", str(self.port), "-q", "1", "-t", topic, "-l", *options]
+        address = ["-h", "localhost", "-p", str(self.port)]
+        command = [str(self._publisher), *address, "-q", "1", "-t", topic, "-l", *options]
         subprocess.run(command, input=lines.encode(), capture_output=True, timeout=30, check=True)
 
 
