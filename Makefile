@@ -11,7 +11,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-client prove-cluster client bench bench-docs check test test-nightly test-client test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
+.PHONY: help venv up dev demo prove prove-client prove-cluster client bench bench-docs check test test-nightly test-client test-clients test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ test-nightly: venv ## The answers of /series against the reference, with ten tim
 
 test-client: client ## Install the client's wheel in an empty environment, from an index, and run its README
 	$(BIN)/pytest tests/client
+
+test-clients: venv ## Telegraf, Prometheus and other clients themselves, while the stack is killed; builds what is not there
+	$(BIN)/pytest tests/clients --client-results docs/doors/results.md
 
 test-dashboards: venv ## Every question of every panel, asked of a loaded stack: needs Prometheus
 	$(BIN)/pytest tests/dashboards

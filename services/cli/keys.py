@@ -79,7 +79,10 @@ def list_(*, file: File = None) -> None:
     """List callers with their keys' ids, scopes and limits."""
     with _opened(file) as (_, held):
         for caller in held.callers:
-            limits = f"rows/s={caller.rows_per_second or '-'}  requests/s={caller.requests_per_second or '-'}"
+            limits = (
+                f"rows/s={caller.rows_per_second or '-'}  requests/s={caller.requests_per_second or '-'}  "
+                f"series/h={caller.series_per_hour or '-'}"
+            )
             for key in caller.keys:
                 expires = key.expires.isoformat() if key.expires else "never"
                 typer.echo(f"{key.id}  {caller.name}  {','.join(caller.scopes)}  expires={expires}  {limits}")

@@ -2,5 +2,5 @@
 
 A request comes by the ``fast_path`` to its door in ``doors/``, which reads its protocol and calls ``accept``: past the
 ``limits/``, with ``readings`` checked, by ``commit/`` into the stream, and where it is asked for, on to the ledger's
-``receipts``. ``admin/`` is the port for what people do by hand.
+``receipts``. Formats that are no protocols stand in ``formats/``; ``admin/`` is the port for what people do by hand.
 """

@@ -4,8 +4,9 @@ import asyncio
 import enum
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from services.contract import Outcome, keyed_id
@@ -20,6 +21,7 @@ from .fast_path import Request
 from .idempotency import digest, key_reused
 from .limits.admission import Admission
 from .limits.body import ENCODINGS, read_body
+from .limits.new_series import NewSeries
 from .limits.rates import Rates
 from .limits.window import Window
 from .passed_over import PassedOver
@@ -28,8 +30,12 @@ from .receipts import Receipt, Receipts, ReceiptsUnavailableError, stored_receip
 
 __all__ = ["Acceptance", "Acceptor", "Ack", "Decoder", "IngestParameters"]
 
-Decoder = Callable[[bytes, int], Decoded]
-"""Reads a body of at most so many readings; raises a Problem where it is none, or of more."""
+Decoder = Callable[[bytes, int], Decoded | Awaitable[Decoded]]
+"""Reads a body of at most so many readings, here or elsewhere; raises a Problem where it is none, or of more."""
+
+
+_LARGE = 256 * 1024
+"""Bytes of a body from which on its decoding may be left to a thread."""
 
 
 class Ack(enum.StrEnum):
@@ -49,12 +55,15 @@ class IngestParameters:
         partial: whether the good readings are taken where others are wrong.
         key: the request's Idempotency-Key; None where a repeat is a new batch.
         encodings: the content encodings that its body may have.
+        slow: whether a large body may take so long to decode that this is left to a thread, as of labelled series that
+            nobody has met.
     """
 
     ack: Ack = Ack.DURABLE
     partial: bool = False
     key: str | None = None
     encodings: Sequence[str] = ENCODINGS
+    slow: bool = False
 
 
 class Acceptance(NamedTuple):
@@ -66,6 +75,7 @@ class Acceptance(NamedTuple):
         faults: of those that were not.
         repeated: whether they had been stored under their key before, and were not taken again.
         timed_out: whether `ack=stored` was asked for, and the ledger did not have them in time.
+        skipped: how many values of which kind came beside them that are not kept.
     """
 
     batch_id: uuid.UUID | None
@@ -73,6 +83,7 @@ class Acceptance(NamedTuple):
     faults: list[Fault]
     repeated: bool = False
     timed_out: bool = False
+    skipped: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ class Acceptor:
     receipts: Receipts
     window: Window
     passed_over: PassedOver
+    new_series: NewSeries
 
     async def accept(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Acceptance:
         """Take one request's readings in, and return when as much is certain as `parameters` ask for.
@@ -98,18 +110,24 @@ class Acceptor:
             Problem: whatever the client can mend or must wait for.
             ClientDisconnect: the client went away before its body had arrived.
         """
-        taken = await self._take(request, parameters, decode)
+        taken, skipped = await self._take(request, parameters, decode)
         if isinstance(taken, Acceptance):
-            return taken
+            return taken._replace(skipped=skipped)
         # What is still to be waited for holds no body.
         request.in_flight.release()
         if taken.faults:
             _count(taken.faults)
         timed_out = taken.settled is not None and not await self._stored(taken, taken.settled)
-        return Acceptance(taken.batch_id, taken.rows, taken.faults, timed_out=timed_out)
+        return Acceptance(taken.batch_id, taken.rows, taken.faults, timed_out=timed_out, skipped=skipped)
 
-    async def _take(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Accepted | Acceptance:
-        """Put one request's readings into the stream, and let go of its body; or tell that they are stored already."""
+    async def _take(
+        self, request: Request, parameters: IngestParameters, decode: Decoder
+    ) -> tuple[Accepted | Acceptance, Mapping[str, int]]:
+        """Put one request's readings into the stream, and let go of its body; or tell that they are stored already.
+
+        Returns:
+            What became of them, and what came beside them that is not kept.
+        """
         self.rates.check(request.caller)
         self.admission.check()
         body = await read_body(
@@ -120,14 +138,22 @@ class Acceptor:
             encodings=parameters.encodings,
             arrived=request.arrived,
         )
-        decoded = decode(body, self.settings.max_rows)
+        if parameters.slow and len(body) >= _LARGE:
+            decoded = await asyncio.to_thread(decode, body, self.settings.max_rows)
+        else:
+            decoded = decode(body, self.settings.max_rows)
+        if not isinstance(decoded, Decoded):
+            decoded = await decoded
         self.passed_over.count(request.door, request.caller.name, decoded.skipped)
         if not len(decoded) and not decoded.faults:
-            return Acceptance(None, 0, [])
+            return Acceptance(None, 0, []), decoded.skipped
+        if request.caller.series_per_hour is not None:
+            await self.new_series.check(request.caller, decoded.readings.sensor_ids)
         self.rates.count_rows(request.caller, len(decoded))
         batch = PendingBatch(
             decoded,
             parameters.partial,
+            decoded.label_bytes or (len(body) if decoded.readings.series else 0),
             None if parameters.key is None else keyed_id(request.caller.name, parameters.key),
             current_traceparent(),
             parameters.ack is not Ack.QUEUED,
@@ -136,11 +162,11 @@ class Acceptor:
         if batch.batch_id is not None:
             repeat = await self._repeat(batch.batch_id, decoded, partial=parameters.partial)
             if repeat is not None:
-                return repeat
+                return repeat, decoded.skipped
         accepted = await self.group_commit.put(batch)
         if accepted.digest is not None:
             _own(await self._receipt(accepted.batch_id), accepted.digest)
-        return accepted
+        return accepted, decoded.skipped
 
     async def _repeat(self, batch_id: uuid.UUID, decoded: Decoded, *, partial: bool) -> Acceptance | None:
         """Return the answer to a key that is stored already; the stream takes whatever is not.

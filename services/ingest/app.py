@@ -20,18 +20,24 @@ from .admin.app import admin_app
 from .admin.deletions import Deletions, deletions
 from .admin.mending import mending
 from .commit.group_commit import GroupCommit
-from .doors.json.door import JsonDoor
+from .doors.ingest.door import IngestDoor
 from .doors.line_protocol.decode import LinesDecoder
 from .doors.line_protocol.dialects import DIALECTS
 from .doors.line_protocol.discovery import OPEN_PATHS, discovery
 from .doors.line_protocol.door import LineProtocolDoor
 from .doors.lorawan.door import NETWORKS, WebhookDoor
+from .doors.otlp.decode import MetricsDecoder
+from .doors.otlp.door import PATHS as OTLP_PATHS
+from .doors.otlp.door import OtlpDoor
 from .doors.remote_write.decode import SamplesDecoder
 from .doors.remote_write.door import PATHS as REMOTE_WRITE_PATHS
 from .doors.remote_write.door import RemoteWriteDoor
 from .fast_path import FastPath
+from .formats import formats_of
+from .formats.isolation import Isolation
 from .limits.admission import Admission
 from .limits.in_flight import InFlight
+from .limits.new_series import NewSeries
 from .limits.rates import Rates
 from .limits.usage import Reporter
 from .limits.window import Window
@@ -61,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     group_commit = GroupCommit(listener, lambda: admission.proof, window, settings.ingest, settings.redis.timeout)
     in_flight = InFlight(settings.ingest)
     rates = Rates()
+    isolation = Isolation(settings.ingest.max_decoded_bytes)
     reporter = Reporter(rates, Usages(stream.client, names))
     tasks: list[asyncio.Task[None]] = []
 
@@ -84,7 +91,9 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await end(tasks)
+            await isolation.close()
             receipts.close()
+            new_series.close()
             await stream.client.aclose()
             await ear.aclose()
 
@@ -96,14 +105,16 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     passed_over = PassedOver()
-    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window, passed_over)
+    new_series = NewSeries(settings.database)
+    acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window, passed_over, new_series)
     check = guard(app, settings.auth, Scope.INGEST, OPEN_PATHS)
-    lines, samples = LinesDecoder(), SamplesDecoder()
+    lines, samples, points = LinesDecoder(), SamplesDecoder(), MetricsDecoder()
     app.open(
         [
-            JsonDoor(acceptor, check, settings.ingest),
+            IngestDoor(acceptor, check, settings.ingest, formats_of(isolation)),
             *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
             *(RemoteWriteDoor(acceptor, check, samples, path) for path in REMOTE_WRITE_PATHS),
+            *(OtlpDoor(acceptor, check, points, path) for path in OTLP_PATHS),
             *(WebhookDoor(acceptor, check, network) for network in NETWORKS),
         ],
         in_flight,

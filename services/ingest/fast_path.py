@@ -82,8 +82,8 @@ class Door(Protocol):
             ClientDisconnect: the client went away.
         """
 
-    def refusal(self, problem: Problem) -> Response:
-        """Return the answer to a request that is refused, in the protocol's form."""
+    def refusal(self, problem: Problem, headers: Mapping[bytes, bytes], /) -> Response:
+        """Return the answer to a request of these headers that is refused, in the protocol's form."""
 
     def document(self, app: FastAPI) -> None:
         """Add the door to the app's OpenAPI document."""
@@ -110,20 +110,21 @@ class FastPath(FastAPI):
         if door is None:
             await super().__call__(scope, receive, send)
             return
+        headers: Mapping[bytes, bytes] = {}
         try:
-            response = await self._answer(door, scope, receive)
+            headers = by_name(scope["headers"])
+            response = await self._answer(door, headers, scope, receive)
         except ClientDisconnect:
             return
         except Problem as problem:
-            response = door.refusal(problem)
+            response = door.refusal(problem, headers)
         except Exception:
             log.exception("a request failed", action="ingest")
-            response = door.refusal(internal())
+            response = door.refusal(internal(), headers)
         await response(scope, receive, send)
 
-    async def _answer(self, door: Door, scope: Scope, receive: Receive) -> Response:
+    async def _answer(self, door: Door, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive) -> Response:
         """Answer a request whose sender may send; who may not is neither counted nor timed."""
-        headers = by_name(scope["headers"])
         caller = door.credentials(headers, scope["query_string"])
         began = time.perf_counter()
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")

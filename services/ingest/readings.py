@@ -86,6 +86,10 @@ class Decoded:
         slices: which of the records, one behind the other, are stored once though they come again; none where the
             client has a key for that, or sends equal readings on purpose.
         skipped: how many values of which kind came beside the records that the service does not keep, such as texts.
+        label_bytes: of the names and labels of its series, about; 0 where the body itself has them all.
+        illegible: where the readings are columns, the texts that stood for timestamps which are `INVALID`, by the
+            records' places in the batch.
+        wide: whether a record has a field for each of several sensors, or of a series' fields, that is called so.
     """
 
     readings: Written | Columns
@@ -93,6 +97,9 @@ class Decoded:
     faults: list[Fault] = field(default_factory=list)
     slices: tuple[Slice, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
+    label_bytes: int = 0
+    illegible: Mapping[int, str] = field(default_factory=dict)
+    wide: bool = False
 
     def __len__(self) -> int:
         return len(self.readings)
@@ -165,20 +172,33 @@ def _good(columns: Columns, limits: Limits) -> NDArray[np.bool_]:
 
 
 def _named(decoded: Decoded, columns: Columns, bad: NDArray[np.bool_], limits: Limits) -> list[Fault]:
-    """Return the fault of each bad row, one a row: of its sensor id before its value before its timestamp."""
-    faults = []
+    """Return the fault of each bad row, one a row: of its sensor id before its value before its timestamp.
+
+    What is wrong with a wide record's timestamp is told once.
+    """
+    faults = dict[Fault, None]()
     for row in np.flatnonzero(bad).tolist():
         position = row if decoded.positions is None else int(decoded.positions[row])
-        if fault := _id_fault(columns.sensor_ids[columns.index[row]]):
-            faults.append(Fault(position, "sensor_id", *fault))
+        sensor_id = columns.sensor_ids[columns.index[row]]
+        value = _field_of(columns, sensor_id) if decoded.wide else "value"
+        if fault := _id_fault(sensor_id):
+            faults[Fault(position, value if decoded.wide else "sensor_id", *fault)] = None
         elif not np.isfinite(columns.values[row]):
-            faults.append(Fault(position, "value", "not_finite", "value is not a finite number"))
+            faults[Fault(position, value, "not_finite", f"{value} is not a finite number")] = None
         elif abs(columns.values[row]) > MAX_VALUE:
-            faults.append(Fault(position, "value", "too_large", f"value lies beyond ±{MAX_VALUE:g}"))
+            faults[Fault(position, value, "too_large", f"{value} lies beyond ±{MAX_VALUE:g}")] = None
         else:
-            code, message = _time_fault(_time_text(decoded.readings, row), int(columns.timestamps[row]), limits)
-            faults.append(Fault(position, "timestamp", code, message))
-    return faults
+            text = decoded.illegible.get(position) or _time_text(decoded.readings, row)
+            code, message = _time_fault(text, int(columns.timestamps[row]), limits)
+            faults[Fault(position, "timestamp", code, message)] = None
+    return list(faults)
+
+
+def _field_of(columns: Columns, sensor_id: str) -> str:
+    """Return the name of a wide record's field: that of the series' field, where it has one, else the sensor's id."""
+    series = columns.series.get(sensor_id)
+    name = sensor_id if series is None else series.field or sensor_id
+    return name[:64].encode("ascii", "backslashreplace").decode()
 
 
 def _id_fault(sensor_id: str) -> tuple[str, str] | None:

@@ -6,8 +6,9 @@ import random
 import secrets
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,21 @@ from tests.support.stack import RunningStack, stack_settings
 SECONDS = 30
 """How long a client sends while the stack is in trouble."""
 
+HEAD = """\
+# What real clients come to
+
+Written by `make test-clients`: each client sends for {seconds} seconds to a stack whose answers are swallowed, whose
+connections are cut, and whose ingest and workers are killed in turns; then what is stored is counted.
+
+| client | sent | lost | doubled |
+|---|---|---|---|
+"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the option that `make test-clients` gives."""
+    parser.addoption("--client-results", type=Path, help="file that takes the table of what the clients came to")
+
 
 @dataclass(frozen=True, slots=True)
 class Rough:
@@ -32,6 +48,15 @@ class Rough:
     stack: RunningStack
     settings: Settings
     proxy: Proxy
+    verdicts: list[str] = field(default_factory=list)
+
+    def judge(self, client: str, sent: Sequence[Row], rows: Sequence[Row]) -> None:
+        """Note what a client sent and what of it is stored, and fail where a reading is lost or doubled."""
+        doubled = [row for row, count in Counter(rows).items() if count > 1]
+        lost, foreign = set(sent) - set(rows), set(rows) - set(sent)
+        self.verdicts.append(f"| {client} | {len(sent)} | {len(lost)} | {len(doubled)} |\n")
+        assert len(sent) == len(set(sent)) > 0, "what is sent must tell whether it comes twice"
+        assert (len(lost), len(doubled), foreign) == (0, 0, set()), f"lost, doubled and foreign of {len(sent)}"
 
     @property
     def url(self) -> str:
@@ -92,14 +117,17 @@ class Rough:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def rough(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rough]:
+async def rough(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rough]:
     """The stack, with TimescaleDB where that is here."""
     folder = tmp_path_factory.mktemp("clients")
     there = installations()
     installation = there.get("timescaledb") or there["plain"]
     settings = stack_settings(folder / "data", installation.bin)
     async with RunningStack(settings, folder / "up.log") as stack, proxied("127.0.0.1", settings.ingest.port) as proxy:
-        yield Rough(stack, stack.plan.settings, proxy)
+        found = Rough(stack, stack.plan.settings, proxy)
+        yield found
+    if file := request.config.getoption("--client-results", None):
+        file.write_text(HEAD.format(seconds=SECONDS) + "".join(sorted(found.verdicts)))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from services.platform.stream import Stream, redis_client
 from services.worker.loop import Loop
 from tests.conftest import ABSENT, whole
 from tests.support import Service, TestDatabase
+from tests.support.doors import Doors
 from tests.support.ingest import taking
 from tests.support.query import EPOCH, owner
 from tests.support.servers import Servers, installations
@@ -62,6 +64,12 @@ async def start(settings: Settings) -> AsyncIterator[Start]:
     stop.set()
     async with asyncio.timeout(10):
         await asyncio.gather(*tasks)
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Doors:
+    """A file of callers for services to ask for keys by."""
+    return Doors(tmp_path / "keys.yaml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from services.platform.settings import LogSettings, RedisSettings
 from services.platform.stream import redis_client
 from tests.conftest import ABSENT, whole
 from tests.support import Service, eventually
+from tests.support.bodies import ARROW, CSV, NDJSON, PARQUET, WRITERS
+from tests.support.bodies import JSON as JSON_TYPE
 from tests.support.ingest import BODY, JSON, READING, assert_problem
 from tests.support.readings import sql
 from tests.support.servers import Servers, installations
@@ -179,6 +181,22 @@ async def test_what_is_hostile_in_paths_parameters_and_headers_is_refused_or_har
             status = await answered(query.settings.query.port, b"GET", b"/hourly?sensor_id=none", {name: nasty}, b"")
             assert status in {200, 400, 431}, (name, nasty[:40])
     assert await sql(ingest.settings.database, "select to_regclass('sensor_data') as there") == [("sensor_data",)]
+
+
+async def test_bodies_that_are_not_what_they_say_are_refused_in_each_format(stack: list[Service]) -> None:
+    port = stack[0].settings.ingest.port
+    bodies = {media: write([READING]) for media, write in WRITERS.items()}
+    for media in WRITERS:
+        kind = {b"Content-Type": media.encode()}
+        for layout in (b"rows", b"wide")[: 2 if media in {CSV, ARROW, PARQUET} else 1]:
+            for body in [*NASTY, *NOT_LEGAL, *(body for other, body in bodies.items() if other != media)]:
+                status = await answered(port, b"POST", b"/ingest?layout=" + layout, kind, body)
+                # An object of JSON is a line of NDJSON as well.
+                assert 400 <= status < 500 or (media, body) == (JSON_TYPE, bodies[NDJSON]), (media, body[:40])
+        # The last value of CSV may be cut, and who reads it cannot know.
+        for cut in range(0, len(bodies[media]) - len("25.3\r\n"), max(1, len(bodies[media]) // 40)):
+            assert 400 <= await answered(port, b"POST", b"/ingest", kind, bodies[media][:cut]) < 500, (media, cut)
+        assert await answered(port, b"POST", b"/ingest", kind, bodies[media]) == 200
 
 
 async def test_what_is_no_text_in_a_url_is_refused_by_name_on_every_port(stack: list[Service]) -> None:

@@ -1,14 +1,16 @@
 """Programs of others that the tests of clients need: on the path, or built from their Go module into a cache."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-__all__ = ["built", "found"]
+__all__ = ["built", "downloaded", "found", "with_packages"]
 
 CACHE = Path(os.environ.get("MILLRACE_TEST_PROGRAMS", Path.home() / ".cache" / "millrace" / "programs"))
 """Where built programs are kept, by name and version."""
@@ -51,3 +53,38 @@ def built(name: str, package: str, module: str, version: str, tags: str = "") ->
             if ran.returncode:
                 pytest.skip(f"{name} {version} cannot be built: {ran.stderr[-500:]}")
     return target
+
+
+def downloaded(module: str, version: str) -> Path:
+    """Return the folder of a Go module; the test is skipped where it cannot be had."""
+    if shutil.which("go") is None:
+        pytest.skip(f"{module} is not here, and Go is not either")
+    command = ["go", "mod", "download", "-json", f"{module}@{version}"]
+    ran = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    if ran.returncode:
+        pytest.skip(f"{module} {version} cannot be had: {ran.stdout[-500:]}")
+    return Path(json.loads(ran.stdout)["Dir"])
+
+
+def with_packages(name: str, *requirements: str) -> Path:
+    """Return a Python that has packages, installed if they never were; the test is skipped where they cannot be.
+
+    Args:
+        name: of the environment.
+        requirements: what pip installs, each of one version.
+    """
+    python = (
+        CACHE / f"{name}-{'-'.join(requirement.partition('==')[2] for requirement in requirements)}" / "bin" / "python"
+    )
+    if python.exists():
+        return python
+    environment = python.parent.parent
+    for command in (
+        [sys.executable, "-m", "venv", str(environment)],
+        [str(python), "-m", "pip", "install", "--quiet", *requirements],
+    ):
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+        if ran.returncode:
+            shutil.rmtree(environment, ignore_errors=True)
+            pytest.skip(f"{', '.join(requirements)} cannot be installed: {ran.stderr[-500:]}")
+    return python

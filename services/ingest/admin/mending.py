@@ -10,8 +10,8 @@ from services.dead_letters.routes import Body
 from services.platform.http.parameters import by_name
 from services.platform.settings import IngestSettings
 
-from ..doors.json.decode import decode_json
-from ..doors.json.door import readings_body
+from ..doors.ingest.body import json_body
+from ..formats.json import decode_json
 from ..limits.body import read_body
 from ..limits.in_flight import InFlight
 from ..limits.window import Window
@@ -32,5 +32,5 @@ def mending(in_flight: InFlight, window: Window, settings: IngestSettings) -> Bo
                 columns = check(decode_json(body, settings.max_rows), window.limits(), partial=False).columns
             yield columns
 
-    described = {"requestBody": {**readings_body(settings)["requestBody"], "required": False}}
+    described = {"requestBody": {**json_body(settings)["requestBody"], "required": False}}
     return Body(mended, described, ("invalid_readings", "malformed_body", "overloaded"))

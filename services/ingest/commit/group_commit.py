@@ -28,6 +28,10 @@ _INEXACT = 2**53
 """From here on not every integer is a float64."""
 
 
+_MOST_LABEL_BYTES = 100 * 1024 * 1024
+"""Of the names and labels in a shared entry: workers unpack no more than some times that."""
+
+
 class GroupCommit:
     """Writes pending batches to the stream, one entry at a time; what arrives meanwhile shares the next entry.
 
@@ -78,12 +82,14 @@ class GroupCommit:
         """
         taken: list[PendingBatch] = []
         left: deque[PendingBatch] = deque()
-        rows, keys = 0, set()
+        rows, labels, keys = 0, 0, set()
         while self._waiting and len(taken) < MAX_GROUP:
             batch = self._waiting.popleft()
             if batch.done.cancelled():
                 continue
-            full = bool(taken) and rows + len(batch.decoded) > self._settings.entry_rows
+            full = bool(taken) and (
+                rows + len(batch.decoded) > self._settings.entry_rows or labels + batch.label_bytes > _MOST_LABEL_BYTES
+            )
             apart = self._proof() is Durability.WAITAOF and taken and taken[0].durable != batch.durable
             if full or apart or batch.batch_id in keys:
                 left.append(batch)
@@ -93,6 +99,7 @@ class GroupCommit:
             if batch.batch_id is not None:
                 keys.add(batch.batch_id)
             rows += len(batch.decoded)
+            labels += batch.label_bytes
             taken.append(batch)
         self._waiting.extendleft(reversed(left))
         if not self._waiting:

@@ -44,6 +44,7 @@ class PendingBatch:
     Attributes:
         decoded: its readings, not yet checked.
         partial: whether its good readings are taken without the others.
+        label_bytes: of the names and labels of its series, about.
         batch_id: of a keyed batch; an anonymous one gets its id with its place in an entry.
         traceparent: of a sampled request.
         durable: whether to wait for the disk.
@@ -54,6 +55,7 @@ class PendingBatch:
 
     decoded: Decoded
     partial: bool = False
+    label_bytes: int = 0
     batch_id: uuid.UUID | None = None
     traceparent: str | None = None
     durable: bool = True

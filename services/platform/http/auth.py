@@ -78,13 +78,14 @@ class Key(BaseModel, extra="forbid", frozen=True):
 
 
 class Caller(BaseModel, extra="forbid", frozen=True):
-    """Who may do what, by which keys, and how much a second; two keys, so that one can take the other's place."""
+    """Who may do what, by which keys, and how much; two keys, so that one can take the other's place."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
     scopes: list[Scope] = Field(min_length=1)
     keys: list[Key] = Field(default=[], max_length=2)
     rows_per_second: PositiveFloat | None = None
     requests_per_second: PositiveFloat | None = None
+    series_per_hour: PositiveFloat | None = None
 
 
 EVERYBODY = Caller.model_construct(name=ANONYMOUS, scopes=list(Scope), keys=[])

@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
     "stream_full": Kind(503, "The stream's server takes no writes"),
     "stream_unavailable": Kind(503, "The stream's server is not available"),
     "too_many_rows": Kind(413, "The batch has too many readings"),
+    "too_many_series": Kind(422, "The caller begins more series than it may"),
     "unknown_batch": Kind(404, "No such batch is known"),
     "unknown_deletion": Kind(404, "There is no such deletion"),
     "unknown_letter": Kind(404, "There is no such dead letter"),

@@ -19,7 +19,12 @@ class IngestSettings(Section):
     )
     admin_port: int = setting(8006, "Port of the administrative routes.", "", ge=0, le=65535)
     max_body_bytes: PositiveInt = setting(8 * MIB, "Largest body as sent.", "bytes")
-    max_decoded_bytes: PositiveInt = setting(32 * MIB, "Largest body after decompression.", "bytes")
+    max_decoded_bytes: PositiveInt = setting(
+        32 * MIB,
+        "Largest body after decompression. Bodies of Arrow and Parquet are decoded one by one in a process of its own, "
+        "started for the first of them, which takes at most six times as much beside its own 90 MiB.",
+        "bytes",
+    )
     max_rows: PositiveInt = setting(50_000, "Most readings in a batch.", "rows", le=1_000_000)
     body_timeout: PositiveFloat = setting(10.0, "How long a body may take to arrive.", "s")
     max_requests: PositiveInt = setting(4096, "Most requests under way at once; more are answered 503.", "requests")

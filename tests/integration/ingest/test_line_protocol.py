@@ -1,6 +1,7 @@
 """Line protocol on its whole way: what clients of each version send, and what they are told."""
 
 import asyncio
+import base64
 import gzip
 from collections.abc import Callable
 
@@ -9,14 +10,18 @@ import pytest
 
 from services.contract import series_id, series_of
 from services.platform.settings import Settings
-from tests.support import eventually
+from tests.support import eventually, free_port
 from tests.support.admin import both_ports
+from tests.support.doors import Doors
+from tests.support.ingest import assert_problem, taking
+from tests.support.proxy import moved
 from tests.support.readings import rows_in, sql
 from tests.support.worker import Start
 
 T = 1_761_166_800_000_000
 """An instant in microseconds."""
 
+WHEN = {"timestamp": "2025-10-22T21:00:00Z", "value": 1.0}
 PATHS = {"/write": "db", "/api/v2/write": "bucket", "/api/v3/write_lp": "db"}
 LINES = f"cpu,host=a usage=1.5,idle=2i {T}000\ncpu,host=b usage=2.5 {T}000\n"
 
@@ -137,6 +142,56 @@ async def test_what_is_not_kept_is_told_to_who_administers(settings: Settings) -
         ("line_protocol", "strings", "", 3),
         ("line_protocol", "nanoseconds", "", 1),
     }
+
+
+async def test_a_caller_begins_no_more_series_than_it_may_and_keeps_those_it_has(
+    settings: Settings, start: Start, doors: Doors
+) -> None:
+    await start()
+    limited, free = doors.add("limited", "ingest", series_per_hour=10), doors.add("free", "ingest")
+
+    def hosts(first: int, last: int, value: int = 1) -> str:
+        return "".join(f"m,host=h{host} v={value} {T}000\n" for host in range(first, last))
+
+    async with taking(doors.guarding(settings)) as client:
+        assert (await client.post("/write", content=hosts(0, 20), headers=free)).status_code == 204
+        await stored(settings, 20)
+        # What the catalogue has is nothing new, and one series that is counts once.
+        for body in (hosts(0, 20, 2), hosts(15, 28, 3), hosts(15, 28, 4)):
+            assert (await client.post("/write", content=body, headers=limited)).status_code == 204
+        refused = await client.post("/write", content=hosts(25, 35), headers=limited)
+        assert refused.status_code == 400
+        assert "caller limited may begin 10 series an hour (series_per_hour)" in refused.json()["error"]
+        assert "begin 7" in refused.json()["error"]
+        problem = await client.post(
+            "/ingest", json=[{"sensor_id": f"new-{n}", **WHEN} for n in range(5)], headers=limited
+        )
+        assert_problem(problem, 422, "too_many_series")
+        assert (await client.post("/write", content=hosts(28, 30), headers=limited)).status_code == 204
+
+
+async def test_while_the_database_is_away_nobody_is_refused_for_new_series(settings: Settings, doors: Doors) -> None:
+    key = doors.add("limited", "ingest", series_per_hour=1)
+    away = moved(doors.guarding(settings), free_port())
+    async with taking(away) as client:
+        lines = "".join(f"m,host=h{host} v=1 {T}000\n" for host in range(5))
+        assert (await client.post("/write", content=lines, headers=key)).status_code == 204
+
+
+@pytest.mark.parametrize("kind", ["Bearer", "Token", "Basic", "p"])
+async def test_a_key_is_shown_as_each_client_shows_one(kind: str, settings: Settings, doors: Doors) -> None:
+    key = doors.add("garden", "ingest")["Authorization"].removeprefix("Bearer ")
+    basic = base64.b64encode(f"telegraf:{key}".encode()).decode()
+    shown = {"Basic": f"Basic {basic}"}.get(kind, f"{kind} {key}")
+    async with taking(doors.guarding(settings)) as client:
+        for right in (True, False):
+            text = shown if right else f"{kind} {base64.b64encode(b'telegraf:wrong').decode()}"
+            asked = {"u": "telegraf", "p": key if right else "wrong"} if kind == "p" else {}
+            headers = {} if kind == "p" else {"Authorization": text}
+            answer = await client.post("/write", params=asked, content=LINES, headers=headers)
+            assert answer.status_code == (204 if right else 401)
+        assert (await client.post("/write", content=LINES)).status_code == 401
+        assert (await client.get("/ping")).status_code == 204
 
 
 async def test_an_old_line_is_refused_by_its_number(client: httpx.AsyncClient) -> None:

@@ -1,6 +1,5 @@
 """API keys at the doors of all ports."""
 
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,11 +12,6 @@ from tests.support.admin import both_ports
 from tests.support.doors import Doors
 from tests.support.ingest import READING, assert_problem
 from tests.support.query import asking
-
-
-@pytest.fixture
-def doors(tmp_path: Path) -> Doors:
-    return Doors(tmp_path / "keys.yaml")
 
 
 @pytest.fixture

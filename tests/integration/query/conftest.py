@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import asyncpg
 import httpx
 import pytest
 
 from tests.support import TestDatabase
-from tests.support.doors import Doors
 from tests.support.query import LARGE, LARGE_ROWS, asking, fill, owner, query_settings
 from tests.support.servers import Servers
 
@@ -24,11 +22,6 @@ async def connection(database: TestDatabase) -> AsyncIterator[asyncpg.Connection
 async def client(database: TestDatabase) -> AsyncIterator[httpx.AsyncClient]:
     async with asking(query_settings(database)) as asked:
         yield asked
-
-
-@pytest.fixture
-def doors(tmp_path: Path) -> Doors:
-    return Doors(tmp_path / "keys.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typer import BadParameter
 import services
 from services.cli.send import first_instant
 from services.contract.instants import INVALID, POSTGRES_EPOCH, instant_of, micros_of, parse_timestamps, why_invalid
-from services.ingest.doors.json.decode import decode_json
+from services.ingest.formats.json import decode_json
 from services.ingest.limits.window import Limits
 from services.ingest.readings import check
 from services.platform.http.errors import Problem

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.doors.json.decode import decode_json
+from services.ingest.formats.json import decode_json
 from services.ingest.limits.window import Limits
 from services.ingest.readings import Fault, check
 from services.platform.http.errors import Problem

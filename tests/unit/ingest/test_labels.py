@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.contract import Columns, Series, readings, series_id, series_of
 from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_NAME
-from services.ingest.doors.json.decode import decode_json
+from services.ingest.formats.json import decode_json
 from services.ingest.limits.window import Limits
 from services.ingest.readings import Decoded, Fault, check
 from services.platform.http.errors import Problem

@@ -176,7 +176,7 @@ def test_the_fast_way_reads_what_the_grammar_reads(body: bytes) -> None:
     ],
 )
 def test_bodies_as_agents_write_them_go_the_fast_way(body: bytes) -> None:
-    assert decoding._fast(body, decoding._Dictionary((), {})) is not None
+    assert decoding._fast(body, decoding._Dictionary()) is not None
 
 
 def told(fault: Fault) -> tuple[int, str]:

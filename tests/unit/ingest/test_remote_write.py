@@ -169,3 +169,14 @@ def test_any_bytes_are_samples_or_refused(body: bytes, version: int) -> None:
         rows(SamplesDecoder().decode(body, version))
     except Problem as problem:
         assert problem.code == "malformed_body"
+
+
+def test_labels_that_symbols_multiply_beyond_all_bounds_are_refused() -> None:
+    names = [f"l{number}" for number in range(60)]
+    symbols = ["", "__name__", "n", "v" * 1024, *names, *(str(number) for number in range(2_000))]
+    shared = [reference for at in range(60) for reference in (4 + at, 3)]
+    series = [{"labels_refs": [1, 2, *shared[:-1], 64 + number]} for number in range(2_000)]
+    body = bytes(REQUEST_2(symbols=symbols, timeseries=series).SerializeToString())
+    assert len(body) < 1_000_000
+    with pytest.raises(Problem, match="more than 100 MiB"):
+        SamplesDecoder().decode(body, 2)

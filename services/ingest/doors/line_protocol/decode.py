@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contract import Columns, Series, SeriesError, check_series, series_id, series_of
+from services.contract import Columns, SeriesError
 from services.platform.http.errors import Problem
 
+from ...naming import Named, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .grammar import LineFault, Point, parse, parse_line
 
@@ -51,9 +52,6 @@ _integers = msgspec.json.Decoder(list[int])
 Shape = tuple[bytes, tuple[str, ...]]
 """What stands before the fields of a line, and their names."""
 
-Named = tuple[str, Series]
-"""A series and its id."""
-
 
 class Lines(NamedTuple):
     """What a body of lines says.
@@ -81,18 +79,16 @@ _NONE = _Rows(np.empty(0, np.intp), np.empty(0, np.uint32), np.empty(0, np.int64
 
 
 @dataclass(slots=True)
-class _Dictionary:
-    """Gives the series of one body their codes, and finds them by what lines say in what many bodies have said."""
+class _Dictionary(SeriesDictionary):
+    """The series of one body, found by what lines say in what many bodies have said.
 
-    labels: tuple[tuple[str, str], ...]
-    remembered: dict[tuple[object, ...], tuple[Named, ...]]
-    codes: dict[str, int] = field(default_factory=dict)
-    series: dict[str, Series] = field(default_factory=dict)
+    Attributes:
+        labels: what each series gets beside its tags.
+        remembered: the series of each shape that many bodies have had.
+    """
 
-    def code(self, named: Named) -> int:
-        sensor_id, series = named
-        self.series[sensor_id] = series
-        return self.codes.setdefault(sensor_id, len(self.codes))
+    labels: tuple[tuple[str, str], ...] = ()
+    remembered: dict[tuple[object, ...], tuple[Named, ...]] = field(default_factory=dict)
 
     def called(self, measurement: str, tags: Iterable[tuple[str, str]], names: Iterable[str]) -> tuple[Named, ...]:
         """Return the series of a line's fields.
@@ -105,10 +101,7 @@ class _Dictionary:
             while name in labels:
                 name = f"_{name}"  # noqa: PLW2901 -- the tag keeps its name
             labels[name] = value
-        found = [series_of(measurement, labels.items(), name) for name in names]
-        for series in found:
-            check_series(series)
-        return tuple((series_id(series), series) for series in found)
+        return tuple(identified(measurement, labels, name) for name in names)
 
 
 class LinesDecoder:
@@ -131,7 +124,7 @@ class LinesDecoder:
         """
         if len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.clear()
-        dictionary = _Dictionary(tuple(labels), self._remembered)
+        dictionary = _Dictionary(labels=tuple(labels), remembered=self._remembered)
         plain, numbers, said = _apart(body)
         rows = _fast(plain, dictionary)
         if rows is None:
@@ -152,7 +145,9 @@ class LinesDecoder:
         wrong = [
             Fault(fault.line, None, "malformed_line", f"line {fault.line + 1}: {fault.message}") for fault in faults
         ]
-        return Lines(Decoded(columns, rows.lines, wrong, skipped=+skipped), not rows.untimed.any())
+        return Lines(
+            Decoded(columns, rows.lines, wrong, skipped=+skipped, label_bytes=dictionary.size), not rows.untimed.any()
+        )
 
 
 def _apart(body: bytes) -> tuple[bytes, list[int], list[Point | LineFault]]:

@@ -85,12 +85,12 @@ class LineProtocolDoor:
             sliced = by_reading if asks.dedup == "reading" else by_instant
             return sliced(lines.decoded, request.caller.name) if slice_it else lines.decoded
 
-        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key), decode)
+        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key, slow=True), decode)
         if accepted.faults:
             return self._partial(accepted.faults, accepted.rows)
         return Response(status_code=204)
 
-    def refusal(self, problem: Problem) -> Response:
+    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as this version's clients read it."""
         faults = [Fault(**fault) for fault in _listed(problem)]
         status = _LOST_ELSEWHERE.get(problem.kind.status, problem.kind.status)
@@ -114,7 +114,7 @@ class LineProtocolDoor:
                 503: {"description": "Not now; send it again after `Retry-After` seconds", **refusal},
             },
             openapi_extra={
-                "requestBody": {"required": True, "content": {"text/plain": {"example": _EXAMPLE}}},
+                "requestBody": {"required": False, "content": {"text/plain": {"example": _EXAMPLE}}},
                 "parameters": [
                     *(
                         _parameter(name, "Which database is meant; a label of each series.")

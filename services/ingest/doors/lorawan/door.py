@@ -89,7 +89,7 @@ class WebhookDoor:
         answer = {"accepted": accepted.rows, "rejected": accepted.faults}
         return Response(orjson.dumps(answer), 200, media_type="application/json")
 
-    def refusal(self, problem: Problem) -> Response:
+    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return problem+json."""
         return problem.response()
 

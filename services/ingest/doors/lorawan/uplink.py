@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from services.contract import Series, SeriesError, check_series, series_id, series_of
+from services.contract import Series, SeriesError
 from services.platform.http.errors import Problem
 
+from ...naming import identified
 from ...readings import Decoded, Fault, Written
 from ...slices import called
 
@@ -66,14 +67,13 @@ def readings_of(uplink: Uplink, caller: str) -> Decoded:
     ids, values, positions = list[str](), list[float](), list[int]()
     series, faults = dict[str, Series](), list[Fault]()
     for position, (name, value) in enumerate(_numbers(uplink.payload, skipped)):
-        one = series_of(name, uplink.labels.items())
         try:
-            check_series(one)
+            one = identified(name, uplink.labels)
         except SeriesError as error:
             faults.append(Fault(position, error.part, error.code, f"{name[:40]!r}: {error}"))
             continue
-        ids.append(series_id(one))
-        series[ids[-1]] = one
+        ids.append(one.sensor_id)
+        series[one.sensor_id] = one.series
         values.append(value)
         positions.append(position)
     written = Written(ids, [uplink.instant] * len(ids), values, series)

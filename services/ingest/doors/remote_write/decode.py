@@ -7,16 +7,16 @@ anything is otherwise is read as messages. Both come to the same readings.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from services.contract import Columns, Series, SeriesError, check_series, series_id, series_of
+from services.contract import Columns, SeriesError
 from services.platform.http.errors import Problem
 
+from ...naming import Named, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .messages import LABEL, LABELS, REQUEST_1, REQUEST_2
 
@@ -32,8 +32,6 @@ _TAIL = 18
 """Bytes of a sample in its series: tag, length, tag, eight of the value, tag, six of a time from 2004 to 2248."""
 _MAX_MILLIS = np.iinfo(np.int64).max // 1000
 
-Named = tuple[str, Series]
-
 
 class _Samples(NamedTuple):
     """Samples as columns; a code is a series of the dictionary."""
@@ -41,19 +39,6 @@ class _Samples(NamedTuple):
     codes: NDArray[np.uint32]
     millis: NDArray[np.int64]
     values: NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class _Dictionary:
-    """Gives the series of one request their codes; those that are none are told once each."""
-
-    codes: dict[str, int] = field(default_factory=dict)
-    series: dict[str, Series] = field(default_factory=dict)
-
-    def code(self, named: Named) -> int:
-        sensor_id, series = named
-        self.series[sensor_id] = series
-        return self.codes.setdefault(sensor_id, len(self.codes))
 
 
 class SamplesDecoder:
@@ -70,10 +55,10 @@ class SamplesDecoder:
         """
         if len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.clear()
-        dictionary, skipped, faults = _Dictionary(), Counter[str](), list[Fault]()
+        dictionary, skipped, faults = SeriesDictionary(), Counter[str](), list[Fault]()
         samples = self._walked(body, dictionary) if version == 1 else None
         if samples is None:
-            dictionary = _Dictionary()
+            dictionary = SeriesDictionary()
             try:
                 read = self._version_1 if version == 1 else _version_2
                 samples, positions = read(body, dictionary, skipped, faults)
@@ -88,7 +73,7 @@ class SamplesDecoder:
             )
         return _kept(samples, positions, dictionary, skipped, faults)
 
-    def _walked(self, body: bytes, dictionary: _Dictionary) -> _Samples | None:
+    def _walked(self, body: bytes, dictionary: SeriesDictionary) -> _Samples | None:
         """Return the samples of a body that holds nothing but series of one sample each; None of another one."""
         heads, tails, at, end = [], [], 0, len(body)
         while at + 2 < end:
@@ -107,7 +92,7 @@ class SamplesDecoder:
             return None
         return self._known(heads, block.reshape(-1, _TAIL), dictionary)
 
-    def _known(self, heads: list[bytes], tails: NDArray[np.uint8], dictionary: _Dictionary) -> _Samples | None:
+    def _known(self, heads: list[bytes], tails: NDArray[np.uint8], dictionary: SeriesDictionary) -> _Samples | None:
         """Return samples whose heads are labels and whose tails are samples; None where one is not."""
         right = (tails[:, [0, 1, 2, 11]] == (_SAMPLE, 16, _VALUE, _TIME)).all()
         more = tails[:, 12:] >> 7
@@ -128,7 +113,7 @@ class SamplesDecoder:
         return _Samples(np.fromiter(map(codes.__getitem__, heads), np.uint32, len(heads)), millis, values)
 
     def _version_1(
-        self, body: bytes, dictionary: _Dictionary, skipped: Counter[str], faults: list[Fault]
+        self, body: bytes, dictionary: SeriesDictionary, skipped: Counter[str], faults: list[Fault]
     ) -> tuple[_Samples, NDArray[np.intp]]:
         request = REQUEST_1.FromString(body)
         skipped["metadata"] += len(request.metadata)
@@ -140,7 +125,7 @@ class SamplesDecoder:
 
 
 def _version_2(
-    body: bytes, dictionary: _Dictionary, skipped: Counter[str], faults: list[Fault]
+    body: bytes, dictionary: SeriesDictionary, skipped: Counter[str], faults: list[Fault]
 ) -> tuple[_Samples, NDArray[np.intp]]:
     request = REQUEST_2.FromString(body)
     symbols = list(request.symbols)
@@ -159,7 +144,7 @@ def _version_2(
 def _read(
     timeseries: Iterable[Any],
     labels_of: Callable[[Any], list[tuple[str, str]]],
-    dictionary: _Dictionary,
+    dictionary: SeriesDictionary,
     skipped: Counter[str],
     faults: list[Fault],
 ) -> tuple[_Samples, NDArray[np.intp]]:
@@ -211,13 +196,15 @@ def _named(labels: Sequence[tuple[str, str]]) -> Named:
     name = given.pop(_NAME, "")
     if not name:
         raise SeriesError("name", "missing", f"the label {_NAME} is missing: each series needs a name")
-    series = series_of(name, ((label, value) for label, value in given.items() if value))
-    check_series(series)
-    return series_id(series), series
+    return identified(name, {label: value for label, value in given.items() if value})
 
 
 def _kept(
-    samples: _Samples, positions: NDArray[np.intp], dictionary: _Dictionary, skipped: Counter[str], faults: list[Fault]
+    samples: _Samples,
+    positions: NDArray[np.intp],
+    dictionary: SeriesDictionary,
+    skipped: Counter[str],
+    faults: list[Fault],
 ) -> Decoded:
     """Return the samples that are readings; those that are no number are counted and left out."""
     codes, millis, values = samples
@@ -230,4 +217,4 @@ def _kept(
     # What 64 bits cannot hold lies beyond every limit, which is what the check says of it then.
     micros = np.clip(millis, -_MAX_MILLIS, _MAX_MILLIS) * 1000
     columns = Columns(list(dictionary.codes), codes, micros, values, dictionary.series)
-    return Decoded(columns, positions, faults, skipped=+skipped)
+    return Decoded(columns, positions, faults, skipped=+skipped, label_bytes=dictionary.size)

@@ -65,22 +65,20 @@ class RemoteWriteDoor:
         key = idempotency_key(request.headers)
         headers = dict(request.headers)
         headers.setdefault(b"content-encoding", SNAPPY.encode())
-        passed_over = 0
 
         def decode(body: bytes, _: int) -> Decoded:
-            nonlocal passed_over
             decoded = self.decoder.decode(body, version)
-            passed_over = decoded.skipped.get("not_finite", 0) + decoded.skipped.get("stale_markers", 0)
             return decoded if key else whole(decoded, request.caller.name)
 
-        asks = IngestParameters(partial=True, key=key, encodings=_ENCODINGS)
+        asks = IngestParameters(partial=True, key=key, encodings=_ENCODINGS, slow=True)
         accepted = await self.acceptor.accept(request.with_headers(headers), asks, decode)
+        passed_over = sum(accepted.skipped.get(kind, 0) for kind in ("not_finite", "stale_markers"))
         written = _written(version, accepted.rows + passed_over)
         if accepted.faults:
             return _refused(400, _told(accepted.faults), written)
         return Response(status_code=204, headers=written)
 
-    def refusal(self, problem: Problem) -> Response:
+    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as senders read and log it: text."""
         status = _STATUSES.get(problem.kind.status, problem.kind.status)
         return _refused(status, problem.detail, {**problem.headers, **_written(2, 0)})

@@ -3,43 +3,43 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE
-from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_NAME
 from services.platform.http.auth import Caller, Check
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import parameters, wrong
 from services.platform.settings import IngestSettings
 
-from ...accept import Acceptor, Ack, IngestParameters
+from ...accept import Acceptor, Ack, Decoder, IngestParameters
 from ...fast_path import Request
+from ...formats import LAYOUTS
+from ...formats.json import MEDIA_TYPE as JSON
 from ...idempotency import KEY_SCHEMA, idempotency_key
-from ...limits.body import ENCODINGS
 from ...readings import SHOWN_FAULTS, Decoded
 from ...slices import by_reading
-from .decode import decode_json
+from .body import readings_body
 
-__all__ = ["JsonDoor", "readings_body"]
+__all__ = ["IngestDoor"]
 
-_MEDIA_TYPE = "application/json"
-_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_NAMES = ("ack", "partial", "layout", "dedup")
 _DEDUP = ("none", "reading")
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 _PLAIN = IngestParameters()
 
 
 @dataclass(frozen=True, slots=True)
-class JsonDoor:
-    """Takes a JSON array of readings, or one."""
+class IngestDoor:
+    """Takes a batch of readings in any of the formats."""
 
     acceptor: Acceptor
     check: Check
     settings: IngestSettings
+    formats: Mapping[str, Mapping[str, Decoder]]
     path: str = "/ingest"
     name: str = "json"
 
@@ -61,12 +61,9 @@ class JsonDoor:
             Problem: whatever the client can mend or must wait for.
             ClientDisconnect: the client went away.
         """
-        asks, once = _parameters(request.query, request.headers)
-
-        def decode(body: bytes, most: int) -> Decoded:
-            decoded = decode_json(body, most)
-            return by_reading(decoded, request.caller.name) if once else decoded
-
+        asks, decode, once = _parameters(request.query, request.headers, self.formats)
+        if once:
+            decode = _once(decode, request.caller.name)
         accepted = await self.acceptor.accept(request, asks, decode)
         body = {
             "batch_id": accepted.batch_id,
@@ -75,9 +72,9 @@ class JsonDoor:
         }
         status = 202 if asks.ack is Ack.QUEUED or accepted.timed_out else 200
         headers = {"Idempotent-Replayed": "true"} if accepted.repeated else None
-        return Response(orjson.dumps(body), status, headers, _MEDIA_TYPE)
+        return Response(orjson.dumps(body), status, headers, JSON)
 
-    def refusal(self, problem: Problem) -> Response:
+    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return problem+json."""
         return problem.response()
 
@@ -93,7 +90,7 @@ class JsonDoor:
             responses={
                 200: {
                     "description": "Taken as far as `ack` asks",
-                    "content": {_MEDIA_TYPE: {"example": _ANSWER}},
+                    "content": {JSON: {"example": _ANSWER}},
                 },
                 202: {"description": "In the stream, not yet further", "model": IngestAnswer},
                 **problem_responses(*_REFUSALS),
@@ -102,23 +99,26 @@ class JsonDoor:
         )
 
 
-def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> tuple[IngestParameters, bool]:
-    """Read query string and headers; return what they ask for, and whether each reading is stored once.
+def _parameters(
+    query: bytes, headers: Mapping[bytes, bytes], formats: Mapping[str, Mapping[str, Decoder]]
+) -> tuple[IngestParameters, Decoder, bool]:
+    """Read query string and headers: what is asked for, what reads the body, and whether each reading is stored once.
 
     Raises:
         Problem: `invalid_parameter` or `unsupported_media_type`, naming the parameter and the fix.
     """
-    media = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower()
-    if media != b"application/json":
-        shown = media.decode("latin-1")[:60]
-        raise Problem("unsupported_media_type", f"{shown!r} is not taken; send Content-Type: {_MEDIA_TYPE}")
+    media = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower().decode("latin-1")
     key = idempotency_key(headers)
-    if not query and key is None:
-        return _PLAIN, False
+    if not query and key is None and media == JSON:
+        return _PLAIN, formats[JSON]["rows"], False
+    layouts = formats.get(media)
+    if layouts is None:
+        detail = f"{media[:60]!r} is not taken; send as Content-Type one of {', '.join(formats)}"
+        raise Problem("unsupported_media_type", detail)
     values: dict[str, str] = {}
     for name, value in parameters(query):
-        if name not in {"ack", "partial", "dedup"}:
-            raise wrong(**{name[:40]: "is not known here; there are ack, partial and dedup"})
+        if name not in _NAMES:
+            raise wrong(**{name[:40]: f"is not known here; there are {', '.join(_NAMES)}"})
         if name in values:
             raise wrong(**{name: "is given more than once"})
         values[name] = value
@@ -127,23 +127,42 @@ def _parameters(query: bytes, headers: Mapping[bytes, bytes]) -> tuple[IngestPar
         raise wrong(ack="must be queued, durable or stored")
     if partial not in _BOOLEANS:
         raise wrong(partial="must be true or false")
+    layout = values.get("layout", "rows")
+    if layout not in LAYOUTS:
+        raise wrong(layout=f"must be {' or '.join(LAYOUTS)}")
+    if layout not in layouts:
+        having = ", ".join(media for media, layouts in formats.items() if layout in layouts)
+        raise wrong(layout=f"{layout} is not for {media}; it is for {having}")
     dedup = values.get("dedup", "none")
     if dedup not in _DEDUP:
         raise wrong(dedup=f"must be {' or '.join(_DEDUP)}")
     if dedup != "none" and key is not None:
         raise wrong(dedup="goes without an Idempotency-Key, which stores the whole request once")
-    return IngestParameters(Ack(ack), _BOOLEANS[partial], key), dedup == "reading"
+    return IngestParameters(Ack(ack), _BOOLEANS[partial], key), layouts[layout], dedup == "reading"
+
+
+def _once(decode: Decoder, caller: str) -> Decoder:
+    """Return what decodes a body and gives each of its readings a key."""
+
+    async def decoded(body: bytes, most: int) -> Decoded:
+        found = decode(body, most)
+        return by_reading(found if isinstance(found, Decoded) else await found, caller)
+
+    return decoded
 
 
 async def _documented(
     ack: Annotated[Ack, Query(description="How far the answer promises.")] = Ack.DURABLE,
     partial: Annotated[bool, Query(description="Take the good readings and list the bad ones.")] = False,
+    layout: Annotated[
+        Literal["rows", "wide"], Query(description="A reading in each row, or a column for each sensor.")
+    ] = "rows",
     dedup: Annotated[
         Literal["none", "reading"],
         Query(description="Whether a reading that was taken before, in whatever request, is stored once."),
     ] = "none",
 ) -> None:
-    """Take a JSON array of readings, or one reading, as one batch: all of it or, with `partial`, its good part.
+    """Take readings as one batch: all of it or, with `partial`, its good part.
 
     Without an Idempotency-Key a client's own retry is at-least-once; with one it is exactly-once.
     """
@@ -166,81 +185,6 @@ class IngestAnswer(BaseModel):
     rejected: list[Rejected] = Field(max_length=SHOWN_FAULTS)
 
 
-def readings_body(settings: IngestSettings) -> dict[str, Any]:
-    """Return the OpenAPI description of a body of readings, with the limits that are in force."""
-    size = settings.max_body_bytes / (1024 * 1024)
-    limits = f"At most {settings.max_rows:,} readings and {size:.4g} MiB as sent"
-    return {
-        "requestBody": {
-            "required": True,
-            "description": f"{limits}; `Content-Encoding` {' or '.join(ENCODINGS)} is taken.",
-            "content": {
-                _MEDIA_TYPE: {
-                    "schema": {"oneOf": [{"type": "array", "minItems": 1, "items": {"oneOf": _READINGS}}, *_READINGS]},
-                    "examples": _EXAMPLES,
-                }
-            },
-        }
-    }
-
-
-def _text(longest: int, about: str) -> dict[str, Any]:
-    return {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": longest,
-        "pattern": "^[^\\u0000]*$",
-        "description": about,
-    }
-
-
-def _reading(title: str, required: str, **called: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "title": title,
-        "additionalProperties": False,
-        "required": [required, "timestamp", "value"],
-        "properties": {
-            **called,
-            "timestamp": {"type": "string", "format": "date-time", "description": "RFC 3339, with an offset."},
-            "value": {"type": "number", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
-        },
-    }
-
-
-_READINGS = [
-    _reading("Reading", "sensor_id", sensor_id=_text(MAX_SENSOR_ID, "Whose value it is.")),
-    _reading(
-        "LabelledReading",
-        "name",
-        name=_text(MAX_NAME, "What is measured. The sensor's id is made from name, field and labels."),
-        field=_text(MAX_NAME, "Which of several values that are measured together."),
-        labels={
-            "type": "object",
-            "maxProperties": MAX_LABELS,
-            "propertyNames": _text(MAX_LABEL_NAME, "Name of a label."),
-            "additionalProperties": _text(MAX_LABEL_VALUE, "Its value."),
-            "description": "Where and of what, such as room and device.",
-        },
-    ),
-]
-_EXAMPLES = {
-    "plain": {
-        "summary": "A sensor with an id",
-        "value": [{"sensor_id": "sensor-1", "timestamp": "2025-10-22T21:00:00Z", "value": 25.3}],
-    },
-    "labelled": {
-        "summary": "A series with a name and labels",
-        "value": [
-            {
-                "name": "temperature",
-                "labels": {"room": "kitchen", "floor": "1"},
-                "timestamp": "2025-10-22T21:00:00Z",
-                "value": 25.3,
-            }
-        ],
-    },
-}
 _ANSWER = {"batch_id": "019a0b1c-8f00-7000-8000-000000000001", "accepted": 1, "rejected": []}
 _KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -262,6 +206,7 @@ _REFUSALS = (
     "stream_full",
     "stream_unavailable",
     "too_many_rows",
+    "too_many_series",
     "unsupported_encoding",
     "unsupported_media_type",
 )

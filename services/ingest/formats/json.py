@@ -2,22 +2,28 @@
 
 The compiled decoder reads a good body straight into one struct a row; only a body that it refuses, or in which a
 name stands twice, is read a second time: with name and labels, and at last loosely, to name every record that is wrong.
+What stands between the records, such as an array's brackets and commas, is their `Framing`.
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from services.contract import Series, SeriesError, check_series, series_id, series_of
-from services.contract.series import FIELD, ID, NAME
+from services.contract import Series, SeriesError
 from services.platform.http.errors import Problem
 
-from ...readings import Decoded, Fault, Written
+from ..readings import Decoded, Fault, Written
+from .identity import sensor_id_of
 
-__all__ = ["decode_json"]
+__all__ = ["MEDIA_TYPE", "AnyReading", "Framing", "Reading", "decode_framed", "decode_json", "json_decoder"]
+
+MEDIA_TYPE = "application/json"
 
 
 class Reading(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -39,8 +45,6 @@ class AnyReading(msgspec.Struct, forbid_unknown_fields=True):
     labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
-_decoder = msgspec.json.Decoder(list[Reading] | Reading)
-_any_decoder = msgspec.json.Decoder(list[AnyReading] | AnyReading)
 _sensor_id, _timestamp, _value = attrgetter("sensor_id"), attrgetter("timestamp"), attrgetter("value")
 _REQUIRED, _TEXTS = ("timestamp", "value"), ("sensor_id", "name", "field", "timestamp")
 _FIELDS = AnyReading.__struct_fields__
@@ -50,55 +54,62 @@ _QUOTE, _SHORT = np.uint8(ord('"')), 4096
 _LOOSE_COMMAS = 16
 """Commas a reading that may stand in a body that is read loosely: many times what a right one has."""
 
-_RESERVED = {
-    NAME: "is the name itself; send it as name",
-    FIELD: "is the field itself; send it as field",
-    ID: "is the id, which is made from name and labels; leave it out",
-}
-"""Labels by which nobody could choose a series, as these words mean something else there."""
-
 _NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
 
 
-def decode_json(body: bytes, most: int) -> Decoded:
-    """Return the readings of a JSON body, at most `most`, as written, and the faults of those without the right shape.
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How the records of a body are told from each other.
+
+    Attributes:
+        plain: reads a body of readings with sensor ids.
+        labelled: reads a body of readings of either sort.
+        loosely: reads a body of anything, of little more than so many records, in which objects with a name that stands
+            twice are marked.
+    """
+
+    plain: Callable[[bytes], list[Reading]]
+    labelled: Callable[[bytes], list[AnyReading]]
+    loosely: Callable[[str, int], list[Any]]
+
+
+def decode_framed(body: bytes, most: int, *, framing: Framing) -> Decoded:
+    """Return the readings of a body, at most `most`, as written, and the faults of those without the right shape.
 
     Raises:
         Problem: `malformed_body` or `too_many_rows`.
     """
     try:
-        decoded = _decoder.decode(body)
-        readings = decoded if isinstance(decoded, list) else [decoded]
+        readings = framing.plain(body)
         strict = _each_name_once(body, _QUOTES * len(readings))
     except (ValueError, RecursionError):
         strict = False
     if not strict:
-        return _decode_any(body, most)
+        return _decode_any(body, most, framing)
     _check_count(len(readings), most)
     return Decoded(
         Written(list(map(_sensor_id, readings)), list(map(_timestamp, readings)), list(map(_value, readings)))
     )
 
 
-def _decode_any(body: bytes, most: int) -> Decoded:
+def _decode_any(body: bytes, most: int, framing: Framing) -> Decoded:
     """Return the readings of a body that are not all plain ones of the right shape."""
     try:
-        decoded = _any_decoder.decode(body)
-        readings = decoded if isinstance(decoded, list) else [decoded]
+        readings = framing.labelled(body)
         strict = _each_name_once(body, sum(map(_quotes_of, readings)))
     except (ValueError, RecursionError):
         strict = False
     if strict:
         _check_count(len(readings), most)
         return _called(dict(enumerate(readings)), [])
-    items = _loosely(body, most)
+    items = _loosely(body, most, framing)
     _check_count(len(items), most)
     return _called(*_shaped(items))
 
 
 def _check_count(count: int, most: int) -> None:
     if count == 0:
-        raise Problem("malformed_body", "the array is empty; a batch needs at least one reading")
+        raise Problem("malformed_body", "the body has no readings; a batch needs at least one")
     if count > most:
         raise Problem("too_many_rows", f"{count} readings in one batch; at most {most} are taken: split it")
 
@@ -137,14 +148,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeated
 
 
-def _loosely(body: bytes, most: int) -> list[Any]:
+def _loosely(body: bytes, most: int, framing: Framing) -> list[Any]:
     """Read a body that may hold wrong records and the NaN and Infinity that some encoders write."""
     # A label has a comma and four quotation marks.
     if body.count(b",") - body.count(b'"') // 4 > _LOOSE_COMMAS * most:
         raise Problem("too_many_rows", f"the body holds more items than {most} readings can have: split it")
     try:
         # The standard library would guess UTF-16 and UTF-32 too; a mark at the front is no fault.
-        items = json.loads(body.decode("utf-8-sig"), parse_constant=str, object_pairs_hook=_object)
+        return framing.loosely(body.decode("utf-8-sig"), most)
     except UnicodeDecodeError as error:
         raise Problem("malformed_body", f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -153,11 +164,11 @@ def _loosely(body: bytes, most: int) -> list[Any]:
         raise Problem(
             "malformed_body", "the body is not JSON that can be read: too deep or a number too long"
         ) from error
-    if isinstance(items, dict):
-        return [items]
-    if not isinstance(items, list):
-        raise Problem("malformed_body", "the body must be a JSON array of readings or one reading")
-    return items
+
+
+def json_decoder() -> json.JSONDecoder:
+    """Return a decoder of any JSON, which marks the objects in which a name stands twice."""
+    return json.JSONDecoder(parse_constant=str, object_pairs_hook=_object)
 
 
 def _shaped(items: list[Any]) -> tuple[dict[int, AnyReading], list[Fault]]:
@@ -179,7 +190,7 @@ def _called(readings: dict[int, AnyReading], faults: list[Fault]) -> Decoded:
     wrong = list(faults)
     for index, reading in readings.items():
         try:
-            good[index] = _id_of(reading, known)
+            good[index] = sensor_id_of(reading.sensor_id, reading.name, reading.field, reading.labels, known)
         except SeriesError as error:
             wrong.append(Fault(index, error.part, error.code, str(error)))
     chosen = [readings[index] for index in good]
@@ -190,32 +201,6 @@ def _called(readings: dict[int, AnyReading], faults: list[Fault]) -> Decoded:
         {sensor_id: series for series, sensor_id in known.items()},
     )
     return Decoded(written, np.array(list(good), np.intp) if wrong else None, wrong)
-
-
-def _id_of(reading: AnyReading, known: dict[Series, str]) -> str:
-    """Return the sensor id of a reading, and put that of a series that is met for the first time into `known`.
-
-    Raises:
-        SeriesError: it has none, two, or one that breaks the limits.
-    """
-    name, field, labels = reading.name, reading.field, reading.labels
-    if reading.sensor_id is not msgspec.UNSET:
-        for part, value in (("name", name), ("field", field), ("labels", labels)):
-            if value is not msgspec.UNSET:
-                raise SeriesError(part, "two_identities", f"{part} stands beside sensor_id, and is what makes one")
-        return reading.sensor_id
-    if name is msgspec.UNSET:
-        if field is msgspec.UNSET and labels is msgspec.UNSET:
-            raise SeriesError("sensor_id", "missing", "sensor_id is missing; a reading has one, or name and labels")
-        raise SeriesError("name", "missing", "name is missing; labels belong to a name")
-    pairs = {} if labels is msgspec.UNSET else labels
-    series = series_of(name, pairs.items(), None if field is msgspec.UNSET else field)
-    if series not in known:
-        for label in _RESERVED.keys() & pairs.keys():
-            raise SeriesError("labels", "reserved", f"label {label!r} {_RESERVED[label]}")
-        check_series(series)
-        known[series] = series_id(series)
-    return known[series]
 
 
 def _fault(index: int, item: Any) -> Fault | None:
@@ -289,3 +274,27 @@ def _number(value: float) -> float:
         return float(value)
     except OverflowError:
         return float("inf")
+
+
+_plain = msgspec.json.Decoder(list[Reading] | Reading)
+_labelled = msgspec.json.Decoder(list[AnyReading] | AnyReading)
+_any = json_decoder()
+_T = TypeVar("_T")
+
+
+def _listed(decoded: list[_T] | _T) -> list[_T]:
+    return decoded if isinstance(decoded, list) else [decoded]
+
+
+def _array(text: str, _: int) -> list[Any]:
+    items = _any.decode(text)
+    if not isinstance(items, dict | list):
+        raise Problem("malformed_body", "the body must be a JSON array of readings or one reading")
+    return _listed(items)
+
+
+decode_json = partial(
+    decode_framed,
+    framing=Framing(lambda body: _listed(_plain.decode(body)), lambda body: _listed(_labelled.decode(body)), _array),
+)
+"""Reads a JSON array of readings, or one."""

@@ -1,6 +1,8 @@
 """What `POST /ingest` says of itself."""
 
 from services.ingest.app import create_app
+from services.ingest.formats import formats_of
+from services.ingest.formats.isolation import Isolation
 from services.platform.settings import IngestSettings, Settings
 
 
@@ -15,4 +17,10 @@ def test_the_document_names_the_limits_that_are_set() -> None:
 
 def test_what_is_documented_beside_the_body_is_what_is_read() -> None:
     described = create_app(Settings()).openapi()["paths"]["/ingest"]["post"]["parameters"]
-    assert {parameter["name"] for parameter in described} == {"ack", "partial", "dedup", "Idempotency-Key"}
+    assert {parameter["name"] for parameter in described} == {"ack", "partial", "layout", "dedup", "Idempotency-Key"}
+
+
+def test_each_format_that_is_read_is_documented_with_an_example() -> None:
+    content = create_app(Settings()).openapi()["paths"]["/ingest"]["post"]["requestBody"]["content"]
+    assert list(content) == list(formats_of(Isolation(1)))
+    assert all(described.get("examples") or described.get("example") for described in content.values())

@@ -1,0 +1,1 @@
+"""`POST /ingest`: a batch of readings, in any of the formats."""

@@ -1,1 +1,0 @@
-"""`POST /ingest`: a JSON array of readings."""
