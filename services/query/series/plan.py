@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from services.contract.instants import instant_of, micros_of
 
 from ..grid import zoned
@@ -128,12 +130,16 @@ def _in_any_order(question: SeriesQuestion) -> Plan:
     if len(question.sensors) > 1:
         statement = f"{statement}\norder by asked.ordinal"
     return Plan(
-        statement, (sensors, question.start, question.end), _WITH_IDS, few=501, finish=partial(_identified, question)
+        statement,
+        (sensors, question.start, question.end),
+        _columns(question),
+        few=501,
+        finish=partial(_identified, question),
     )
 
 
 def _found(question: SeriesQuestion, where: str, each: str = "") -> tuple[str, Argument]:
-    """Return the statement of `_WITH_IDS` without an order, and its first argument, the sensors.
+    """Return the statement of `_columns` without an order, and its first argument, the sensors.
 
     Args:
         question: whose sensors they are.
@@ -143,7 +149,7 @@ def _found(question: SeriesQuestion, where: str, each: str = "") -> tuple[str, A
     if len(question.sensors) == 1:
         # An element of an array is no condition that the columnstore knows: it would unpack every sensor of a chunk.
         statement = (
-            "select 1::bigint as ordinal, id, timestamp, value from sensor_data\n"  # noqa: S608 -- of constants
+            "select id, timestamp, value from sensor_data\n"  # noqa: S608 -- of constants
             f"where sensor_id = $1 and {where}"
         )
         return statement, question.sensors[0]
@@ -158,12 +164,16 @@ def _found(question: SeriesQuestion, where: str, each: str = "") -> tuple[str, A
     return statement, question.sensors
 
 
-_WITH_IDS = {"ordinal": Kind.INTEGER, "id": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
+def _columns(question: SeriesQuestion) -> dict[str, Kind]:
+    """Return the columns of readings with ids; an ordinal, where one sensor is asked, would be a quarter of all."""
+    found = {"id": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
+    return found if len(question.sensors) == 1 else {"ordinal": Kind.INTEGER, **found}
 
 
 def _identified(question: SeriesQuestion, table: Table) -> Table:
-    """Return rows of `_WITH_IDS` with their sensors in place of their ordinals."""
-    sensor = Column(Kind.TEXT, table["ordinal"].values - 1, None, question.sensors)
+    """Return rows of `_columns` with their sensors in place of their ordinals."""
+    places = np.zeros(len(table), np.int64) if len(question.sensors) == 1 else table["ordinal"].values - 1
+    sensor = Column(Kind.TEXT, places, None, question.sensors)
     timestamp = zoned(table["timestamp"].values, question.zone)
     return Table({"sensor_id": sensor, "timestamp": timestamp, "value": table["value"], "id": table["id"]})
 
@@ -191,7 +201,7 @@ def _page(question: SeriesQuestion) -> Plan:
     return Plan(
         f"{statement}\norder by {order}",
         (sensors, question.start, question.end, *place_before),
-        _WITH_IDS,
+        _columns(question),
         few=501,
         limit=rows,
         finish=partial(_identified, question),
