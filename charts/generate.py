@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "millrace"
 OWN_WAY = {
     "redis.url", "database.owner_url", "database.writer_url", "database.reader_url", "database.replica_url",
-    "auth.keys_file", "worker.name", "repair.host", "repair.port", "operator.namespace", "operator.resources",
+    "auth.keys_file", "mqtt.user", "mqtt.password", "mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file",
+    "mqtt.ingest_url", "worker.name", "repair.host", "repair.port", "operator.namespace", "operator.resources",
 }  # fmt: skip
 """Settings that the chart gives by Secrets or sets itself, or that no pod of it reads."""
 ELSEWHERE = {"client", "local"}

@@ -20,6 +20,7 @@ _SERVICES = {
     "dead_letters": "ingest, query",
     "database": "repair, operator",
     "operator": "operator",
+    "mqtt": "mqtt",
     "platform": "all",
 }
 """Folders of the code, by the services that run it."""

@@ -9,6 +9,7 @@ A folder is a part, and its name is its import path. Who may import whom, from t
 * ``ingest``, ``worker``, ``query`` and ``operator`` are the workloads; ``local`` runs them on one machine, with servers
   of its own; ``sender`` sends readings. None of these knows another.
 * ``prove`` stands on ``local`` and ``sender``: a load, faults, and a verdict.
+* ``mqtt`` is a workload that stands on ``sender``: it brings the messages of a broker.
 * ``cli`` is the command ``millrace``.
 
 The rules are checked by import-linter (``make check``). This folder itself must never stand on ``sys.path``:

@@ -1,4 +1,4 @@
-"""`millrace run ingest`, `query`, `worker`, `repair` and `operator`: one image, and the word chooses the workload."""
+"""`millrace run ingest`, `query`, `worker`, `repair`, `operator`, `mqtt`: one image; the word chooses the workload."""
 
 import typer
 
@@ -52,3 +52,12 @@ def operator() -> None:
         from services.operator.main import run_operator
 
         run_operator(settings)
+
+
+@app.command()
+def mqtt() -> None:
+    """Subscribe to an MQTT broker and post what comes to ingest."""
+    with service("mqtt") as settings:
+        from services.mqtt.main import run
+
+        run(settings)

@@ -25,6 +25,7 @@ from .doors.line_protocol.decode import LinesDecoder
 from .doors.line_protocol.dialects import DIALECTS
 from .doors.line_protocol.discovery import OPEN_PATHS, discovery
 from .doors.line_protocol.door import LineProtocolDoor
+from .doors.lorawan.door import NETWORKS, WebhookDoor
 from .doors.otlp.decode import MetricsDecoder
 from .doors.otlp.door import PATHS as OTLP_PATHS
 from .doors.otlp.door import OtlpDoor
@@ -114,6 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
             *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
             *(RemoteWriteDoor(acceptor, check, samples, path) for path in REMOTE_WRITE_PATHS),
             *(OtlpDoor(acceptor, check, points, path) for path in OTLP_PATHS),
+            *(WebhookDoor(acceptor, check, network) for network in NETWORKS),
         ],
         in_flight,
     )

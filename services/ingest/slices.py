@@ -5,6 +5,9 @@ buffer, so that what an earlier request held comes back beside what is newer. Wh
 of one instant: so a request is cut into slices by instants, and each slice has a key of its own. Where slices would be
 of few readings, a key each would cost more than the readings do, and the whole request has one.
 
+Brokers deliver messages again one by one, and bridges put them into other requests: for them each reading may have a
+key (`dedup=reading`), which is right however readings are grouped, and costs a row of the ledger each.
+
 The hash is of the decoded readings, before their age is looked at: the same bytes must have the same key whenever they
 come. It is only right where each reading has an instant of its own that the client gave it: readings that are stamped
 on arrival are never equal.
@@ -20,7 +23,7 @@ from services.contract import Columns, Slice
 
 from .readings import Decoded
 
-__all__ = ["by_instant", "whole"]
+__all__ = ["by_instant", "by_reading", "called", "whole"]
 
 _FEWEST_ROWS = 8
 """Mean rows of a slice from which slices are worth their keys."""
@@ -40,6 +43,14 @@ def whole(decoded: Decoded, caller: str) -> Decoded:
     return replace(decoded, readings=columns, slices=(Slice(len(columns), key),))
 
 
+def called(decoded: Decoded, caller: str, name: str) -> Decoded:
+    """Return readings as one slice of a caller's, known by a name that the caller gives to nothing else."""
+    if not len(decoded):
+        return decoded
+    key = _hash(hashlib.blake2b(name.encode()).digest(), caller)
+    return replace(decoded, slices=(Slice(len(decoded), key),))
+
+
 def by_instant(decoded: Decoded, caller: str) -> Decoded:
     """Return readings in the order of their instants, those of one instant in their own, as a slice an instant."""
     columns, positions = decoded.columns(), decoded.positions
@@ -54,6 +65,13 @@ def by_instant(decoded: Decoded, caller: str) -> Decoded:
     edges = [0, *starts.tolist(), len(columns)]
     slices = tuple(Slice(end - start, _hash(rows[32 * start : 32 * end], caller)) for start, end in pairwise(edges))
     return replace(decoded, readings=columns, positions=positions, slices=slices)
+
+
+def by_reading(decoded: Decoded, caller: str) -> Decoded:
+    """Return readings with a slice for each, whatever the others in the request are."""
+    rows = _rows(decoded.columns())
+    slices = tuple(Slice(1, _hash(rows[at : at + 32], caller)) for at in range(0, len(rows), 32))
+    return replace(decoded, slices=slices)
 
 
 def _rows(columns: Columns) -> memoryview:
@@ -75,6 +93,6 @@ def _hash_of_id(sensor_id: str) -> bytes:
     return found
 
 
-def _hash(rows: memoryview, caller: str) -> bytes:
+def _hash(rows: memoryview | bytes, caller: str) -> bytes:
     """Hash rows; those of different callers never meet. Keys stand in the database: the hash may never change."""
     return hashlib.blake2b(rows, digest_size=16, key=caller.encode()[:64]).digest()

@@ -12,11 +12,12 @@ EDGES = {
     ("query", "redis"), ("query", "timescaledb"), ("query", "timescaledb-replica"),
     ("operator", "redis"), ("operator", "timescaledb"),
     ("timescaledb-replica", "timescaledb"),
+    ("mqtt", "ingest"),
     ("test", "ingest"), ("test", "query"),
 }  # fmt: skip
 """The way of a reading, and what tells of it; nothing else."""
 
-OPEN = {"ingest", "query", "worker", "operator"}
+OPEN = {"ingest", "query", "worker", "operator", "mqtt"}
 """Who is called from outside: by clients, or for metrics and the backlog."""
 
 TO_THE_CLUSTER = {"operator", "secrets"}
@@ -82,7 +83,9 @@ def test_nobody_speaks_to_the_world_but_by_a_named_port(objects: list[Object]) -
         anywhere = [rule["ports"] for rule in spec["egress"] if "to" not in rule]
         numbers = {port["port"] for ports in anywhere for port in ports} - {53}
         allowed = {443, 6443} if component in TO_THE_CLUSTER else set()
-        if component in OPEN:
+        if component == "mqtt":
+            allowed = {1883, 8883, 4318}
+        elif component in OPEN:
             allowed |= {4318} | (set() if "redis" in there else {6379}) | (set() if "timescaledb" in there else {5432})
         assert numbers <= allowed, component
         assert all("ports" in rule for rule in spec["egress"])
@@ -129,7 +132,7 @@ def test_an_entrance_leads_to_readings_questions_and_the_console_alone(objects: 
     console = ("/console", "/status", "/dead-letters")
     for paths in leads(objects).values():
         assert paths == {
-            **dict.fromkeys(("/ingest", "/batches"), "millrace-ingest"),
+            **dict.fromkeys(("/ingest", "/batches", "/webhooks"), "millrace-ingest"),
             **dict.fromkeys((*questions, *console), "millrace-query"),
         }
 
@@ -149,7 +152,7 @@ def test_both_entrances_exist_somewhere(most: list[Object]) -> None:
 @pytest.mark.usefixtures("helm")
 def test_an_entrance_lets_in_what_ingest_takes_for_as_long_as_it_may_take() -> None:
     config = {"ingest": {"max_body_bytes": 50_000_000, "body_timeout": 70, "stored_timeout": 9.5}}
-    objects = render({**VARIANTS["most"], "config": config})
+    objects = render({**VARIANTS["most"], "config": VARIANTS["most"]["config"] | config})
     ingress = next(one for one in objects if one["kind"] == "Ingress")
     assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"] == "50000000"
     assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-read-timeout"] == "85"

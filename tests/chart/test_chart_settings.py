@@ -15,7 +15,7 @@ from services.platform.settings.tree import variables
 from tests.support.chart import CHART, VARIANTS, Object, Pod, pods, refusal, render
 from tests.support.service import ROOT
 
-OURS = {"ingest", "query", "worker", "operator"}
+OURS = {"ingest", "query", "worker", "operator", "mqtt"}
 STAND_IN = {"REDIS": "redis://redis:6379", "WRITER": "postgresql://db/x", "READER": "postgresql://db/x",
             "REPLICA": "postgresql://db/x"}  # fmt: skip
 
@@ -57,7 +57,8 @@ def test_whatever_stands_in_config_reaches_a_pod() -> None:
         for name, value in names.items()
         if value is not None
     }
-    assert written <= {name for pod in pods(render({})) for name in environment(pod)}
+    bridge = {"mqtt": {"enabled": True}, "config": {"mqtt": {"topics": "{sensor_id}"}}}
+    assert written <= {name for pod in pods(render(bridge)) for name in environment(pod)}
 
 
 @pytest.mark.usefixtures("helm")
@@ -171,6 +172,15 @@ def test_a_change_rolls_the_pods_that_use_it(changed: dict[str, Any], rolled: li
         ({**VARIANTS["external"], "timescaledb": {"enabled": False, "replicas": {"count": 1}}}, "replica-url"),
         ({"worker": {"autoscaling": {"minReplicas": 9}}}, "worker.autoscaling.minReplicas is above"),
         ({"config": {"worker": {"drain_timeout": 5}}}, "raise it"),
+        ({"mqtt": {"enabled": True}}, "config.mqtt.topics is empty"),
+        (
+            {
+                "mqtt": {"enabled": True},
+                "config": {"mqtt": {"topics": "{name}"}},
+                "auth": {"existingSecret": "callers"},
+            },
+            "mqtt.keySecret is empty",
+        ),
         ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is empty"),
         ({"worker": {"autoscaling": {"mode": "magic"}}}, "worker.autoscaling.mode"),
         ({"worker": {"autoscaling": {"minReplicas": 0}}}, "worker.autoscaling.minReplicas"),

@@ -63,18 +63,17 @@ class Rough:
         """Where clients send to."""
         return f"http://127.0.0.1:{self.proxy.port}"
 
-    async def trouble(self, seconds: float = SECONDS) -> None:
-        """Swallow answers, cut connections, kill ingest and workers in turns, and end in calm."""
+    async def trouble(self, *others: Callable[[], Awaitable[None]]) -> None:
+        """Swallow answers, cut connections, kill ingest and workers in turns, and what others do; end in calm."""
         seed = secrets.randbits(32)
         print(f"seed {seed}")
         dice = random.Random(seed)
-        end = asyncio.get_running_loop().time() + seconds
-        ways: list[Callable[[], Awaitable[None]]] = [self._swallow, self._cut, self._kill_ingest, self._kill_worker]
+        end = asyncio.get_running_loop().time() + SECONDS
+        every = [self._swallow, self._cut, self._kill_ingest, self._kill_worker, *others]
+        ways = list(every)
         while asyncio.get_running_loop().time() < end:
             await asyncio.sleep(dice.uniform(0.5, 2))
-            # Each way at least once in four turns.
-            if not ways:
-                ways = [self._swallow, self._cut, self._kill_ingest, self._kill_worker]
+            ways = ways or list(every)
             await ways.pop(dice.randrange(len(ways)))()
 
     async def _swallow(self) -> None:

@@ -18,6 +18,12 @@
 {{- if lt (float64 .Values.config.worker.drain_timeout) (float64 .Values.config.worker.transaction_timeout) }}
 {{- fail "config.worker.drain_timeout is below config.worker.transaction_timeout: a stopping worker would leave its batch to others; raise it" }}
 {{- end }}
+{{- if and (.Values.mqtt).enabled (not .Values.config.mqtt.topics) }}
+{{- fail "config.mqtt.topics is empty: name what the bridge subscribes to, as in site/{site}/device/{device}/{name}" }}
+{{- end }}
+{{- if and (.Values.mqtt).enabled .Values.auth.existingSecret (not .Values.mqtt.keySecret) }}
+{{- fail "mqtt.keySecret is empty: name a Secret with the key of a caller that may send, as auth.existingSecret asks for one" }}
+{{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
 {{- fail "httpRoute.parentRefs is empty: name the Gateway, as in [{name: gateway, namespace: infrastructure}]" }}
 {{- end }}

@@ -24,6 +24,8 @@ __all__ = [
     "foreign_content",
     "late_ranges_noted",
     "late_ranges_waiting",
+    "mqtt_messages",
+    "mqtt_messages_in_hand",
     "query_seconds",
     "queue_seconds",
     "reconcile_seconds",
@@ -108,6 +110,12 @@ corrected_drifts = _meter.create_counter("millrace_operator_drifts", "1", "Chang
 retention_stopped = _meter.create_counter(
     "millrace_retention_stopped", "1", "Retention policies stopped because a refresh would empty what they drop."
 )
+mqtt_messages = _meter.create_counter(
+    "millrace_mqtt_messages",
+    "1",
+    "Messages that the MQTT bridge is done with, by outcome: taken, and, not stored or not all, malformed, refused, "
+    "empty (no numbers), retained (without a time of its own), dropped (of quality of service 0, too many).",
+)
 refresh_seconds = _histogram("millrace_repair_refresh_seconds", "Refreshing one late range.")
 
 
@@ -132,6 +140,7 @@ bytes_under_way = Gauge("millrace_ingest_bytes_under_way", "Bytes of the bodies 
 dead_letters = Gauge("millrace_dead_letters", "Dead letters that wait for somebody: alarm on more than 0.")
 late_ranges_waiting = Gauge("millrace_late_ranges_waiting", "Late ranges that the last round left.")
 deletions_waiting = Gauge("millrace_deletions_waiting", "Deletions that the last round left: should be 0.")
+mqtt_messages_in_hand = Gauge("millrace_mqtt_messages_in_hand", "Messages that the MQTT bridge has not acknowledged.")
 backlog_entries = Gauge("millrace_backlog_entries", "Entries in the stream, delivered or not.")
 backlog_rows = Gauge("millrace_backlog_rows", "Readings in the stream, delivered or not.")
 backlog_bytes = Gauge("millrace_backlog_bytes", "Bytes of the entries in the stream.")

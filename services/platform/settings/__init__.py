@@ -13,6 +13,7 @@ from .http import HttpSettings
 from .ingest import IngestSettings
 from .local import LocalSettings
 from .log import LogSettings
+from .mqtt import MqttSettings
 from .postgres_url import PostgresAddress, postgres_address
 from .query import QuerySettings
 from .redis import RedisSettings
@@ -30,6 +31,7 @@ __all__ = [
     "IngestSettings",
     "LocalSettings",
     "LogSettings",
+    "MqttSettings",
     "PostgresAddress",
     "QuerySettings",
     "RedisSettings",

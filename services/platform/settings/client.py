@@ -11,5 +11,6 @@ class ClientSettings(Section):
 
     key: ClientKey | None = setting(
         None,
-        "API key of `millrace send`, `demo`, `query`, `latest`, `sensors`, `dead-letters`, `delete` and `deletions`.",
+        "API key of `millrace send`, `demo`, `query`, `latest`, `sensors`, `dead-letters`, `delete`, `deletions` and "
+        "`run mqtt`.",
     )

@@ -15,6 +15,7 @@ from .http import HttpSettings
 from .ingest import IngestSettings
 from .local import LocalSettings
 from .log import LogSettings
+from .mqtt import MqttSettings
 from .operator import OperatorSettings
 from .query import QuerySettings
 from .redis import RedisSettings
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     query: QuerySettings = QuerySettings()
     repair: RepairSettings = RepairSettings()
+    mqtt: MqttSettings = MqttSettings()
     operator: OperatorSettings = OperatorSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()

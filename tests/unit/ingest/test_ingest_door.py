@@ -17,7 +17,7 @@ def test_the_document_names_the_limits_that_are_set() -> None:
 
 def test_what_is_documented_beside_the_body_is_what_is_read() -> None:
     described = create_app(Settings()).openapi()["paths"]["/ingest"]["post"]["parameters"]
-    assert {parameter["name"] for parameter in described} == {"ack", "partial", "layout", "Idempotency-Key"}
+    assert {parameter["name"] for parameter in described} == {"ack", "partial", "layout", "dedup", "Idempotency-Key"}
 
 
 def test_each_format_that_is_read_is_documented_with_an_example() -> None:

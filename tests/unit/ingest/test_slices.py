@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.contract import Columns
 from services.ingest.limits.window import Limits
 from services.ingest.readings import Decoded, check
-from services.ingest.slices import by_instant, whole
+from services.ingest.slices import by_instant, by_reading, whole
 
 IDS = ["a", "b", "c#1", "é"]
 ROWS = st.tuples(st.integers(0, 3), st.integers(0, 4), st.sampled_from([0.0, -0.0, 1.5, 2.0]))
@@ -78,3 +78,12 @@ def test_a_slice_keeps_its_key_and_loses_its_bad_rows(rows: list[Row], oldest: i
     times = sorted({time for _, time, _ in rows})
     if len(found.slices) == len(times):
         assert [one.key in kept for one in found.slices] == [time >= oldest for time in times]
+
+
+@given(st.lists(ROWS, min_size=1, max_size=6), st.lists(ROWS, max_size=6), st.permutations(IDS))
+def test_a_reading_has_its_key_whatever_it_comes_with(rows: list[Row], others: list[Row], ids: list[str]) -> None:
+    alone, beside = by_reading(decoded(rows), "ann"), by_reading(decoded(others + rows, ids), "ann")
+    assert keys(beside)[8 * len(others) :] == keys(alone)
+    assert [one.rows for one in beside.slices] == [1] * len(beside)
+    distinct = {(code, time, repr(value + copy)) for code, time, value in rows for copy in range(8)}
+    assert len(set(keys(alone))) == len(distinct)

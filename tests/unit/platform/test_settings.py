@@ -92,6 +92,8 @@ def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.Mo
     if value is None:
         own = {
             "MILLRACE_HTTP_CORS_ORIGINS": "https://app.example.com",
+            "MILLRACE_MQTT_BROKER": "mqtts://elsewhere",
+            "MILLRACE_MQTT_VERSION": "3.1.1",
             "MILLRACE_QUERY_CALLER_SHARE": "0.5",
             "MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5",
             "MILLRACE_WORKER_DEAD_LETTER_RETENTION": "30",

@@ -20,12 +20,14 @@ from ...fast_path import Request
 from ...formats import LAYOUTS
 from ...formats.json import MEDIA_TYPE as JSON
 from ...idempotency import KEY_SCHEMA, idempotency_key
-from ...readings import SHOWN_FAULTS
+from ...readings import SHOWN_FAULTS, Decoded
+from ...slices import by_reading
 from .body import readings_body
 
 __all__ = ["IngestDoor"]
 
-_NAMES = ("ack", "partial", "layout")
+_NAMES = ("ack", "partial", "layout", "dedup")
+_DEDUP = ("none", "reading")
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 _PLAIN = IngestParameters()
 
@@ -59,7 +61,9 @@ class IngestDoor:
             Problem: whatever the client can mend or must wait for.
             ClientDisconnect: the client went away.
         """
-        asks, decode = _parameters(request.query, request.headers, self.formats)
+        asks, decode, once = _parameters(request.query, request.headers, self.formats)
+        if once:
+            decode = _once(decode, request.caller.name)
         accepted = await self.acceptor.accept(request, asks, decode)
         body = {
             "batch_id": accepted.batch_id,
@@ -97,8 +101,8 @@ class IngestDoor:
 
 def _parameters(
     query: bytes, headers: Mapping[bytes, bytes], formats: Mapping[str, Mapping[str, Decoder]]
-) -> tuple[IngestParameters, Decoder]:
-    """Read query string and headers: what is asked for, and what reads the body.
+) -> tuple[IngestParameters, Decoder, bool]:
+    """Read query string and headers: what is asked for, what reads the body, and whether each reading is stored once.
 
     Raises:
         Problem: `invalid_parameter` or `unsupported_media_type`, naming the parameter and the fix.
@@ -106,7 +110,7 @@ def _parameters(
     media = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower().decode("latin-1")
     key = idempotency_key(headers)
     if not query and key is None and media == JSON:
-        return _PLAIN, formats[JSON]["rows"]
+        return _PLAIN, formats[JSON]["rows"], False
     layouts = formats.get(media)
     if layouts is None:
         detail = f"{media[:60]!r} is not taken; send as Content-Type one of {', '.join(formats)}"
@@ -129,7 +133,22 @@ def _parameters(
     if layout not in layouts:
         having = ", ".join(media for media, layouts in formats.items() if layout in layouts)
         raise wrong(layout=f"{layout} is not for {media}; it is for {having}")
-    return IngestParameters(Ack(ack), _BOOLEANS[partial], key), layouts[layout]
+    dedup = values.get("dedup", "none")
+    if dedup not in _DEDUP:
+        raise wrong(dedup=f"must be {' or '.join(_DEDUP)}")
+    if dedup != "none" and key is not None:
+        raise wrong(dedup="goes without an Idempotency-Key, which stores the whole request once")
+    return IngestParameters(Ack(ack), _BOOLEANS[partial], key), layouts[layout], dedup == "reading"
+
+
+def _once(decode: Decoder, caller: str) -> Decoder:
+    """Return what decodes a body and gives each of its readings a key."""
+
+    async def decoded(body: bytes, most: int) -> Decoded:
+        found = decode(body, most)
+        return by_reading(found if isinstance(found, Decoded) else await found, caller)
+
+    return decoded
 
 
 async def _documented(
@@ -138,6 +157,10 @@ async def _documented(
     layout: Annotated[
         Literal["rows", "wide"], Query(description="A reading in each row, or a column for each sensor.")
     ] = "rows",
+    dedup: Annotated[
+        Literal["none", "reading"],
+        Query(description="Whether a reading that was taken before, in whatever request, is stored once."),
+    ] = "none",
 ) -> None:
     """Take readings as one batch: all of it or, with `partial`, its good part.
 

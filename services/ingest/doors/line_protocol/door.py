@@ -17,7 +17,7 @@ from ...accept import Acceptor, IngestParameters
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import SHOWN_FAULTS, Decoded, Fault
-from ...slices import by_instant
+from ...slices import by_instant, by_reading
 from .decode import PRECISIONS, LinesDecoder
 from .dialects import Dialect
 
@@ -27,17 +27,17 @@ _LOST_ELSEWHERE = {429: 503, 422: 400}
 """Telegraf and others throw away what is answered 429 or 422; 503 they send again, and 400 says that nothing helps."""
 
 _SHOWN_LINES = 5
-_DEDUP = ("batch", "none")
+_DEDUP = ("batch", "reading", "none")
 _EXAMPLE = "weather,place=harbour temperature=11.5,humidity=81i 1761166800000000000"
 
 
 @dataclass(frozen=True, slots=True)
 class _Asks:
-    """What a request says beside its body: unit of timestamps, labels of its database, whether it is stored once."""
+    """What a request says beside its body: unit of timestamps, labels of its database, what is stored once."""
 
     unit: int
     labels: Sequence[tuple[str, str]]
-    once: bool
+    dedup: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,9 @@ class LineProtocolDoor:
 
         def decode(body: bytes, _: int) -> Decoded:
             lines = self.decoder.decode(body, asks.unit, asks.labels, time.time_ns() // 1000)
-            slice_it = asks.once and lines.timed and key is None and len(lines.decoded)
-            return by_instant(lines.decoded, request.caller.name) if slice_it else lines.decoded
+            slice_it = asks.dedup != "none" and lines.timed and key is None and len(lines.decoded)
+            sliced = by_reading if asks.dedup == "reading" else by_instant
+            return sliced(lines.decoded, request.caller.name) if slice_it else lines.decoded
 
         accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key, slow=True), decode)
         if accepted.faults:
@@ -122,7 +123,11 @@ class LineProtocolDoor:
                     _parameter(
                         "precision", f"Unit of timestamps; `{self.dialect.precision}` by default.", ["", *PRECISIONS]
                     ),
-                    _parameter("dedup", "Whether what is sent again is stored once, the default, or as often.", _DEDUP),
+                    _parameter(
+                        "dedup",
+                        "Whether what is sent again is stored once: slices of a request, or each reading.",
+                        _DEDUP,
+                    ),
                 ],
             },
         )
@@ -141,7 +146,7 @@ class LineProtocolDoor:
         if dedup not in _DEDUP:
             raise wrong(dedup=f"must be {' or '.join(_DEDUP)}")
         labels = [(name, values[name]) for name in self.dialect.labels if values.get(name)]
-        return _Asks(PRECISIONS[precision], labels, dedup == "batch")
+        return _Asks(PRECISIONS[precision], labels, dedup)
 
     def _partial(self, faults: Sequence[Fault], rows: int) -> Response:
         """Return the answer to lines of which some were wrong, and the others are stored."""

@@ -1,0 +1,1 @@
+"""Webhooks of LoRaWAN network servers: The Things Stack and ChirpStack."""

@@ -1,0 +1,144 @@
+"""`POST /webhooks/ttn` and `/webhooks/chirpstack`: uplinks as LoRaWAN network servers send them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from starlette.responses import Response
+
+from services.platform.http.auth import Caller, Check
+from services.platform.http.errors import Problem, problem_responses
+from services.platform.http.parameters import parameters
+
+from ...accept import Acceptor, IngestParameters
+from ...fast_path import Request
+from ...readings import Decoded
+from . import chirpstack, ttn
+from .uplink import Uplink, nothing, readings_of
+
+__all__ = ["NETWORKS", "Network", "WebhookDoor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A kind of network server.
+
+    Attributes:
+        name: what metrics call it.
+        path: where its events are POSTed to.
+        title: what people call it.
+        uplink_of: returns the uplink of a parsed body and the address's parameters, None for other events.
+    """
+
+    name: str
+    path: str
+    title: str
+    uplink_of: Callable[[Any, Mapping[str, str]], Uplink | None]
+
+
+NETWORKS = (
+    Network("ttn", "/webhooks/ttn", "The Things Stack", ttn.uplink_of),
+    Network("chirpstack", "/webhooks/chirpstack", "ChirpStack", chirpstack.uplink_of),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDoor:
+    """Takes a network's uplinks; its other events are counted, and that is all."""
+
+    acceptor: Acceptor
+    check: Check
+    network: Network
+
+    @property
+    def name(self) -> str:
+        """What metrics call the protocol."""
+        return self.network.name
+
+    @property
+    def path(self) -> str:
+        """Where events are POSTed to."""
+        return self.network.path
+
+    def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:  # noqa: ARG002 -- keys are in headers
+        """Return whose API key stands in the Authorization header.
+
+        Raises:
+            Problem: `no_key`, `wrong_key` or `forbidden`.
+        """
+        return self.check(headers)
+
+    async def answer(self, request: Request) -> Response:
+        """Take an event in: 204 says that all its readings are safe, 200 names those that are wrong.
+
+        Raises:
+            Problem: whatever the client can mend or must wait for.
+            ClientDisconnect: the client went away.
+        """
+        said = dict(parameters(request.query))
+
+        def decode(body: bytes, _: int) -> Decoded:
+            uplink = self.network.uplink_of(_parsed(body), said)
+            return nothing("events") if uplink is None else readings_of(uplink, request.caller.name)
+
+        accepted = await self.acceptor.accept(request, IngestParameters(partial=True), decode)
+        if not accepted.faults:
+            return Response(status_code=204)
+        answer = {"accepted": accepted.rows, "rejected": accepted.faults}
+        return Response(orjson.dumps(answer), 200, media_type="application/json")
+
+    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
+        """Return problem+json."""
+        return problem.response()
+
+    def document(self, app: FastAPI) -> None:
+        """Describe the route."""
+        app.router.add_api_route(
+            self.path,
+            _documented,
+            methods=["POST"],
+            status_code=204,
+            summary=f"Take uplinks as {self.network.title} sends them",
+            tags=["LoRaWAN"],
+            operation_id=f"webhook_{self.name}",
+            responses={
+                200: {"description": "Some values are wrong, and named; the others are stored"},
+                **problem_responses(*_REFUSALS),
+            },
+            openapi_extra={
+                "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+            },
+        )
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Problem(
+            "malformed_body", f"the body is no JSON: {error}; choose JSON where the webhook is set"
+        ) from error
+
+
+_REFUSALS = (
+    "backlog_full",
+    "body_timeout",
+    "body_too_large",
+    "invalid_parameter",
+    "invalid_readings",
+    "malformed_body",
+    "overloaded",
+    "rate_limited",
+    "stream_full",
+    "stream_unavailable",
+    "unsupported_encoding",
+)
+
+
+async def _documented() -> None:
+    """Take a device's uplink: each number that its codec decoded is a reading, at the time the network heard it.
+
+    An uplink that is sent again is stored once. Events of other kinds are answered 204 and counted.
+    """
