@@ -110,7 +110,9 @@ async def test_the_database_tells_of_its_sizes_and_aggregates_as_far_as_it_has_t
     hours, quarters = body["aggregates"]
     assert (hours["name"], hours["watermark"]) == ("measurement_hourly", "2025-10-23T07:00:00Z")
     assert hours["behind"] > 0
-    assert (quarters["watermark"], quarters["behind"], quarters["last_status"]) == (None, None, None)
+    assert (quarters["watermark"], quarters["behind"]) == (None, None)
+    # Its policy may have run in the database that this one is a copy of, before there was any reading.
+    assert quarters["last_status"] in {None, "success"}
     assert quarters["schedule_interval"] == 60.0
 
 
