@@ -28,7 +28,7 @@ from .passed_over import PassedOver
 from .readings import Decoded, Fault, check
 from .receipts import Receipt, Receipts, ReceiptsUnavailableError, stored_receipt
 
-__all__ = ["Acceptance", "Acceptor", "Ack", "Decoder", "IngestParameters"]
+__all__ = ["REFUSALS", "Acceptance", "Acceptor", "Ack", "Decoder", "IngestParameters"]
 
 Decoder = Callable[[bytes, int], Decoded | Awaitable[Decoded]]
 """Reads a body of at most so many readings, here or elsewhere; raises a Problem where it is none, or of more."""
@@ -36,6 +36,22 @@ Decoder = Callable[[bytes, int], Decoded | Awaitable[Decoded]]
 
 _LARGE = 256 * 1024
 """Bytes of a body from which on its decoding may be left to a thread."""
+
+
+REFUSALS = (
+    "backlog_full",
+    "body_timeout",
+    "body_too_large",
+    "invalid_readings",
+    "malformed_body",
+    "overloaded",
+    "rate_limited",
+    "stream_full",
+    "stream_unavailable",
+    "too_many_series",
+    "unsupported_encoding",
+)
+"""Codes that a request of any door may meet; those of keys and parameters are beside them where there are such."""
 
 
 class Ack(enum.StrEnum):

@@ -10,18 +10,18 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from services.platform.http.auth import Caller, Check
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import parameters, wrong
 from services.platform.settings import IngestSettings
 
-from ...accept import Acceptor, Ack, Decoder, IngestParameters
+from ...accept import REFUSALS, Ack, Decoder, IngestParameters
 from ...fast_path import Request
 from ...formats import LAYOUTS
 from ...formats.json import MEDIA_TYPE as JSON
 from ...idempotency import KEY_SCHEMA, idempotency_key
 from ...readings import SHOWN_FAULTS, Decoded
 from ...slices import by_reading
+from ..header_key import HeaderKeyDoor
 from .body import readings_body
 
 __all__ = ["IngestDoor"]
@@ -33,23 +33,13 @@ _PLAIN = IngestParameters()
 
 
 @dataclass(frozen=True, slots=True)
-class IngestDoor:
+class IngestDoor(HeaderKeyDoor):
     """Takes a batch of readings in any of the formats."""
 
-    acceptor: Acceptor
-    check: Check
     settings: IngestSettings
     formats: Mapping[str, Mapping[str, Decoder]]
     path: str = "/ingest"
     name: str = "json"
-
-    def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:  # noqa: ARG002 -- a key never stands in an address
-        """Return whose API key stands in the Authorization header.
-
-        Raises:
-            Problem: `no_key`, `wrong_key` or `forbidden`.
-        """
-        return self.check(headers)
 
     async def answer(self, request: Request) -> Response:
         """Take a request's readings in, and tell what became of them.
@@ -93,7 +83,18 @@ class IngestDoor:
                     "content": {JSON: {"example": _ANSWER}},
                 },
                 202: {"description": "In the stream, not yet further", "model": IngestAnswer},
-                **problem_responses(*_REFUSALS),
+                **problem_responses(
+                    *sorted(
+                        (
+                            *REFUSALS,
+                            "batch_dead",
+                            "invalid_parameter",
+                            "key_reused",
+                            "too_many_rows",
+                            "unsupported_media_type",
+                        )
+                    )
+                ),
             },
             openapi_extra=readings_body(self.settings) | {"parameters": [_KEY_HEADER]},
         )
@@ -192,21 +193,3 @@ _KEY_HEADER = {
     "description": "Repeating a request with its key stores it once.",
     "schema": KEY_SCHEMA,
 }
-_REFUSALS = (
-    "backlog_full",
-    "batch_dead",
-    "body_timeout",
-    "body_too_large",
-    "invalid_parameter",
-    "invalid_readings",
-    "key_reused",
-    "malformed_body",
-    "overloaded",
-    "rate_limited",
-    "stream_full",
-    "stream_unavailable",
-    "too_many_rows",
-    "too_many_series",
-    "unsupported_encoding",
-    "unsupported_media_type",
-)

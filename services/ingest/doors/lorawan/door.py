@@ -8,13 +8,13 @@ import orjson
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from services.platform.http.auth import Caller, Check
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import parameters
 
-from ...accept import Acceptor, IngestParameters
+from ...accept import REFUSALS, IngestParameters
 from ...fast_path import Request
 from ...readings import Decoded
+from ..header_key import HeaderKeyDoor
 from . import chirpstack, ttn
 from .uplink import Uplink, nothing, readings_of
 
@@ -45,11 +45,9 @@ NETWORKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookDoor:
+class WebhookDoor(HeaderKeyDoor):
     """Takes a network's uplinks; its other events are counted, and that is all."""
 
-    acceptor: Acceptor
-    check: Check
     network: Network
 
     @property
@@ -61,14 +59,6 @@ class WebhookDoor:
     def path(self) -> str:
         """Where events are POSTed to."""
         return self.network.path
-
-    def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:  # noqa: ARG002 -- keys are in headers
-        """Return whose API key stands in the Authorization header.
-
-        Raises:
-            Problem: `no_key`, `wrong_key` or `forbidden`.
-        """
-        return self.check(headers)
 
     async def answer(self, request: Request) -> Response:
         """Take an event in: 204 says that all its readings are safe, 200 names those that are wrong.
@@ -105,7 +95,7 @@ class WebhookDoor:
             operation_id=f"webhook_{self.name}",
             responses={
                 200: {"description": "Some values are wrong, and named; the others are stored"},
-                **problem_responses(*_REFUSALS),
+                **problem_responses(*sorted((*REFUSALS, "invalid_parameter"))),
             },
             openapi_extra={
                 "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
@@ -120,21 +110,6 @@ def _parsed(body: bytes) -> Any:
         raise Problem(
             "malformed_body", f"the body is no JSON: {error}; choose JSON where the webhook is set"
         ) from error
-
-
-_REFUSALS = (
-    "backlog_full",
-    "body_timeout",
-    "body_too_large",
-    "invalid_parameter",
-    "invalid_readings",
-    "malformed_body",
-    "overloaded",
-    "rate_limited",
-    "stream_full",
-    "stream_unavailable",
-    "unsupported_encoding",
-)
 
 
 async def _documented() -> None:

@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from services.platform.http.auth import Caller, Check
 from services.platform.http.errors import Problem
 
-from ...accept import Acceptor, IngestParameters
+from ...accept import IngestParameters
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import Decoded, Fault
 from ...slices import whole
+from ..header_key import HeaderKeyDoor
 from .answers import media_type, refused, taken
 from .decode import JSON, PROTOBUF, MetricsDecoder
 
@@ -31,22 +31,12 @@ _WARNING = (
 
 
 @dataclass(frozen=True, slots=True)
-class OtlpDoor:
+class OtlpDoor(HeaderKeyDoor):
     """Takes metrics as SDKs and the Collector send them. What is sent again is stored once: they repeat requests."""
 
-    acceptor: Acceptor
-    check: Check
     decoder: MetricsDecoder
     path: str
     name: str = "otlp"
-
-    def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:  # noqa: ARG002 -- keys are in headers
-        """Return whose API key stands in the Authorization header.
-
-        Raises:
-            Problem: `no_key`, `wrong_key` or `forbidden`.
-        """
-        return self.check(headers)
 
     async def answer(self, request: Request) -> Response:
         """Take a request's points in; what is wrong with some is told beside the success of the others.

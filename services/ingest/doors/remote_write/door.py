@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from services.platform.http.auth import Caller, Check
 from services.platform.http.errors import Problem
 
-from ...accept import Acceptor, IngestParameters
+from ...accept import IngestParameters
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...limits.body import SNAPPY
 from ...readings import Decoded, Fault
 from ...slices import whole
+from ..header_key import HeaderKeyDoor
 from .decode import SamplesDecoder
 
 __all__ = ["PATHS", "RemoteWriteDoor"]
@@ -34,22 +34,12 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteWriteDoor:
+class RemoteWriteDoor(HeaderKeyDoor):
     """Takes samples as Prometheus sends them. What is sent again is stored once: senders repeat whole requests."""
 
-    acceptor: Acceptor
-    check: Check
     decoder: SamplesDecoder
     path: str
     name: str = "remote_write"
-
-    def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:  # noqa: ARG002 -- keys are in headers
-        """Return whose API key stands in the Authorization header.
-
-        Raises:
-            Problem: `no_key`, `wrong_key` or `forbidden`.
-        """
-        return self.check(headers)
 
     async def answer(self, request: Request) -> Response:
         """Take a request's samples in; 204 says that all are safe.
