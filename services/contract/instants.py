@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 __all__ = [
     "EPOCH",
+    "GUESSED",
     "INVALID",
     "MICROSECOND",
     "POSTGRES_EPOCH",
     "InstantError",
     "instant_of",
+    "micros_in",
     "micros_of",
     "parse_instant",
     "parse_timestamps",
@@ -35,6 +37,11 @@ MICROSECOND = timedelta(microseconds=1)
 INVALID = np.iinfo(np.int64).min
 """What stands where a text is no RFC 3339 timestamp with an offset."""
 
+GUESSED = ((5_000_000_000, 1_000_000_000), (5_000_000_000_000, 1_000_000), (5_000_000_000_000_000, 1_000))
+"""Below what size a number is a time in seconds, milliseconds, microseconds, and how many nanoseconds one of these is;
+beyond, it is in nanoseconds itself. InfluxDB 3 reads `precision=auto` so."""
+
+_MOST = np.iinfo(np.int64).max
 _SHORTEST, _LONGEST = len("2025-10-22T21:00:00Z"), len("2025-10-22T21:00:00.123456789+00:00")
 _FRACTION_AT = 19
 _MOST_DIGITS = 9
@@ -82,6 +89,15 @@ def instant_of(micros: int) -> datetime:
 def micros_of(instant: datetime) -> int:
     """Return the microseconds from `EPOCH` to an instant, which has a time zone."""
     return (instant - EPOCH) // MICROSECOND
+
+
+def micros_in(counts: Numbers, unit: int) -> Numbers:
+    """Return counts of a unit of so many microseconds as microseconds; never `INVALID`.
+
+    Those that int64 cannot hold are the farthest that it can: beyond every limit, which is what a check says of them.
+    """
+    farthest = _MOST // unit
+    return np.clip(counts, -farthest, farthest) * unit
 
 
 def parse_timestamps(texts: Sequence[str]) -> Numbers:

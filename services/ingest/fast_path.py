@@ -6,7 +6,7 @@ whatever is raised becomes an answer. Other paths and methods are the app's.
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -50,10 +50,6 @@ class Request:
     receive: Receive
     arrived: bool
     in_flight: RequestInFlight
-
-    def with_headers(self, headers: Mapping[bytes, bytes]) -> "Request":
-        """Return the request with other headers, where a protocol says what an absent one means."""
-        return replace(self, headers=headers)
 
 
 class Door(Protocol):

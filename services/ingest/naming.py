@@ -8,12 +8,12 @@ from services.contract import Series, SeriesError, check_series, series_id, seri
 from services.contract.series import FIELD, ID, NAME
 from services.platform.http.errors import Problem
 
-__all__ = ["MOST_LABEL_BYTES", "Named", "SeriesDictionary", "identified"]
+__all__ = ["MOST_LABEL_BYTES", "RESERVED", "Named", "SeriesDictionary", "identified"]
 
 MOST_LABEL_BYTES = 100 * 1024 * 1024
 """Of all series of one body: protocols that name a label once may use it in each of a million series."""
 
-_RESERVED = {
+RESERVED = {
     NAME: "is the name itself; send it as name",
     FIELD: "is the field itself; send it as field",
     ID: "is the id, which is made from name and labels; leave it out",
@@ -35,8 +35,8 @@ def identified(name: str, labels: Mapping[str, str], field_name: str | None = No
     Raises:
         SeriesError: it breaks the limits, or has a label that means something else where series are chosen.
     """
-    for label in _RESERVED.keys() & labels.keys():
-        raise SeriesError("labels", "reserved", f"label {label!r} {_RESERVED[label]}")
+    for label in RESERVED.keys() & labels.keys():
+        raise SeriesError("labels", "reserved", f"label {label!r} {RESERVED[label]}")
     series = series_of(name, labels.items(), field_name)
     check_series(series)
     size = sum(len(label) + len(value) + 4 for label, value in series.labels)

@@ -16,7 +16,7 @@ from services.platform.http.errors import Problem
 
 from .limits.window import DAY, Limits
 
-__all__ = ["AGENT_ROWS", "SHOWN_FAULTS", "Checked", "Decoded", "Fault", "Written", "check"]
+__all__ = ["AGENT_ROWS", "SHOWN_FAULTS", "Checked", "Decoded", "Fault", "Written", "check", "faults_of"]
 
 SHOWN_FAULTS = 100
 """How many faults an answer names."""
@@ -148,6 +148,12 @@ def check(decoded: Decoded, limits: Limits, *, partial: bool) -> Checked:
         detail = f"{len(faults)} of {sent} readings are wrong; the first: {shown[0]['message']}"
         raise Problem("invalid_readings", detail, errors=shown, rejected=len(faults))
     return Checked(columns.take(good).compact(), faults, _left_of(decoded.slices, good))
+
+
+def faults_of(problem: Problem) -> list[Fault]:
+    """Return the faults that `invalid_readings` lists, for doors whose protocol tells them in its own words."""
+    listed = problem.members.get("errors")
+    return [Fault(**fault) for fault in listed] if isinstance(listed, list) else []
 
 
 def _left_of(slices: tuple[Slice, ...], good: NDArray[np.bool_]) -> tuple[Slice, ...]:

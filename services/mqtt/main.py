@@ -1,6 +1,5 @@
 """`millrace run mqtt`: the process, its parts and its port."""
 
-import asyncio
 import signal
 import threading
 
@@ -9,7 +8,7 @@ import uvloop
 
 from services.platform.http.serving import StartError, health_app, serving, stop_signal, tune_gc
 from services.platform.runtime.health import Health
-from services.platform.runtime.tasks import end
+from services.platform.runtime.tasks import until_stopped
 from services.platform.settings import Settings
 
 from .bridge import Bridge
@@ -49,10 +48,4 @@ async def _run(settings: Settings) -> None:
     key = settings.client.key.get_secret_value() if settings.client.key else None
     bridge = Bridge(own, key, templates, health)
     async with serving(health_app("Millrace MQTT bridge", health), own.host, own.port, "MILLRACE_MQTT_PORT"):
-        work = asyncio.create_task(bridge.run(stop))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
-        done, late = await asyncio.wait([work], timeout=_DRAIN if stop.is_set() else 0)
-        await end([stopping, *late])
-        for task in done:
-            task.result()
+        await until_stopped(bridge.run(stop), stop, _DRAIN)

@@ -8,15 +8,11 @@ from typing import Any
 
 import orjson
 
-from services.contract.instants import InstantError, instant_of, parse_instant
+from services.contract.instants import GUESSED, InstantError, instant_of, parse_instant
 
 from .topics import Called
 
 __all__ = ["Made", "MalformedError", "readings_of"]
-
-_UNITS = ((5_000_000_000, 1_000_000), (5_000_000_000_000, 1_000), (5_000_000_000_000_000, 1))
-"""Below what size a number is a time in seconds, milliseconds, microseconds, and how many microseconds one is; beyond,
-it is in nanoseconds. Line protocol's `precision=auto` reads it so, too."""
 
 _VALUE = "value"
 
@@ -114,12 +110,9 @@ def _instant(name: str, said: Any) -> str:
         if isinstance(said, str):
             return parse_instant(said).isoformat()
         if isinstance(said, int | float) and not isinstance(said, bool):
-            per_unit = next((micros for below, micros in _UNITS if abs(said) < below), None)
-            return (
-                instant_of(int(said // 1000) if per_unit is None else round(said * per_unit))
-                .astimezone(UTC)
-                .isoformat()
-            )
+            nanoseconds = next((nanoseconds for below, nanoseconds in GUESSED if abs(said) < below), 1)
+            micros = round(said * (nanoseconds // 1000)) if nanoseconds > 1 else int(said // 1000)
+            return instant_of(micros).astimezone(UTC).isoformat()
     except (InstantError, OverflowError) as error:
         raise MalformedError(f"its {name} {str(said)[:40]!r} {error}") from None
     raise MalformedError(f"its {name} is neither RFC 3339 nor a number")

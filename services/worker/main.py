@@ -13,7 +13,7 @@ from services.platform.http.serving import health_app, serving, stop_signal, tun
 from services.platform.postgres.connections import Connector
 from services.platform.postgres.schema import wait_for_schema
 from services.platform.runtime.health import Health
-from services.platform.runtime.tasks import end, fail_fast
+from services.platform.runtime.tasks import end, fail_fast, until_stopped
 from services.platform.settings import Settings
 from services.platform.stream import STREAM_ERRORS, DeadLetters, Stream, names_of, redis_client
 
@@ -45,14 +45,10 @@ async def _run(settings: Settings) -> None:
     counted = Stream(redis_client(settings.redis), names_of(settings.redis))
     app.include_router(backlog_routes(counted))
     async with serving(app, worker.host, worker.port, "MILLRACE_WORKER_PORT"):
-        work = asyncio.create_task(_work(settings, health, stop))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
-        done, late = await asyncio.wait([work], timeout=worker.drain_timeout if stop.is_set() else 0)
-        await end([stopping, *late])
-        await counted.client.aclose()
-        for task in done:
-            task.result()
+        try:
+            await until_stopped(_work(settings, health, stop), stop, worker.drain_timeout)
+        finally:
+            await counted.client.aclose()
 
 
 async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ from arro3.core import dictionary_indices as indices_of
 from arro3.io import read_ipc_stream
 from numpy.typing import NDArray
 
-from services.contract.instants import INVALID
+from services.contract.instants import micros_in
 from services.platform.http.errors import Problem
 
 from ..readings import Decoded
@@ -27,7 +27,6 @@ MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
 _MICROS = {"s": 1_000_000, "ms": 1000, "us": 1}
 _NANOS = 1000
-_FARTHEST = np.iinfo(np.int64).max
 _DICTIONARY = DataType.dictionary(DataType.uint32(), DataType.utf8())
 _TYPE = re.compile(r"<(.*)>", re.DOTALL)
 
@@ -109,12 +108,10 @@ def _whole_numbers(array: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 
 def _micros(counts: NDArray[np.int64], unit: str) -> NDArray[np.int64]:
-    """Return counts of a unit in microseconds; those that int64 cannot hold are the farthest that it can."""
+    """Return counts of a unit in microseconds."""
     if unit == "ns":
         return counts // _NANOS
-    factor = _MICROS[unit]
-    most = _FARTHEST // factor
-    return np.maximum(np.clip(counts, -most, most) * factor, INVALID + 1)
+    return micros_in(counts, _MICROS[unit])
 
 
 def _shown(kind: DataType) -> str:

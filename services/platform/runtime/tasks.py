@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-__all__ = ["end", "fail_fast"]
+__all__ = ["end", "fail_fast", "until_stopped"]
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +28,20 @@ def fail_fast(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     task = asyncio.create_task(work)
     task.add_done_callback(ended)
     return task
+
+
+async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event, drain: float) -> None:
+    """Wait for work that ends behind `stop`, from which on it has `drain` seconds for what it has in hand.
+
+    Raises:
+        Exception: whatever the work raised.
+    """
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    done, late = await asyncio.wait([working], timeout=drain if stop.is_set() else 0)
+    await end([stopping, *late])
+    for task in done:
+        task.result()
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:

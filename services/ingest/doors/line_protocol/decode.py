@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Columns, SeriesError
+from services.contract.instants import GUESSED, micros_in
 from services.platform.http.errors import Problem
 
 from ...naming import Named, SeriesDictionary, identified
@@ -35,12 +36,8 @@ PRECISIONS: Mapping[str, int] = {
 }
 """Nanoseconds of one unit of a timestamp; 0 where each timestamp's size tells."""
 
-_AUTO = ((5_000_000_000, 1_000_000_000), (5_000_000_000_000, 1_000_000), (5_000_000_000_000_000, 1_000))
-"""Below what size a timestamp is in seconds, milliseconds, microseconds; beyond, in nanoseconds. InfluxDB 3 does so."""
-
 _MOST_REMEMBERED = 100_000
 _LARGEST_INTEGER = 2.0**63
-_MOST = np.iinfo(np.int64).max
 _NO_INTEGER = re.compile(rb"[.eE][0-9+-]*i[,\n]")
 _MAYBE_TRUTH = re.compile(rb"=[tTfF]")
 _TRUE = re.compile(rb"=(?:t|T|true|True|TRUE)(?=[,\n])")
@@ -150,17 +147,16 @@ class LinesDecoder:
         )
 
 
-def _apart(body: bytes) -> tuple[bytes, list[int], list[Point | LineFault]]:
+def _apart(body: bytes) -> tuple[bytes, Sequence[int], list[Point | LineFault]]:
     """Return the lines without quotation marks and backslashes, their numbers, and what the others say.
 
     Quotation marks and backslashes may hide separators and newlines from who only looks for these.
     """
-    lines = body.split(b"\n")
     if b'"' not in body and b"\\" not in body:
-        return body, list(range(len(lines))), []
+        return body, range(body.count(b"\n") + 1), []
     plain, numbers, said = list[bytes](), list[int](), list[Point | LineFault]()
     at = next_at = 0
-    for number, line in enumerate(lines):
+    for number, line in enumerate(body.split(b"\n")):
         if at >= next_at:
             if b'"' in line or b"\\" in line:
                 found, next_at = parse_line(body, at, number)
@@ -215,7 +211,7 @@ def _micros(times: NDArray[np.int64], unit: int, skipped: Counter[str]) -> NDArr
     if not unit:
         size = np.abs(times)
         units = np.ones(len(times), np.int64)
-        for below, nanoseconds in reversed(_AUTO):
+        for below, nanoseconds in reversed(GUESSED):
             units[size < below] = nanoseconds
         micros = np.empty(len(times), np.int64)
         for one in np.unique(units).tolist():
@@ -223,9 +219,7 @@ def _micros(times: NDArray[np.int64], unit: int, skipped: Counter[str]) -> NDArr
             micros[chosen] = _micros(times[chosen], one, skipped)
         return micros
     if unit >= 1_000:
-        factor = unit // 1_000
-        # What 64 bits cannot hold lies beyond every limit, which is what the check says of it then.
-        return np.clip(times, -(_MOST // factor), _MOST // factor) * factor
+        return micros_in(times, unit // 1_000)
     if cut := int(np.count_nonzero(times % 1_000)):
         skipped["nanoseconds"] += cut
     return times // 1_000

@@ -16,7 +16,7 @@ from services.platform.http.parameters import parameters, wrong
 from ...accept import Acceptor, IngestParameters
 from ...fast_path import Request
 from ...idempotency import idempotency_key
-from ...readings import SHOWN_FAULTS, Decoded, Fault
+from ...readings import SHOWN_FAULTS, Decoded, Fault, faults_of
 from ...slices import by_instant, by_reading
 from .decode import PRECISIONS, LinesDecoder
 from .dialects import Dialect
@@ -92,7 +92,7 @@ class LineProtocolDoor:
 
     def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as this version's clients read it."""
-        faults = [Fault(**fault) for fault in _listed(problem)]
+        faults = faults_of(problem)
         status = _LOST_ELSEWHERE.get(problem.kind.status, problem.kind.status)
         return self._refusal(status, problem.detail, faults, problem.headers)
 
@@ -163,12 +163,6 @@ class LineProtocolDoor:
 
 def _password(query: bytes) -> bytes | None:
     return next((value.encode() for name, value in parameters(query) if name == "p"), None)
-
-
-def _listed(problem: Problem) -> list[dict[str, Any]]:
-    """Return the faults that a problem lists."""
-    listed = problem.members.get("errors")
-    return listed if isinstance(listed, list) else []
 
 
 def _parameter(name: str, about: str, values: Iterable[str] = ()) -> dict[str, Any]:

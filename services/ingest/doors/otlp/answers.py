@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from services.platform.http.errors import Problem
 
+from ...readings import faults_of
 from .decode import JSON, PROTOBUF
 from .messages import BAD_REQUEST, RESPONSE, STATUS
 
@@ -60,8 +61,7 @@ def refused(media: str | None, problem: Problem) -> Response:
 
 def _violations(problem: Problem) -> Sequence[Mapping[str, Any]]:
     """Return what is wrong with which point, as google.rpc.BadRequest has it."""
-    faults = problem.members.get("errors")
     return [
-        {"field": f"data point {fault['index']}: {fault['field']}", "description": fault["message"]}
-        for fault in (faults if isinstance(faults, list) else [])
+        {"field": f"data point {fault.index}: {fault.field}", "description": fault.message}
+        for fault in faults_of(problem)
     ]

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from services.contract import SeriesError
-from services.contract.series import FIELD, ID, MAX_LABEL_VALUE, NAME
+from services.contract.series import MAX_LABEL_VALUE
+
+from ...naming import RESERVED
 
 __all__ = ["SCOPE_NAME", "SCOPE_VERSION", "Label", "Origin", "labels", "labels_of", "merged"]
 
@@ -18,7 +20,6 @@ Label = tuple[str, str]
 SCOPE_NAME, SCOPE_VERSION = "otel.scope.name", "otel.scope.version"
 """OpenTelemetry's own attributes for what OTLP has as fields of a scope."""
 
-_RESERVED = {NAME, FIELD, ID}
 _DEEPEST = 32
 """Lists and maps in each other that a value may be."""
 _HASHED = 20
@@ -69,7 +70,7 @@ def merged(own: Iterable[Label], attributes: Iterable[Label], origin: Origin) ->
     ):
         for label in layer:
             name = label[0]
-            while name in found or name in _RESERVED:
+            while name in found or name in RESERVED:
                 name = prefix + name
             found[name] = label if name == label[0] else (name, label[1])
     return list(found.values())

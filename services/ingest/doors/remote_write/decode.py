@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from services.contract import Columns, SeriesError
+from services.contract.instants import micros_in
 from services.platform.http.errors import Problem
 
 from ...naming import Named, SeriesDictionary, identified
@@ -30,7 +31,6 @@ _SERIES, _SAMPLE, _VALUE, _TIME = 0x0A, 0x12, 0x09, 0x10
 """Tags: of a request's series, of its sample, and of a sample's value and time."""
 _TAIL = 18
 """Bytes of a sample in its series: tag, length, tag, eight of the value, tag, six of a time from 2004 to 2248."""
-_MAX_MILLIS = np.iinfo(np.int64).max // 1000
 
 
 class _Samples(NamedTuple):
@@ -214,7 +214,5 @@ def _kept(
         skipped["stale_markers"] += stale
         skipped["not_finite"] += int(np.count_nonzero(~finite)) - stale
         codes, millis, values, positions = codes[finite], millis[finite], values[finite], positions[finite]
-    # What 64 bits cannot hold lies beyond every limit, which is what the check says of it then.
-    micros = np.clip(millis, -_MAX_MILLIS, _MAX_MILLIS) * 1000
-    columns = Columns(list(dictionary.codes), codes, micros, values, dictionary.series)
+    columns = Columns(list(dictionary.codes), codes, micros_in(millis, 1000), values, dictionary.series)
     return Decoded(columns, positions, faults, skipped=+skipped, label_bytes=dictionary.size)

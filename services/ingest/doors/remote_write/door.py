@@ -1,7 +1,7 @@
 """`POST /api/v1/write` and `/api/v1/push`: Prometheus remote write, to the letter of both versions' specifications."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import FastAPI
 from starlette.responses import Response
@@ -53,15 +53,14 @@ class RemoteWriteDoor(HeaderKeyDoor):
         """
         version = _version(request.headers)
         key = idempotency_key(request.headers)
-        headers = dict(request.headers)
-        headers.setdefault(b"content-encoding", SNAPPY.encode())
+        headers = {b"content-encoding": SNAPPY.encode(), **request.headers}
 
         def decode(body: bytes, _: int) -> Decoded:
             decoded = self.decoder.decode(body, version)
             return decoded if key else whole(decoded, request.caller.name)
 
         asks = IngestParameters(partial=True, key=key, encodings=_ENCODINGS, slow=True)
-        accepted = await self.acceptor.accept(request.with_headers(headers), asks, decode)
+        accepted = await self.acceptor.accept(replace(request, headers=headers), asks, decode)
         passed_over = sum(accepted.skipped.get(kind, 0) for kind in ("not_finite", "stale_markers"))
         written = _written(version, accepted.rows + passed_over)
         if accepted.faults:
