@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
-__all__ = ["built", "downloaded", "found", "with_packages"]
+__all__ = ["built", "collector", "downloaded", "found", "with_packages"]
 
 CACHE = Path(os.environ.get("MILLRACE_TEST_PROGRAMS", Path.home() / ".cache" / "millrace" / "programs"))
 """Where built programs are kept, by name and version."""
@@ -37,6 +39,26 @@ def built(name: str, package: str, module: str, version: str, tags: str = "") ->
         version: of the module.
         tags: build tags, by commas.
     """
+    get, build = ["go", "get", f"{module}@{version}"], ["go", "build", "-mod=mod", "-tags", tags, "-o", name, package]
+    return _made(name, version, {}, ["go", "mod", "init", f"built.test/{name}"], get, build)
+
+
+def collector(version: str, modules: Mapping[str, Sequence[str]]) -> Path:
+    """Return an OpenTelemetry Collector, built by its own builder if it never was; skipped where it cannot be.
+
+    Args:
+        version: of the Collector and of its modules.
+        modules: the Go modules of its receivers, processors and exporters.
+    """
+    dist = {"dist": {"name": "otelcol", "output_path": ".", "module": "built.test/otelcol"}}
+    components = {kind: [{"gomod": f"{module} {version}"} for module in found] for kind, found in modules.items()}
+    builder = f"go.opentelemetry.io/collector/cmd/builder@{version}"
+    files = {"builder.yaml": yaml.safe_dump(dist | components)}
+    return _made("otelcol", version, files, ["go", "run", builder, "--config", "builder.yaml"])
+
+
+def _made(name: str, version: str, files: Mapping[str, str], *commands: Sequence[str]) -> Path:
+    """Return a program of the cache; where it is not there, commands make it in a folder that holds these files."""
     target = CACHE / f"{name}-{version}"
     if target.exists():
         return target
@@ -44,14 +66,13 @@ def built(name: str, package: str, module: str, version: str, tags: str = "") ->
         pytest.skip(f"{name} is not here, and Go is not either")
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        for command in (
-            ["go", "mod", "init", f"built.test/{name}"],
-            ["go", "get", f"{module}@{version}"],
-            ["go", "build", "-mod=mod", "-tags", tags, "-o", str(target), package],
-        ):
+        for file, text in files.items():
+            Path(folder, file).write_text(text)
+        for command in commands:
             ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE, check=False)
             if ran.returncode:
                 pytest.skip(f"{name} {version} cannot be built: {ran.stderr[-500:]}")
+        Path(folder, name).rename(target)
     return target
 
 
