@@ -71,7 +71,7 @@ async def test_readings_of_the_python_sdk_are_stored_once(rough: Rough) -> None:
     assert set(results) == {MetricExportResult.SUCCESS}, "the SDK gave up"
     sent = [row for exporter in exporters for given in exporter.given for row in points_of(given)]
     rough.judge(
-        f"OpenTelemetry SDK {version('opentelemetry-sdk')} for Python", sent, await rough.settled(name, len(sent))
+        f"OpenTelemetry SDK {version('opentelemetry-sdk')} for Python", sent, await rough.settled(len(sent), name)
     )
 
 
@@ -97,7 +97,7 @@ async def test_points_through_the_collector_are_stored_once(rough: Rough, tmp_pa
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             await eventually(lambda: listens(client), 30)
             sent, _ = await asyncio.gather(points_into(client, name), rough.trouble())
-        rows = await rough.settled(name, len(sent))
+        rows = await rough.settled(len(sent), name)
     rough.judge(f"OpenTelemetry Collector {VERSION}, `otlp_http`", sent, rows)
 
 

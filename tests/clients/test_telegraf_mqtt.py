@@ -52,7 +52,7 @@ async def test_messages_through_telegraf_are_stored_once(rough: Rough, tmp_path:
                 published(publisher, name, ("t", "x_h"), **labels), rough.trouble(kill_telegraf, stop_broker)
             )
             await eventually(lambda: all_out(publisher), 60)
-        rows = await rough.settled(name, len(sent))
+        rows = await rough.settled(len(sent), name)
     doubled = {row: count for row, count in Counter(rows).items() if count > 1}
     assert not doubled, f"{len(doubled)} of {len(sent)} are there more than once"
     assert set(rows) == set(sent), f"{len(set(sent) - set(rows))} of {len(sent)} are lost"

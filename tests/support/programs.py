@@ -1,4 +1,4 @@
-"""Programs of others that the tests of clients need: on the path, or built from their Go module into a cache."""
+"""Programs and suites of others that the tests of clients need: on the path, or brought or built into a cache."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-__all__ = ["built", "collector", "downloaded", "found", "with_packages"]
+__all__ = ["built", "cloned", "collector", "downloaded", "found", "with_packages"]
 
 CACHE = Path(os.environ.get("MILLRACE_TEST_PROGRAMS", Path.home() / ".cache" / "millrace" / "programs"))
-"""Where built programs are kept, by name and version."""
+"""Where built programs and cloned repositories are kept, by name and version."""
 
 _PATIENCE = 3600
 """Seconds for a build: Telegraf takes ten minutes on two cores."""
@@ -57,13 +57,21 @@ def collector(version: str, modules: Mapping[str, Sequence[str]]) -> Path:
     return _made("otelcol", version, files, ["go", "run", builder, "--config", "builder.yaml"])
 
 
+def cloned(repository: str, commit: str) -> Path:
+    """Return the folder of a repository on GitHub, as of a commit; the test is skipped where it cannot be had."""
+    name = repository.rpartition("/")[2]
+    fetch = ["fetch", "--quiet", "--depth", "1", f"https://github.com/{repository}", commit]
+    steps = (["init", "--quiet"], fetch, ["checkout", "--quiet", "FETCH_HEAD"])
+    return _made(name, commit[:12], {}, ["mkdir", name], *(["git", "-C", name, *step] for step in steps))
+
+
 def _made(name: str, version: str, files: Mapping[str, str], *commands: Sequence[str]) -> Path:
-    """Return a program of the cache; where it is not there, commands make it in a folder that holds these files."""
+    """Return what the cache has of a name; where it is not there, commands make it in a folder with these files."""
     target = CACHE / f"{name}-{version}"
     if target.exists():
         return target
-    if shutil.which("go") is None:
-        pytest.skip(f"{name} is not here, and Go is not either")
+    if missing := next((command[0] for command in commands if shutil.which(command[0]) is None), None):
+        pytest.skip(f"{name} is not here, and {missing} is not either")
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         for file, text in files.items():
@@ -71,7 +79,7 @@ def _made(name: str, version: str, files: Mapping[str, str], *commands: Sequence
         for command in commands:
             ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE, check=False)
             if ran.returncode:
-                pytest.skip(f"{name} {version} cannot be built: {ran.stderr[-500:]}")
+                pytest.skip(f"{name} {version} cannot be had: {ran.stderr[-500:]}")
         Path(folder, name).rename(target)
     return target
 
