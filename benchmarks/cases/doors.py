@@ -42,7 +42,7 @@ async def measure(bench: Bench, options: Options) -> Measures:
         found |= {f"{name}: {figure}": value for figure, value in way.items()}
     for peer in (INFLUXDB, VICTORIAMETRICS):
         if peer.installed:
-            run = await peer_run(peer, SHAPES[_LINE], options.seconds, CONNECTIONS, bench.folder)
+            run = await peer_run(peer, SHAPES[_LINE].rows, options.seconds, CONNECTIONS, bench.folder)
             found |= {f"{peer.name}: {figure}": value for figure, value in run.items()}
             found |= _ratios(found, _LINE, peer.name)
     found |= _ratios(found, _LINE, _ALWAYS)
