@@ -102,9 +102,9 @@ test: venv ## All tests, with real servers
 coverage: venv ## The same, and what of the code they run, in a third more time
 	$(TEST) --cov --cov-report=term-missing:skip-covered
 
-test-nightly: venv ## The answers of /series against the reference, with ten times the examples
-	$(BIN)/pytest tests/unit/query/series tests/integration/query/test_series.py --hypothesis-profile nightly \
-	  --numprocesses 2 --dist worksteal
+test-nightly: venv ## Answers of /series against the reference, ten times as many; a million bodies for each decoder
+	$(BIN)/pytest tests/unit/query/series tests/integration/query/test_series.py tests/unit/ingest/test_fuzzed_decoders.py \
+	  --hypothesis-profile nightly --numprocesses 2 --dist worksteal
 
 test-client: client ## Install the client's wheel in an empty environment, from an index, and run its README
 	$(BIN)/pytest tests/client

@@ -243,10 +243,10 @@ def _fast(body: bytes, dictionary: _Dictionary) -> _Rows | None:
     if _MAYBE_TRUTH.search(fields):
         fields = _FALSE.sub(b"=0", _TRUE.sub(b"=1", fields))
     try:
-        times = _integers.decode(b"[" + b",".join(tokens[2::4]) + b"]")
+        times = np.array(_integers.decode(b"[" + b",".join(tokens[2::4]) + b"]"), np.int64)
         text = fields[:-1].replace(b"=", b'":').replace(b",", b',"').replace(b"\n", b'},{"')
         rows = _objects.decode(b'[{"' + text + b"}]")
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, OverflowError):
         return None
     lengths = list(map(len, rows))
     # A name that stands twice in a line leaves fewer than the separators tell.
@@ -262,7 +262,7 @@ def _fast(body: bytes, dictionary: _Dictionary) -> _Rows | None:
     return _Rows(
         np.repeat(np.arange(len(rows)), lengths),
         np.fromiter(chain.from_iterable(map(codes.__getitem__, shapes)), np.uint32, len(values)),
-        np.repeat(np.array(times, np.int64), lengths),
+        np.repeat(times, lengths),
         values,
         np.zeros(len(values), np.bool_),
     )
