@@ -5,14 +5,15 @@ are looked up in the table, behind locks that keep other natural rows of their s
 workers that have the same, the second finds what the first stored. Rows that are not natural are stored as they come,
 and pay for none of this; where they came first, they count.
 
-Looked for are not rows but runs: of rows of one sensor that lie close together, the first and the last instant bound one
-scan, which unpacks a batch of the columnstore once, not once a row. Where much more is stored in a run than is looked
-for, its rows are looked for one by one, so that a look's price depends on what is looked for alone.
+Rows of one sensor that lie close together are looked for as a run: its first and last instant bound one scan, which
+unpacks a batch of the columnstore once, not once a row. Rows that lie alone are looked for by their instants, all
+sensors of an instant at once, and so are those of a run in which much more is stored than is looked for: what a look
+costs depends on what is looked for.
 """
 
 import zlib
-from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -30,25 +31,43 @@ _LOCKS = 64
 
 _LOCK = "select pg_advisory_xact_lock(hashtext('millrace natural'), lock) from unnest($1::int[]) as lock"
 
-# LATERAL with a LIMIT is never turned into a join that reads a table whole, whatever the planner expects. Rows that a
-# deletion will take are as good as gone.
-_STORED = """
-select
-  run.number - 1 as number, stored.timestamp,
-  exists (
-    select from deletions
-    where finished_at is null and run.sensor_id = any(sensor_ids)
-      and stored.timestamp >= range_start and stored.timestamp < range_end and stored.id <= last_id
-  ) as deleted
+# Rows that a deletion will take are as good as gone.
+_DELETED = """
+exists (
+  select from deletions
+  where finished_at is null and stored.sensor_id = any(sensor_ids)
+    and stored.timestamp >= range_start and stored.timestamp < range_end and stored.id <= last_id
+)
+"""
+
+# LATERAL with LIMIT or OFFSET is never turned into a join that reads a table whole, whatever the planner expects.
+_RUNS = f"""
+select run.number - 1 as number, stored.timestamp, {_DELETED} as deleted
 from unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::int[])
   with ordinality as run (sensor_id, first, last, most, number)
 cross join lateral (
-  select timestamp, id from sensor_data
+  select sensor_id, timestamp, id from sensor_data
   where sensor_id = run.sensor_id and timestamp >= run.first and timestamp <= run.last
     and timestamp >= $5 and timestamp <= $6
   limit run.most
 ) as stored
-"""
+"""  # noqa: S608 -- of constants
+# The columnstore compares each row that it finds with all sensors of its scan, so there are a hundred at most.
+_POINTS = f"""
+select stored.sensor_id, stored.timestamp
+from (
+  select timestamp, array_agg(sensor_id) as sensors
+  from unnest($1::text[], $2::timestamptz[]) with ordinality as point (sensor_id, timestamp, number)
+  group by timestamp, number / 100
+) as instant
+cross join lateral (
+  select sensor_id, timestamp, id from sensor_data
+  where sensor_id = any(instant.sensors) and timestamp = instant.timestamp
+    and timestamp >= $3 and timestamp <= $4
+  offset 0
+) as stored
+where not {_DELETED}
+"""  # noqa: S608 -- of constants
 
 _CLOSE = 60_000_000
 """Microseconds from row to row up to which they are one run."""
@@ -88,72 +107,85 @@ async def natural_repeats(connection: Any, selection: Selection, parts: Sequence
     natural_parts = [part for part in parts if part.batch.natural]
     if not natural_parts:
         return []
-    columns = selection.columns
+    columns = _with_one_code(selection.columns)
     natural: NDArray[np.bool_] = np.zeros(len(columns), np.bool_)
     for part in natural_parts:
         natural[part.rows] = True
-    codes = _codes(columns)
     concerned: NDArray[np.bool_] = np.zeros(len(columns.sensor_ids), np.bool_)
-    concerned[codes[natural]] = True
+    concerned[columns.index[natural]] = True
     rows = selection.positions(parts)
-    rows = rows[concerned[codes[rows]]]
-    behind = behind_another(codes[rows], columns.timestamps[rows]) & natural[rows]
+    rows = rows[concerned[columns.index[rows]]]
+    behind = natural[rows] & behind_another(columns.take(rows))
     sought = rows[natural[rows] & ~behind]
-    sought = sought[np.lexsort((columns.timestamps[sought], codes[sought]))]
-    sensor_ids = [columns.sensor_ids[code] for code in codes[sought].tolist()]
-    stored = await _stored(connection, sensor_ids, columns.timestamps[sought], _CLOSE)
-    return [rows[behind], sought[stored]]
+    sought = sought[np.lexsort((columns.timestamps[sought], columns.index[sought]))]
+    return [rows[behind], sought[await _stored(connection, columns.take(sought))]]
 
 
-def behind_another(codes: NDArray[np.intp], timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of each row whether an earlier one has its sensor's code and its timestamp."""
-    found: NDArray[np.bool_] = np.zeros(len(codes), np.bool_)
-    order = np.lexsort((timestamps, codes))
-    found[order[1:]] = (np.diff(codes[order]) == 0) & (np.diff(timestamps[order]) == 0)
+def behind_another(columns: Columns) -> NDArray[np.bool_]:
+    """Tell of each row whether an earlier one has its sensor and instant."""
+    found: NDArray[np.bool_] = np.zeros(len(columns), np.bool_)
+    order = np.lexsort((columns.timestamps, columns.index))
+    index, timestamps = columns.index[order], columns.timestamps[order]
+    found[order[1:]] = (index[1:] == index[:-1]) & (timestamps[1:] == timestamps[:-1])
     return found
 
 
-def _codes(columns: Columns) -> NDArray[np.intp]:
-    """Return a code of each row's sensor; in a dictionary that has a sensor twice, the first one's."""
+def _with_one_code(columns: Columns) -> Columns:
+    """Return the same rows; where the dictionary has a sensor twice, all its rows have the first one's code."""
     first: dict[str, int] = {}
     codes = [first.setdefault(sensor_id, code) for code, sensor_id in enumerate(columns.sensor_ids)]
-    return np.array(codes, np.intp)[columns.index]
+    return Columns(columns.sensor_ids, np.array(codes, np.uint32)[columns.index], columns.timestamps, columns.values)
 
 
-async def _stored(
-    connection: Any, sensor_ids: Sequence[str], timestamps: NDArray[np.int64], close: int
-) -> NDArray[np.bool_]:
-    """Tell of rows whether their sensor and instant are in the table.
+async def _stored(connection: Any, readings: Columns) -> NDArray[np.bool_]:
+    """Tell of readings, sorted by sensor and time and no two of one instant, whether their instant is in the table."""
+    begins = (np.diff(readings.index) != 0) | (np.diff(readings.timestamps) > _CLOSE)
+    run = np.cumsum(np.concatenate(([False], begins)))[: len(readings)]
+    alone = np.bincount(run)[run] == 1
+    stored, unknown = alone.copy(), alone.copy()
+    stored[~alone], unknown[~alone] = await _in_runs(connection, readings.take(~alone), run[~alone])
+    stored[unknown] = await _at_instants(connection, readings.take(unknown))
+    return stored
+
+
+async def _in_runs(
+    connection: Any, readings: Columns, run: NDArray[np.intp]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell of readings whether they are stored, and whether so much is in their run that this is not known.
 
     Args:
         connection: in the transaction that has the locks.
-        sensor_ids: of the rows.
-        timestamps: of the rows, in microseconds since 1970. No two rows have both the same; they are in the order of
-            their sensors, and then of these.
-        close: microseconds from row to row up to which they are one run; negative where each is its own, which is
-            looked at to the end.
+        readings: sorted by sensor and time.
+        run: of each.
     """
-    found: NDArray[np.bool_] = np.zeros(len(sensor_ids), np.bool_)
-    if not len(found):
-        return found
-    other = np.array([one != next_ for one, next_ in zip(sensor_ids, sensor_ids[1:], strict=False)], np.bool_)
-    run = np.concatenate(([0], np.cumsum(other | (np.diff(timestamps) > close))))
-    starts, sizes = np.unique(run, return_index=True, return_counts=True)[1:]
-    most = 4 * sizes + 64 if close >= 0 else []
-    there = await connection.fetch(
-        _STORED,
-        [sensor_ids[start] for start in starts.tolist()],
-        list(map(instant_of, timestamps[starts].tolist())),
-        list(map(instant_of, timestamps[starts + sizes - 1].tolist())),
-        list(most),
-        instant_of(int(timestamps.min())),
-        instant_of(int(timestamps.max())),
-    )
-    stored = {(number, micros_of(timestamp)) for number, timestamp, deleted in there if not deleted}
-    found[:] = [row in stored for row in zip(run.tolist(), timestamps.tolist(), strict=True)]
-    if close < 0:
-        return found
-    count = Counter(number for number, _, _ in there)
-    full = np.flatnonzero([count[number] >= most[number] for number in run.tolist()])
-    found[full] = await _stored(connection, [sensor_ids[row] for row in full.tolist()], timestamps[full], -1)
-    return found
+    none: NDArray[np.bool_] = np.zeros(len(readings), np.bool_)
+    if not len(readings):
+        return none, none
+    starts, number, sizes = np.unique(run, return_index=True, return_inverse=True, return_counts=True)[1:]
+    most = 4 * sizes + 64
+    first, last = readings.take(starts), readings.take(starts + sizes - 1)
+    there = await connection.fetch(_RUNS, *_named(first), _named(last)[1], most.tolist(), *_bounds(readings))
+    stored = {(run, micros_of(timestamp)) for run, timestamp, deleted in there if not deleted}
+    counts = np.bincount([run for run, _, _ in there], minlength=len(starts))
+    found = [row in stored for row in zip(number.tolist(), readings.timestamps.tolist(), strict=True)]
+    return np.array(found, np.bool_), (counts >= most)[number]
+
+
+async def _at_instants(connection: Any, readings: Columns) -> NDArray[np.bool_]:
+    """Tell of readings whether they are stored; each is looked for by itself."""
+    if not len(readings):
+        return np.zeros(0, np.bool_)
+    by_time = readings.take(np.argsort(readings.timestamps))
+    there = await connection.fetch(_POINTS, *_named(by_time), *_bounds(readings))
+    stored = set(map(tuple, there))
+    return np.array([row in stored for row in zip(*_named(readings), strict=True)], np.bool_)
+
+
+def _named(readings: Columns) -> tuple[list[str], list[datetime]]:
+    sensor_ids = [readings.sensor_ids[code] for code in readings.index.tolist()]
+    return sensor_ids, list(map(instant_of, readings.timestamps.tolist()))
+
+
+def _bounds(readings: Columns) -> tuple[datetime, datetime]:
+    """Return the first and last instant, by which chunks are left out."""
+    return instant_of(int(readings.timestamps.min())), instant_of(int(readings.timestamps.max()))
