@@ -205,6 +205,29 @@ async def test_where_much_more_is_stored_than_is_looked_for_every_reading_is_fou
     assert await rows_in(settings.database) == sorted([*dense, ("a", NOW + 1, 3.0)])
 
 
+async def test_whatever_lies_how_close_the_first_of_each_instant_is_what_a_loop_says(settings: Settings) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    store = (await parts_of(settings)).store
+    expected = list[Row]()
+    there = set[tuple[str, int]]()
+    for number in range(30):
+        # Within a second, a minute apart, and hours apart: alone, in runs, and in runs of which others have more.
+        step, count = dice.choice([(1000, 700), (SECOND, 60), (61 * SECOND, 20), (7 * HOUR, 5)])
+        rows = [
+            (dice.choice("abc"), NOW + step * dice.randrange(count), float(number)) for _ in range(dice.randint(1, 900))
+        ]
+        plain = dice.random() < 0.3
+        await write(store, entry_of(rows) if plain else natural(rows))
+        for sensor, at, value in rows:
+            if plain or (sensor, at) not in there:
+                expected.append((sensor, at, value))
+            there.add((sensor, at))
+    store.close()
+    assert await rows_in(settings.database) == sorted(expected)
+
+
 async def test_workers_that_have_the_same_readings_at_once_store_each_instant_once(settings: Settings) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")
