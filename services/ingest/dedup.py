@@ -1,11 +1,12 @@
 """`dedup`: what is stored once though it comes again, as a request asks for it, else its caller, else its door."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from services.platform.http.auth import Caller
 from services.platform.http.parameters import parameters, wrong
 
-__all__ = ["NATURAL", "asked_in", "dedup"]
+__all__ = ["NATURAL", "asked_in", "dedup", "described"]
 
 NATURAL = "natural"
 """Of a series and instant the first reading is stored, whatever its value and whoever sent it."""
@@ -30,3 +31,16 @@ def asked_in(query: bytes, caller: Caller, known: Sequence[str]) -> str:
         Problem: `invalid_parameter`.
     """
     return dedup(dict(parameters(query)), caller, known)
+
+
+def described(known: Sequence[str]) -> dict[str, Any]:
+    """Return the parameter as OpenAPI describes it."""
+    return {
+        "name": "dedup",
+        "in": "query",
+        "required": False,
+        "description": "What is stored once though it is sent again: `batch`, slices of a request; `reading`, each "
+        "reading; `natural`, the first reading of a series and instant. The caller's setting by default, else "
+        f"`{known[0]}`.",
+        "schema": {"type": "string", "enum": list(known)},
+    }

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import random
 import secrets
 import time
@@ -71,16 +72,24 @@ async def test_the_first_reading_of_a_sensor_and_instant_wins_whatever_its_value
     assert await ledger(settings) == [(1, 3), (3, 4)]
 
 
-async def test_the_first_is_that_of_the_earlier_entry_whatever_ids_they_have(settings: Settings) -> None:
+@pytest.mark.parametrize("poison", [[], [("p", NOW, 13.0)]])
+async def test_the_first_is_that_of_the_earlier_entry_whatever_ids_they_have(
+    settings: Settings, poison: list[Row]
+) -> None:
+    await sql(settings.database, "alter table sensor_data add constraint c check (value <> 13)")
     store = (await parts_of(settings)).store
-    for first, second in ((1, 2), (2, 1)):
-        start = NOW + first * HOUR
+    for round_, numbers in enumerate(itertools.permutations((1, 2, 3))):
+        start = NOW + round_ * HOUR
         entries = [
-            natural(some(2, float(number), start=start), keys=[keyed_id("", f"{first} {number}")], digest=b"d")
-            for number in (first, second)
+            natural(some(2, float(number), start=start), keys=[keyed_id("", str(number + 10 * round_))], digest=b"d")
+            for number in numbers
         ]
-        assert await write(store, *entries) == [Outcome.STORED, Outcome.DUPLICATE]
-        assert [row for row in await rows_in(settings.database) if row[1] >= start][:2] == some(2, first, start=start)
+        # Where one is refused, the others are stored part by part.
+        refused = [natural(poison)] if poison else []
+        outcomes = await write(store, *entries, *refused)
+        assert outcomes[:3] == [Outcome.STORED, Outcome.DUPLICATE, Outcome.DUPLICATE]
+        found = [row for row in await rows_in(settings.database) if row[1] >= start]
+        assert found == some(2, float(numbers[0]), start=start)
     store.close()
 
 

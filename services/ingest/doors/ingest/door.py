@@ -162,8 +162,8 @@ async def _documented(
     dedup: Annotated[
         Literal["none", "reading", "natural"],
         Query(
-            description="Whether a reading that was taken before, in whatever request, is stored once, or only the "
-            "first of a sensor and instant."
+            description="Whether a reading that was taken before, in whatever request, is stored once (`reading`), or "
+            "only the first of a sensor and instant (`natural`). The caller's setting by default."
         ),
     ] = "none",
 ) -> None:

@@ -14,7 +14,7 @@ from services.platform.http.errors import Problem
 from services.platform.http.parameters import parameters, wrong
 
 from ...accept import Acceptor, IngestParameters
-from ...dedup import NATURAL, dedup
+from ...dedup import NATURAL, dedup, described
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import SHOWN_FAULTS, Decoded, Fault, faults_of
@@ -126,12 +126,7 @@ class LineProtocolDoor:
                     _parameter(
                         "precision", f"Unit of timestamps; `{self.dialect.precision}` by default.", ["", *PRECISIONS]
                     ),
-                    _parameter(
-                        "dedup",
-                        "What is stored once though it is sent again: slices of a request, each reading, or the first "
-                        "reading of a series and instant.",
-                        _DEDUP,
-                    ),
+                    described(_DEDUP),
                 ],
             },
         )

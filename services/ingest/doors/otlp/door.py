@@ -10,7 +10,7 @@ from starlette.responses import Response
 from services.platform.http.errors import Problem
 
 from ...accept import IngestParameters
-from ...dedup import NATURAL, asked_in
+from ...dedup import NATURAL, asked_in, described
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import Decoded, Fault
@@ -95,7 +95,8 @@ class OtlpDoor(HeaderKeyDoor):
                         PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
                         JSON: {"schema": {"type": "object"}, "example": _EXAMPLE},
                     },
-                }
+                },
+                "parameters": [described(_DEDUP)],
             },
         )
 

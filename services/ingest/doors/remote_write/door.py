@@ -9,7 +9,7 @@ from starlette.responses import Response
 from services.platform.http.errors import Problem
 
 from ...accept import IngestParameters
-from ...dedup import NATURAL, asked_in
+from ...dedup import NATURAL, asked_in, described
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...limits.body import SNAPPY
@@ -95,7 +95,8 @@ class RemoteWriteDoor(HeaderKeyDoor):
                 "requestBody": {
                     "required": True,
                     "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-                }
+                },
+                "parameters": [described(_DEDUP)],
             },
         )
 
