@@ -141,7 +141,7 @@ async def _stored(connection: Any, readings: Columns) -> NDArray[np.bool_]:
     """Tell of readings, sorted by sensor and time and no two of one instant, whether their instant is in the table."""
     begins = (np.diff(readings.index) != 0) | (np.diff(readings.timestamps) > _CLOSE)
     run = np.cumsum(np.concatenate(([False], begins)))[: len(readings)]
-    alone = np.bincount(run)[run] == 1
+    alone: NDArray[np.bool_] = np.bincount(run)[run] == 1
     stored, unknown = alone.copy(), alone.copy()
     stored[~alone], unknown[~alone] = await _in_runs(connection, readings.take(~alone), run[~alone])
     stored[unknown] = await _at_instants(connection, readings.take(unknown))

@@ -1,5 +1,8 @@
 """`dedup=natural` at each door: asked for by a request, or by its caller's setting; and what is stored of it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import httpx
 import orjson
 import pytest
@@ -26,7 +29,13 @@ WEBHOOK = "/webhooks/chirpstack?event=up"
 AGENTS = (*LINES, *REMOTE_WRITE, *OTLP)
 
 
-async def send(client: httpx.AsyncClient, path: str, query: str = "", value: float = 1.0, **headers: str) -> int:
+async def send(
+    client: httpx.AsyncClient,
+    path: str,
+    query: str = "",
+    headers: Mapping[str, str] = MappingProxyType({}),
+    value: float = 1.0,
+) -> int:
     """Send one reading of one series and instant to a door; return the answer's status."""
     body, media = orjson.dumps([{**READING, "value": value}]), "application/json"
     if path in LINES:
@@ -56,7 +65,7 @@ async def test_a_request_asks_for_it_and_then_has_no_slices(
     assert await send(client, path) < 300
     assert await last(stream) == (False, path in AGENTS)
     # Beside a key: the key decides whether the batch is new, and of a new one what is there is left out.
-    assert await send(client, path, "?dedup=natural", **{"Idempotency-Key": "k"}) < 300
+    assert await send(client, path, "?dedup=natural", {"Idempotency-Key": "k"}) < 300
     found = (await entries(stream))[-1].batches[-1]
     assert (found.natural, found.slices, found.digest is not None) == (True, (), True)
 
@@ -67,15 +76,15 @@ async def test_a_caller_has_it_as_a_setting_over_which_a_request_goes(
     first_wins, plain = doors.add("first", "ingest", dedup="natural"), doors.add("plain", "ingest")
     async with taking(doors.guarding(settings)) as client:
         for path in ("/ingest", *AGENTS, WEBHOOK):
-            assert await send(client, path, **first_wins) < 300
+            assert await send(client, path, headers=first_wins) < 300
             assert await last(stream) == (True, False), path
-            assert await send(client, path, **plain) < 300
+            assert await send(client, path, headers=plain) < 300
             assert await last(stream) == (False, path != "/ingest"), path
         for path in ("/ingest?dedup=none", "/ingest?ack=durable", "/ingest?dedup=reading"):
-            assert await send(client, path, **first_wins) < 300
+            assert await send(client, path, headers=first_wins) < 300
             assert await last(stream) == ("ack" in path, "reading" in path), path
         for path in AGENTS:
-            assert await send(client, path, "?dedup=batch", **first_wins) < 300
+            assert await send(client, path, "?dedup=batch", first_wins) < 300
             assert await last(stream) == (False, True), path
 
 
@@ -104,11 +113,11 @@ async def test_the_first_of_an_instant_is_stored_through_whatever_door_it_comes(
         batch = f"/batches/{answer.json()['batch_id']}"
 
         async def settled(batch: str = batch) -> bool:
-            return (await client.get(batch)).json()["status"] == "stored"
+            return bool((await client.get(batch)).json()["status"] == "stored")
 
         await eventually(settled)
         for path in (*LINES, *REMOTE_WRITE, *OTLP):
-            assert await send(client, path, "?dedup=natural", value) < 300
+            assert await send(client, path, "?dedup=natural", value=value) < 300
     # One series by line protocol, one by each other door: paths of one door are the same to it.
     await eventually(lambda: has(settings, 4))
     assert {row[2] for row in await rows_in(settings.database)} == {1.0}
