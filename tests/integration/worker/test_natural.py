@@ -1,6 +1,7 @@
 """`dedup=natural`: of a sensor and instant the first reading is stored, whoever has it, and whatever happens."""
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import random
@@ -199,6 +200,36 @@ async def test_readings_in_the_columnstore_are_found(timescaledb_settings: Setti
     assert await write(store, natural([(sensor, at, 5.0) for sensor, at, _ in there])) == [Outcome.DUPLICATE]
     store.close()
     assert await rows_in(database) == sorted([*there, *between, *some(2, 4.0, "new", start)])
+
+
+async def test_readings_are_found_while_their_chunk_goes_into_the_columnstore_and_back(
+    timescaledb_settings: Settings,
+) -> None:
+    database = timescaledb_settings.database
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    stores = [(await parts_of(timescaledb_settings)).store for _ in range(2)]
+    there = [row for sensor in "abcdefgh" for row in some(100, 1.0, sensor, NOW - 400 * HOUR)]
+    await write(stores[0], natural(there))
+    moving = asyncio.Event()
+
+    # Who moves a chunk and who reads it may wait for each other; one is told so, and begins anew, as workers do.
+    async def move() -> None:
+        for way in ("compress", "decompress") * 8:
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                await sql(database, f"select {way}_chunk(chunk, true) from show_chunks('sensor_data') as chunk")
+        moving.set()
+
+    async def send(store: Store) -> None:
+        while not moving.is_set():
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                assert await write(store, natural(dice.sample(there, 100))) == [Outcome.DUPLICATE]
+
+    await asyncio.gather(move(), *map(send, stores))
+    for store in stores:
+        store.close()
+    assert await rows_in(database) == sorted(there)
 
 
 async def test_where_much_more_is_stored_than_is_looked_for_every_reading_is_found(settings: Settings) -> None:
