@@ -118,7 +118,8 @@ async def natural_repeats(connection: Any, selection: Selection, parts: Sequence
     behind = natural[rows] & behind_another(columns.take(rows))
     sought = rows[natural[rows] & ~behind]
     sought = sought[np.lexsort((columns.timestamps[sought], columns.index[sought]))]
-    return [rows[behind], sought[await _stored(connection, columns.take(sought))]]
+    stored = await _stored(connection, columns.take(sought))
+    return [found for found in (rows[behind], sought[stored]) if len(found)]
 
 
 def behind_another(columns: Columns) -> NDArray[np.bool_]:

@@ -323,8 +323,11 @@ class Store:
             What the catalogue may remember after the commit, and the rows that came before.
         """
         repeated: list[Rows] = [*await claim_slices(connection, parts)]
-        repeated += await natural_repeats(connection, selection.without(repeated) if repeated else selection, parts)
-        columns = (selection.without(repeated) if repeated else selection).pick(parts)
+        left = selection.without(repeated) if repeated else selection
+        if came_before := await natural_repeats(connection, left, parts):
+            repeated += came_before
+            left = selection.without(repeated)
+        columns = left.pick(parts)
         if not len(columns):
             return [], repeated
         entered = await self._catalogue.enter(connection, columns)
