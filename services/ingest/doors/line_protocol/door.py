@@ -14,6 +14,7 @@ from services.platform.http.errors import Problem
 from services.platform.http.parameters import parameters, wrong
 
 from ...accept import Acceptor, IngestParameters
+from ...dedup import NATURAL, dedup, described
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import SHOWN_FAULTS, Decoded, Fault, faults_of
@@ -28,7 +29,8 @@ _LOST_ELSEWHERE = {408: 503, 429: 503, 422: 400}
 helps."""
 
 _SHOWN_LINES = 5
-_DEDUP = ("batch", "reading", "none")
+_DEDUP = ("batch", "reading", NATURAL, "none")
+_SLICED = ("batch", "reading")
 _EXAMPLE = "weather,place=harbour temperature=11.5,humidity=81i 1761166800000000000"
 
 
@@ -78,15 +80,16 @@ class LineProtocolDoor:
             ClientDisconnect: the client went away.
         """
         key = idempotency_key(request.headers)
-        asks = self._asks(request.query)
+        asks = self._asks(request)
 
         def decode(body: bytes, _: int) -> Decoded:
             lines = self.decoder.decode(body, asks.unit, asks.labels, time.time_ns() // 1000)
-            slice_it = asks.dedup != "none" and lines.timed and key is None and len(lines.decoded)
+            slice_it = asks.dedup in _SLICED and lines.timed and key is None and len(lines.decoded)
             sliced = by_reading if asks.dedup == "reading" else by_instant
             return sliced(lines.decoded, request.caller.name) if slice_it else lines.decoded
 
-        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key, slow=True), decode)
+        taken = IngestParameters(partial=True, key=key, slow=True, natural=asks.dedup == NATURAL)
+        accepted = await self.acceptor.accept(request, taken, decode)
         if accepted.faults:
             return self._partial(accepted.faults, accepted.rows)
         return Response(status_code=204)
@@ -124,30 +127,23 @@ class LineProtocolDoor:
                     _parameter(
                         "precision", f"Unit of timestamps; `{self.dialect.precision}` by default.", ["", *PRECISIONS]
                     ),
-                    _parameter(
-                        "dedup",
-                        "Whether what is sent again is stored once: slices of a request, or each reading.",
-                        _DEDUP,
-                    ),
+                    described(_DEDUP),
                 ],
             },
         )
 
-    def _asks(self, query: bytes) -> _Asks:
+    def _asks(self, request: Request) -> _Asks:
         """Read the query string; parameters that only other servers need are passed over, as InfluxDB does.
 
         Raises:
             Problem: `invalid_parameter`.
         """
-        values = dict(parameters(query))
+        values = dict(parameters(request.query))
         precision = values.get("precision") or self.dialect.precision
         if precision not in PRECISIONS:
             raise wrong(precision=f"must be one of {', '.join(PRECISIONS)}")
-        dedup = values.get("dedup", "batch")
-        if dedup not in _DEDUP:
-            raise wrong(dedup=f"must be {' or '.join(_DEDUP)}")
         labels = [(name, values[name]) for name in self.dialect.labels if values.get(name)]
-        return _Asks(PRECISIONS[precision], labels, dedup)
+        return _Asks(PRECISIONS[precision], labels, dedup(values, request.caller, _DEDUP))
 
     def _partial(self, faults: Sequence[Fault], rows: int) -> Response:
         """Return the answer to lines of which some were wrong, and the others are stored."""
