@@ -16,10 +16,10 @@ import httptools
 import orjson
 import pytest
 
-from services.sender.files import ReadError
 from services.sender.journal import Journal
+from services.sender.posting import Way
 from services.sender.progress import Tally
-from services.sender.readings import Batch, Fleet, make
+from services.sender.readings import Fleet, make
 from services.sender.sender import Plan, Sender
 from tests.support import eventually, free_port
 
@@ -95,26 +95,21 @@ async def serving(answers: Answers) -> AsyncIterator[tuple[Server, Plan]]:
     listening = await asyncio.start_server(server, "127.0.0.1")
     port = listening.sockets[0].getsockname()[1]
     try:
-        yield server, Plan(urlsplit(f"http://127.0.0.1:{port}/some/"), "durable", 2, False, 5.0, "a run")
+        yield server, Plan(Way(urlsplit(f"http://127.0.0.1:{port}/some/"), False, 5.0), "durable", 2, "a run")
     finally:
         listening.close()
-
-
-async def batches(count: int) -> AsyncIterator[Batch]:
-    for batch in make(FLEET, count * 10, 10):
-        yield batch
 
 
 async def send(plan: Plan, count: int = 1, path: Path | None = None) -> Tally:
     tally = Tally()
     with Journal(path) as journal:
-        await Sender(plan, batches(count), tally, journal).run()
+        await Sender(plan, make(FLEET, count * 10, 10), tally, journal).run()
     return tally
 
 
 async def states(answers: Answers, path: Path, **changes: Any) -> list[tuple[str, int | None]]:
     async with serving(answers) as (_, plan):
-        await send(replace(plan, **changes), path=path)
+        await send(replace(plan, way=replace(plan.way, **changes)), path=path)
     return [(line["state"], line["status"]) for line in lines(path)]
 
 
@@ -185,7 +180,7 @@ async def test_patience_ends_and_the_batch_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_is_not_there_is_told_without_a_traceback() -> None:
-    plan = Plan(urlsplit(f"http://127.0.0.1:{free_port()}"), "queued", 1, False, 0.0, None)
+    plan = Plan(Way(urlsplit(f"http://127.0.0.1:{free_port()}"), False, 0.0), "queued", 1, None)
     tally = await send(plan)
     assert (tally.given_up, tally.answers) == (1, {"none": 1})
     assert "refused: no answer" in tally.faults[0]
@@ -193,29 +188,16 @@ async def test_a_server_that_is_not_there_is_told_without_a_traceback() -> None:
 
 async def test_gzip_is_announced_and_true() -> None:
     async with serving(lambda _: GOOD) as (server, plan):
-        await send(replace(plan, gzip=True))
+        await send(replace(plan, way=replace(plan.way, gzip=True)))
     _, headers, body = server.requests[0]
     assert headers["content-encoding"] == "gzip"
     assert body.startswith(b"\x1f\x8b")
 
 
-async def test_a_source_that_breaks_off_fails_after_all_before_it_was_sent() -> None:
-    async def broken() -> AsyncIterator[Batch]:
-        async for batch in batches(3):
-            yield batch
-        raise ReadError("line 31")
-
-    async with serving(lambda _: GOOD) as (_, plan):
-        tally = Tally()
-        with pytest.raises(ReadError, match="line 31"), Journal(None) as journal:
-            await Sender(plan, broken(), tally, journal).run()
-    assert tally.accepted == 30
-
-
 async def test_an_interrupted_sender_says_so_and_shows_its_figures() -> None:
     async with serving(lambda _: GOOD) as (server, plan):
         sending = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.cli", "send", "--rows", "100000000", "--url", plan.url.geturl()),
+            *(sys.executable, "-m", "services.cli", "send", "--rows", "100000000", "--url", plan.way.url.geturl()),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
