@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import uvloop
 from millrace_client.outcomes import Outcome, State
 
+from services.platform.runtime import failpoints
 from services.sender.posting import Poster, Way
 from services.sender.progress import shown
 
@@ -75,7 +76,9 @@ class Delivery:
         left = [one]
         while left:
             each = left.pop()
+            failpoints.reach("import.before_post")
             outcome = await self._post(poster, each, partial=False)
+            failpoints.reach("import.after_post")
             halves = each.piece.halves() if self._divides(each, outcome) else []
             if halves:
                 if each.number is not None:

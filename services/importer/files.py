@@ -83,8 +83,8 @@ class Files:
             if form.in_columns:
                 raise ReadError(f"{form} cannot be read from standard input; save it as a file")
             with open(sys.stdin.fileno(), "rb", closefd=False) as file:
-                text = Text("standard input", unpacked(file), form, self.which.words)
-                yield from (ToSend("standard input", None, piece) for piece in text.rest(growing=False))
+                text = Text("standard input", unpacked(file), form, self.which.words, growing=False)
+                yield from (ToSend("standard input", None, piece) for piece in text.rest())
             return
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -104,7 +104,7 @@ class Files:
 
         def opened() -> Text:
             file.seek(0)
-            return Text(str(path), unpacked(file), form, self.which.words)
+            return Text(str(path), unpacked(file), form, self.which.words, growing=self.which.growing)
 
         def begun(sent: Sequence[Sent]) -> tuple[Sequence[Sent], Text, list[Piece]]:
             text = opened()
@@ -116,7 +116,7 @@ class Files:
 
         def pieces() -> Iterator[Piece]:
             yield from left
-            yield from text.rest(growing=self.which.growing)
+            yield from text.rest()
 
         return number, sent, pieces()
 

@@ -116,7 +116,7 @@ def ends_of_lines(data: bytes, *, last: bool) -> Ends:
     if b'"' not in data:
         return newlines
     found, at = list[Ends](), 0
-    closed = data + _CLOSED
+    closed = data if last else data + _CLOSED
     while at < len(data):
         if plain := _PLAIN.match(data, at):
             first, behind = np.searchsorted(newlines, (at, plain.end()), "right")

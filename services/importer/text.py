@@ -75,7 +75,7 @@ class _Context:
 class Text:
     """One file, read once from its beginning to its end."""
 
-    def __init__(self, name: str, file: BinaryIO, form: Form, words: Words) -> None:
+    def __init__(self, name: str, file: BinaryIO, form: Form, words: Words, *, growing: bool) -> None:
         """Take the file; nothing is read.
 
         Args:
@@ -83,7 +83,9 @@ class Text:
             file: what it holds, unpacked.
             form: CSV, NDJSON or line protocol.
             words: what is said of it.
+            growing: whether a last record that is not whole is left for later.
         """
+        self._growing = growing
         self._name = name
         self._file = file
         self._form = form
@@ -130,11 +132,8 @@ class Text:
                 f"{self._name}: line {self._line} was not whole when it was imported; say --growing of such files"
             )
 
-    def rest(self, *, growing: bool) -> Iterator[TextPiece]:
+    def rest(self) -> Iterator[TextPiece]:
         """Yield the pieces behind what was read.
-
-        Args:
-            growing: whether a last line without a newline is left for later.
 
         Raises:
             ReadError: the file cannot be read further.
@@ -143,9 +142,7 @@ class Text:
         while not self._last or self._data:
             self._fill(len(self._data) + _PART)
             data, offset = self._data, self._offset
-            ends = ENDS_OF[self._form](data, last=self._last)
-            if self._last and growing and not data.endswith(b"\n"):
-                ends = ends[:-1]
+            ends = self._ends()
             said = self._directives(data, ends)
             at = 0
             while len(ends) and at < ends[-1]:
@@ -192,13 +189,17 @@ class Text:
         if self._form is not Form.CSV or self._offset:
             return
         self._fill(_PART)
-        ends = ENDS_OF[self._form](self._data, last=self._last)
-        if not len(ends) and self._data:
+        ends = self._ends()
+        if not len(ends) and not self._last:
             raise ReadError(f"{self._name} line 1: the header does not end within {_PART >> 20} MiB")
-        self._head = self._take(int(ends[0]) if len(ends) else 0)
+        self._head = self._take(int(ends[0]) if len(ends) else len(self._data))
         if self._words.wide:
             names = next(csv.reader(io.StringIO(self._head.decode(errors="replace"), newline="")), [])
             self._most = max(_READINGS // max(len(names), 1), 1)
+
+    def _ends(self) -> Ends:
+        """Return the ends of the records that are read."""
+        return ENDS_OF[self._form](self._data, last=self._last and not self._growing)
 
     def _take(self, count: int) -> bytes:
         """Take so many bytes, or as many as there are."""

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,19 +19,24 @@ import pytest
 from services.contract import series_id, series_of
 from services.local.environment import environment
 from services.platform.settings import Settings
+from services.platform.stream import Stream, names_of, redis_client
 from tests.support import Service, eventually
 from tests.support.readings import sql
 from tests.support.service import ROOT
 
 Make = Callable[[str, Settings], Service]
+HEADER = "sensor_id,timestamp,value\n"
 START = datetime(2025, 10, 22, 21, tzinfo=UTC)
 
 
-def begun(settings: Settings, state: Path, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+def begun(
+    settings: Settings, state: Path, *arguments: str | Path, variables: dict[str, str] | None = None,
+    **options: Any,
+) -> subprocess.Popen[str]:  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-m", "services.cli", "import", "--state", str(state), *map(str, arguments)],
         cwd=ROOT,
-        env=environment(settings),
+        env=environment(settings) | (variables or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -53,13 +59,17 @@ async def values(settings: Settings) -> Counter[float]:
     return Counter(row["value"] for row in await sql(settings.database, "select value from sensor_data"))
 
 
-async def stored(settings: Settings, rows: int) -> Counter[float]:
-    """Wait until there are so many rows, and nothing is on its way, and return their values."""
+async def stored(settings: Settings) -> Counter[float]:
+    """Return the values that are stored once nothing is on its way any more."""
+    stream = Stream(redis_client(settings.redis), names_of(settings.redis))
 
-    async def there() -> bool:
-        return (await values(settings)).total() >= rows
+    async def drained() -> bool:
+        return (await stream.backlog()).entries == 0
 
-    await eventually(there, 60)
+    try:
+        await eventually(drained, 60)
+    finally:
+        await stream.client.aclose()
     return await values(settings)
 
 
@@ -68,10 +78,10 @@ def rows(first: int, behind: int) -> list[tuple[str, str, float]]:
 
 
 def csv_of(first: int, behind: int) -> str:
-    return "".join(f'"{name}",{time},{value}\n' for name, time, value in rows(first, behind))
-
-
-HEADER = "sensor_id,timestamp,value\n"
+    """Return rows, behind the header where these are the first."""
+    return ("" if first else HEADER) + "".join(
+        f'"{name}",{time},{value}\n' for name, time, value in rows(first, behind)
+    )
 
 
 def frame(first: int, behind: int) -> pl.DataFrame:
@@ -104,11 +114,12 @@ CREATE DATABASE plant WITH NAME "a year"
 
 
 async def test_a_folder_of_each_format_is_stored_once_and_a_repeat_sends_nothing(
-    settings: Settings, service: Make, tmp_path: Path
+    timescaledb_settings: Settings, service: Make, tmp_path: Path
 ) -> None:
+    settings = timescaledb_settings
     folder, state = tmp_path / "in", tmp_path / "state"
     folder.mkdir()
-    (folder / "a.csv").write_text(HEADER + csv_of(0, 100))
+    (folder / "a.csv").write_text(csv_of(0, 100))
     (folder / "b.csv.gz").write_bytes(gzip.compress((HEADER + csv_of(100, 200)).encode()))
     ndjson = [{"sensor_id": name, "timestamp": time, "value": value} for name, time, value in rows(200, 300)]
     (folder / "c.jsonl").write_bytes(b"\n".join(map(orjson.dumps, ndjson)))
@@ -122,7 +133,7 @@ async def test_a_folder_of_each_format_is_stored_once_and_a_repeat_sends_nothing
         figures, _ = await imported(settings, state, folder)
         assert (figures["files"], figures["readings taken"]) == ("7", "50,200")
         expected = Counter(map(float, range(50_200)))
-        assert await stored(settings, 50_200) == expected
+        assert await stored(settings) == expected
         figures, _ = await imported(settings, state, folder)
         assert (figures["pieces sent"], figures["readings taken"]) == ("0", "0")
         # Without a state each piece is sent again, and known by its key.
@@ -133,7 +144,7 @@ async def test_a_folder_of_each_format_is_stored_once_and_a_repeat_sends_nothing
         assert (figures["pieces sent"], figures["pieces sent before"]) == ("0", "9")
         frame(50_200, 50_201).write_csv(folder / "last.csv", datetime_format="%+")
         await imported(settings, state, folder)
-        assert await stored(settings, 50_201) == expected + Counter([50_200.0])
+        assert await stored(settings) == expected + Counter([50_200.0])
 
 
 async def test_an_export_of_influxdb_brings_its_databases_as_labels(
@@ -145,9 +156,9 @@ async def test_an_export_of_influxdb_brings_its_databases_as_labels(
     async with service("ingest", settings), service("worker", settings):
         figures, _ = await imported(settings, tmp_path / "state", export, "--format", "lines")
         assert figures["readings taken"] == "5"
-        await stored(settings, 5)
+        await stored(settings)
         figures, _ = await imported(settings, tmp_path / "other", export, "--format", "lines", "--bucket", "b")
-        await stored(settings, 10)
+        await stored(settings)
     found = Counter(row["sensor_id"] for row in await sql(settings.database, "select sensor_id from sensor_data"))
 
     def sensor(row: int, **labels: str) -> str:
@@ -170,7 +181,7 @@ async def test_bad_records_are_named_and_kept_and_the_good_ones_stored(
     more = ["--rejects", str(rejects), "--max-rejects", "200"]
     async with service("ingest", settings), service("worker", settings):
         figures, complained = await imported(settings, state, table, lines, packed, *more, code=1)
-        assert await stored(settings, 7) == Counter([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0])
+        assert await stored(settings) == Counter([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0])
         assert figures["rejected"] == "154"
         assert f"{table} line 5: not_rfc3339: timestamp 'never'" in complained
         found = [orjson.loads(line) for line in rejects.read_bytes().splitlines()]
@@ -188,7 +199,7 @@ async def test_a_file_that_is_something_else_stops_the_import_at_once(
     timescaledb_settings: Settings, service: Make, tmp_path: Path
 ) -> None:
     table = tmp_path / "a.csv"
-    table.write_text("who,timestamp,value\n" + csv_of(0, 5000))
+    table.write_text(csv_of(0, 5000).replace("sensor_id", "who"))
     async with service("ingest", timescaledb_settings):
         _, complained = await imported(timescaledb_settings, tmp_path / "state", table, code=2)
     assert f"{table} from line 2 on: 422 invalid_readings: 5000 of 5000" in complained
@@ -208,10 +219,10 @@ async def test_wide_tables_and_standard_input_come_in(
     async with service("ingest", settings), service("worker", settings):
         figures, _ = await imported(settings, state, wide, "--layout", "wide", "--gzip")
         assert figures["readings taken"] == "60,000"
-        assert await stored(settings, 60_000) == Counter(map(float, range(60_000)))
+        assert await stored(settings) == Counter(map(float, range(60_000)))
         for _ in range(2):
             await imported(settings, state, "-", "--format", "csv", given=HEADER + csv_of(60_000, 60_010))
-        assert (await stored(settings, 60_010)).total() == 60_010
+        assert (await stored(settings)).total() == 60_010
 
 
 async def test_a_file_that_grows_goes_on_and_one_that_changed_is_refused(
@@ -220,11 +231,11 @@ async def test_a_file_that_grows_goes_on_and_one_that_changed_is_refused(
     settings, state, table = timescaledb_settings, tmp_path / "state", tmp_path / "log.csv"
     async with service("ingest", settings), service("worker", settings):
         for end in (10, 30, 60):
-            table.write_text(HEADER + csv_of(0, end) + "s-1,2025-10-22T")
+            table.write_text(csv_of(0, end) + "s-1,2025-10-22T")
             await imported(settings, state, table, "--growing")
-        assert await stored(settings, 60) == Counter(map(float, range(60)))
+        assert await stored(settings) == Counter(map(float, range(60)))
         # Turned: what stood under this name now has another, and was imported in several steps.
-        table.write_text(HEADER + csv_of(0, 60))
+        table.write_text(csv_of(0, 60))
         table.rename(tmp_path / "log.csv.1")
         table.write_text(HEADER + csv_of(60, 70))
         files: list[str | Path] = [table, tmp_path / "log.csv.1", "--format", "csv"]
@@ -232,7 +243,7 @@ async def test_a_file_that_grows_goes_on_and_one_that_changed_is_refused(
         assert f"{table}: what was imported of it from line 2 on is not what stands there now" in complained
         figures, _ = await imported(settings, state, *files, "--replaced")
         assert figures["readings taken"] == "10"
-        assert await stored(settings, 70) == Counter(map(float, range(70)))
+        assert await stored(settings) == Counter(map(float, range(70)))
         table.write_text(HEADER + csv_of(60, 70) + "s-1,2025-10-22T22:00:00Z,7")
         await imported(settings, state, table)
         table.write_text(HEADER + csv_of(60, 70) + "s-1,2025-10-22T22:00:00Z,70\n")
@@ -244,29 +255,33 @@ async def test_a_file_that_grows_goes_on_and_one_that_changed_is_refused(
 async def test_an_import_that_is_killed_again_and_again_stores_each_reading_once(
     name: str, timescaledb_settings: Settings, service: Make, tmp_path: Path
 ) -> None:
-    settings, state, file = timescaledb_settings, tmp_path / "state", tmp_path / name
+    settings, state, file, failpoints = (
+        timescaledb_settings,
+        tmp_path / "state",
+        tmp_path / name,
+        tmp_path / "failpoints",
+    )
+    failpoints.mkdir()
     count, seed = 60_000, random.randrange(2**32)
     print(f"{seed=}")
     dice = random.Random(seed)
-    ends = sorted(dice.sample(range(1, count), 4)) if name != "many.parquet" else [count] * 4
-    written = 0
+    places = ["import.before_post", "import.after_post"] * 2
+    dice.shuffle(places)
+    ends = [*sorted(dice.sample(range(20_000, count), len(places) - 1)), count]
     async with service("ingest", settings), service("worker", settings):
-        for end in [*ends, count]:
-            # The file grows between the kills, but for Parquet.
+        for place, first, behind in zip(places, [0, *ends], ends, strict=False):
             if name == "many.parquet":
                 frame(0, count).write_parquet(file)
             else:
+                # The file grows between the kills.
                 with file.open("a") as grown:
-                    grown.write(HEADER if file.suffix == ".csv" and not written else "")
-                    grown.write((csv_of if file.suffix == ".csv" else lines_of)(written, end))
-            written = end
-            process = begun(settings, state, file, "--connections", "2")
-            await eventually(state.exists)
-            await asyncio.sleep(dice.uniform(0.2, 1.2))
-            process.kill()
-            process.communicate()
+                    grown.write(csv_of(first, behind) if file.suffix == ".csv" else lines_of(first, behind))
+            (failpoints / place).write_text("kill")
+            killed = begun(settings, state, file, variables={"FAILPOINTS": str(failpoints)})
+            await asyncio.to_thread(killed.communicate)
+            assert killed.returncode == -signal.SIGKILL
         await imported(settings, state, file)
-        assert await stored(settings, count) == Counter(map(float, range(count)))
+        assert await stored(settings) == Counter(map(float, range(count)))
 
 
 async def test_pieces_that_ingest_takes_only_smaller_are_halved(
@@ -275,10 +290,10 @@ async def test_pieces_that_ingest_takes_only_smaller_are_halved(
     small = timescaledb_settings.ingest.model_copy(update={"max_rows": 700, "max_body_bytes": 20_000})
     settings = timescaledb_settings.model_copy(update={"ingest": small})
     file, table = tmp_path / "a.csv", tmp_path / "b.parquet"
-    file.write_text(HEADER + csv_of(0, 5000))
+    file.write_text(csv_of(0, 5000))
     frame(5000, 7000).write_parquet(table)
     async with service("ingest", settings), service("worker", settings):
         await imported(settings, tmp_path / "state", file, table)
-        assert await stored(settings, 7000) == Counter(map(float, range(7000)))
+        assert await stored(settings) == Counter(map(float, range(7000)))
         figures, _ = await imported(settings, tmp_path / "state", file, table)
         assert figures["pieces sent"] == "0"
