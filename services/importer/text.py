@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import zstandard
@@ -43,7 +43,7 @@ _USUAL_POLICY = "autogen"
 _DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
-def unpacked(file: io.BufferedReader) -> BinaryIO:
+def unpacked(file: "io.BufferedReader[Any]") -> BinaryIO:
     """Return what a file holds, whether it is compressed by gzip, zstd or not."""
     magic = file.peek(4)
     if magic.startswith(b"\x1f\x8b"):
