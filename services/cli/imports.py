@@ -1,6 +1,7 @@
 """`millrace import`: brings files and folders in, exactly once, and goes on where it stopped."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -84,10 +85,9 @@ def import_files(  # noqa: PLR0917 -- each is an option of the command line
                 {"--precision": precision, "--db": database, "--rp": retention_policy, "--bucket": bucket},
             )
             which = Which(found, words, base.geturl(), run, growing, replaced, in_doubt)
-            with State(state or _home() / "import.sqlite") as opened:
-                tally = Tally()
+            with State(state or _home() / "import.sqlite") as opened, closing(Rejects(rejects)) as kept:
                 way = Way(base, gzip, patience, key.get_secret_value() if key else None)
-                done = _done(Delivery(Files(which, opened, tally), way, connections, Rejects(rejects), max_rejects))
+                done = _done(Delivery(Files(which, opened, Tally()), way, connections, kept, max_rejects))
         except (ReadError, StoppedError) as error:
             raise fail(error) from None
         except OSError as error:

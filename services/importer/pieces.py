@@ -1,6 +1,7 @@
 """A piece of a file: what one request posts, under a key made from its content and its place."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -125,9 +126,9 @@ class TextPiece:
         """Return the records that an answer calls by these: in line protocol by lines, else by places among records."""
         found = self.records()
         if self.form is Form.LINES:
-            by_line = {one.line: one for one in found}
-            return [by_line[self.line + index] for index in indexes]
-        return [found[index] for index in indexes]
+            starts = [one.line for one in found]
+            return [found[bisect_right(starts, self.line + index) - 1] for index in indexes]
+        return [found[min(index, len(found) - 1)] for index in indexes]
 
     def records(self) -> list[Told]:
         """Return all records, without lines that are none."""

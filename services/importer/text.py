@@ -31,6 +31,8 @@ _READINGS = 40_000
 """Of a piece of a wide table, at most."""
 
 _PART = 4 * PIECE_BYTES
+_READ = 1 << 16
+"""Bytes that are read at once: of a damaged file, so many may be missed that stand before the damage."""
 _LONGEST = 16 * PIECE_BYTES
 """Of one record."""
 
@@ -97,6 +99,7 @@ class Text:
         self._head = b""
         self._most: int | None = None
         self._context = _Context()
+        self._damage: ReadError | None = None
 
     def beginning(self) -> bytes:
         """Return the first two lines, which stay however the file grows.
@@ -136,8 +139,13 @@ class Text:
         """Yield the pieces behind what was read.
 
         Raises:
-            ReadError: the file cannot be read further.
+            ReadError: the file cannot be read further; whole records before that were yielded.
         """
+        yield from self._rest()
+        if self._damage is not None:
+            raise self._damage
+
+    def _rest(self) -> Iterator[TextPiece]:
         self._take_head()
         while not self._last or self._data:
             self._fill(len(self._data) + _PART)
@@ -199,11 +207,18 @@ class Text:
 
     def _ends(self) -> Ends:
         """Return the ends of the records that are read."""
-        return ENDS_OF[self._form](self._data, last=self._last and not self._growing)
+        whole = self._last and not self._growing and self._damage is None
+        return ENDS_OF[self._form](self._data, last=whole)
 
     def _take(self, count: int) -> bytes:
-        """Take so many bytes, or as many as there are."""
+        """Take so many bytes, or as many as there are.
+
+        Raises:
+            ReadError: what is damaged is among them.
+        """
         self._fill(count)
+        if self._damage is not None and len(self._data) < count:
+            raise self._damage
         taken, self._data = self._data[:count], self._data[count:]
         self._offset += len(taken)
         self._line += taken.count(b"\n")
@@ -214,9 +229,10 @@ class Text:
         parts, size = [self._data], len(self._data)
         while not self._last and size < count:
             try:
-                part = self._file.read(_PART)
+                part = self._file.read(_READ)
             except _DAMAGED as error:
-                raise ReadError(f"{self._name}: it cannot be read behind line {self._line}: {error}") from error
+                part = b""
+                self._damage = ReadError(f"{self._name}: it cannot be read to its end: {error}")
             self._last = not part
             parts.append(part)
             size += len(part)
