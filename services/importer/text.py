@@ -1,6 +1,6 @@
 """Texts, read part by part, unpacked and cut into pieces between records.
 
-Pieces end before the same bytes of a file whenever it is read: at the last record before each whole number of
+Pieces end at the same bytes of a file whenever it is read: with the record that reaches each whole number of
 `PIECE_BYTES`. So most of a file is cut alike even by an import that does not know of an earlier one.
 """
 
@@ -25,7 +25,7 @@ from .state import Sent
 __all__ = ["PIECE_BYTES", "Text", "unpacked"]
 
 PIECE_BYTES = 1 << 20
-"""Of a piece, at most, unless one record is longer: tens of thousands of readings, as ingest takes them at once."""
+"""Of a piece, but for its last record: tens of thousands of readings, as ingest takes them at once."""
 
 _READINGS = 40_000
 """Of a piece of a wide table, at most."""
@@ -97,7 +97,7 @@ class Text:
         self._offset = 0
         self._line = 1
         self._head = b""
-        self._most: int | None = None
+        self._most = PIECE_BYTES
         self._context = _Context()
         self._damage: ReadError | None = None
 
@@ -181,10 +181,9 @@ class Text:
                 self._context = self._context.behind(found)
 
     def _cut(self, ends: Ends, at: int, limit: int) -> int:
-        """Return where the piece ends that begins at `at`: with its last record before `limit`, or its only one."""
-        first = int(np.searchsorted(ends, at, "right"))
-        behind = max(int(np.searchsorted(ends, limit, "right")), first + 1)
-        return int(ends[min(behind, first + (self._most or behind)) - 1])
+        """Return where the piece ends that begins at `at`: with the record that reaches `limit`."""
+        first, last = int(np.searchsorted(ends, at, "right")), int(np.searchsorted(ends, limit))
+        return int(ends[min(last, first + self._most - 1, len(ends) - 1)])
 
     def _directives(self, data: bytes, ends: Ends) -> set[int]:
         """Return where the directives begin that are records."""

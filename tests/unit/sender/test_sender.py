@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httptools
 import orjson
 import pytest
 
@@ -22,18 +20,10 @@ from services.sender.progress import Tally
 from services.sender.readings import Fleet, make
 from services.sender.sender import Plan, Sender
 from tests.support import eventually, free_port
+from tests.support.prepared import Answers, Server, answer
+from tests.support.prepared import serving as prepared
 
 FLEET = Fleet(10, datetime(2026, 1, 1, tzinfo=UTC), 1.0)
-Answers = Callable[[int], bytes | None]
-"""The answer to a key's nth request, from 0; None cuts the connection."""
-
-
-def answer(status: int, body: object, *headers: str) -> bytes:
-    content = orjson.dumps(body)
-    lines = [f"HTTP/1.1 {status} x", f"content-length: {len(content)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + content
-
-
 GOOD = answer(200, {"batch_id": "b-1", "accepted": 1, "rejected": []})
 FULL = answer(429, {"code": "backlog_full", "detail": "later"}, "retry-after: 0")
 AWAY = answer(503, {"code": "stream_unavailable", "detail": "later"}, "retry-after: 0")
@@ -41,63 +31,10 @@ WRONG = answer(422, {"code": "invalid_readings", "detail": "row 3"})
 BROKEN = answer(500, {"code": "internal", "detail": "ours"})
 
 
-class Server:
-    """A real HTTP server with prepared answers; it remembers what it was sent."""
-
-    def __init__(self, answers: Answers) -> None:
-        self.answers = answers
-        self.seen: Counter[str | None] = Counter()
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while True:
-                url, headers, body = await _request(reader)
-                key = headers.get("idempotency-key")
-                self.requests.append((url, headers, body))
-                self.seen[key] += 1
-                reply = self.answers(self.seen[key] - 1)
-                if reply is None:
-                    writer.transport.abort()
-                    return
-                writer.write(reply)
-
-
-async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], bytes]:
-    class Parts:
-        url, body, headers, done = "", b"", dict[str, str](), False
-
-        def on_url(self, url: bytes) -> None:
-            self.url += url.decode()
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            self.headers = {**self.headers, name.decode(): value.decode()}
-
-        def on_body(self, body: bytes) -> None:
-            self.body += body
-
-        def on_message_complete(self) -> None:
-            self.done = True
-
-    parts = Parts()
-    parser = httptools.HttpRequestParser(parts)
-    while not parts.done:
-        data = await reader.read(65536)
-        if not data:
-            raise ConnectionResetError
-        parser.feed_data(data)
-    return parts.url, parts.headers, parts.body
-
-
 @contextlib.asynccontextmanager
 async def serving(answers: Answers) -> AsyncIterator[tuple[Server, Plan]]:
-    server = Server(answers)
-    listening = await asyncio.start_server(server, "127.0.0.1")
-    port = listening.sockets[0].getsockname()[1]
-    try:
-        yield server, Plan(Way(urlsplit(f"http://127.0.0.1:{port}/some/"), False, 5.0), "durable", 2, "a run")
-    finally:
-        listening.close()
+    async with prepared(answers) as (server, url):
+        yield server, Plan(Way(urlsplit(f"{url}/some/"), False, 5.0), "durable", 2, "a run")
 
 
 async def send(plan: Plan, count: int = 1, path: Path | None = None) -> Tally:
