@@ -11,7 +11,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-client prove-cluster client bench bench-docs check test test-nightly test-client test-clients test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
+.PHONY: help venv up dev demo prove prove-client prove-cluster client bench bench-docs check test coverage test-nightly test-client test-clients test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,12 +94,17 @@ check: venv ## Style, types, import rules, module sizes, lock and docs
 	@$(EXCLUDED) $(BIN)/uv pip install --quiet --offline --dry-run --strict -r pyproject.toml --all-extras --excludes - || \
 	  { echo 'requirements.lock does not hold what pyproject.toml asks for: run make lock' >&2; exit 1; }
 
-test: venv ## All tests, with real servers, and their coverage
-	$(BIN)/pytest --numprocesses 3 --dist worksteal --cov --cov-report=term-missing:skip-covered
+# Half of the time tests wait for processes that start: twice as many as there are cores keep these busy.
+TEST = $(BIN)/pytest --numprocesses 4 --dist worksteal
+test: venv ## All tests, with real servers
+	$(TEST)
 
-test-nightly: venv ## The answers of /series against the reference, with ten times the examples
-	$(BIN)/pytest tests/unit/query/series tests/integration/query/test_series.py --hypothesis-profile nightly \
-	  --numprocesses 2 --dist worksteal
+coverage: venv ## The same, and what of the code they run, in a third more time
+	$(TEST) --cov --cov-report=term-missing:skip-covered
+
+test-nightly: venv ## Answers of /series against the reference, ten times as many; a million bodies for each decoder
+	$(BIN)/pytest tests/unit/query/series tests/integration/query/test_series.py tests/unit/ingest/test_fuzzed_decoders.py \
+	  --hypothesis-profile nightly --numprocesses 2 --dist worksteal
 
 test-client: client ## Install the client's wheel in an empty environment, from an index, and run its README
 	$(BIN)/pytest tests/client
@@ -120,7 +125,7 @@ test-console: venv ## The console in Chromium, which must be on the path; makes 
 test-docs: venv ## Run the commands and snippets of README and docs against a stack that `make up` runs
 	$(BIN)/pytest tests/pages
 
-cluster-test: venv ## Tests on a real cluster, behind `make test`: needs kubectl, KUBECONFIG, and the image in the cluster
+cluster-test: venv ## Tests on a real cluster, behind `make coverage`: needs kubectl, KUBECONFIG, and the image in the cluster
 	$(BIN)/pytest tests/cluster --cov --cov-append --cov-report= --cov-fail-under=0
 	$(BIN)/coverage report --include='services/operator/*' --omit='tests/*' --skip-covered --fail-under=90
 

@@ -123,4 +123,7 @@ def _role(process: psutil.Process) -> str:
         return POSTGRES[0 if backend else 1]
     if program in ("valkey-server", _REWRITE):
         return _VALKEY
-    return line[-1] if line[-1] in _SERVICES else "supervisor"
+    if line[-1] in _SERVICES:
+        return line[-1]
+    # What a service starts runs code of its own part.
+    return next((name for name in _SERVICES if f"services.{name}." in " ".join(line)), "supervisor")

@@ -20,7 +20,7 @@ from services.platform.settings import Settings
 from services.platform.stream import Stream, redis_client
 from tests.support.stack import RunningStack, stack_settings
 
-__all__ = ["Bench", "running"]
+__all__ = ["Bench", "make_empty", "running"]
 
 DRAINED_WITHIN = 300.0
 YARDSTICK = ("yardstick.sql", "yardstick_timescaledb.sql")
@@ -63,7 +63,7 @@ class Bench:
 
     async def empty(self) -> None:
         """Bring all tables back to the start, and the server to where nothing waits to be written."""
-        await self.database.execute("truncate sensor_data, yardstick, ingest_ledger, late_ranges")
+        await self.database.execute("truncate sensor_data, yardstick, ingest_ledger, ingest_recent, late_ranges")
         await self.database.execute("checkpoint")
 
     async def drained(self) -> float:
@@ -115,7 +115,7 @@ async def running(
         sections: settings beside those that MILLRACE_ variables make, by section and name.
         pg_bin: the programs of PostgreSQL, where not the best are wanted.
     """
-    _make_empty(folder)
+    make_empty(folder)
     settings = stack_settings(folder, pg_bin)
     changed = {name: getattr(settings, name).model_copy(update=update) for name, update in sections.items()}
     settings = settings.model_copy(update=changed)
@@ -131,7 +131,8 @@ async def running(
         yield bench
 
 
-def _make_empty(folder: Path) -> None:
+def make_empty(folder: Path) -> None:
+    """Make a folder that has nothing in it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 

@@ -88,6 +88,21 @@ TARGETS = (
         Target("console", f"{move}, the slowest: ms", at_least=False, bound=300)
         for move in ("zoom in", "pan", "zoom out")
     ),
+    *(
+        Target("doors", f"{name}: {kind} × {other}", at_least=kind == "rows/s", bound=bound, ratio=True)
+        for name, kind, other, bound in (
+            ("line protocol, 1,000 lines", "cost", "InfluxDB", 0.45),
+            ("line protocol, 1,000 lines", "rows/s", "InfluxDB", 1.8),
+            ("remote write, 2,000 samples", "cost", "line protocol, 1,000 lines", 1.5),
+            ("OTLP, 1,000 points", "cost", "line protocol, 1,000 lines", 3),
+            ("Arrow, 10,000 rows", "cost", "JSON, 10,000 rows", 0.6),
+            ("Arrow, 10,000 rows", "rows/s", "JSON, 10,000 rows", 1.3),
+            ("labelled JSON, 1,000 rows", "cost", "JSON, 1,000 rows", 1.35),
+        )
+    ),
+    Target(
+        "doors", "line protocol, 1,000 lines: cost × line protocol without dedup", at_least=False, bound=1.1, ratio=True
+    ),
     Target("filling", "× undisturbed", at_least=True, bound=0.8, ratio=True),
     Target("disk", "1,000 rows a request: × best", at_least=False, bound=2, ratio=True),
     Target("workers", "workers=2: × linear", at_least=True, bound=0.8),

@@ -5,11 +5,14 @@
 * `settings`: the whole tree, pointing at both, with free ports; `service`: makes real processes from it.
 """
 
+import functools
 import shutil
+import ssl
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -25,6 +28,20 @@ hypothesis.settings.register_profile("shared", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("shared")
 # `make test-nightly`: ten times the examples.
 hypothesis.settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=1000)
+
+# Each client of httpx reads all authorities of the world, 30 ms, though none here speaks TLS: once is enough.
+_made = ssl.create_default_context
+_of_file = functools.cache(lambda cafile: _made(cafile=cafile))
+
+
+def _shared(*arguments: Any, **named: Any) -> ssl.SSLContext:
+    if arguments or named.keys() != {"cafile"}:
+        return _made(*arguments, **named)
+    context: ssl.SSLContext = _of_file(named["cafile"])
+    return context
+
+
+ssl.create_default_context = _shared
 
 ABSENT = {
     "timescaledb": "no PostgreSQL 16 to 18 with TimescaleDB was found here; MILLRACE_PG_BIN names one",

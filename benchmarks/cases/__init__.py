@@ -1,6 +1,6 @@
 """All cases, by name, in the order of a run."""
 
-from . import console, disk, filling, freshness, queries, questions, scaling, soak, writes
+from . import console, disk, doors, filling, freshness, queries, questions, scaling, soak, writes
 
 __all__ = ["ALL"]
 
@@ -12,6 +12,7 @@ _ORDER = (
     *queries.CASES,
     *questions.CASES,
     *console.CASES,
+    *doors.CASES,
     *filling.CASES,
     *writes.PLAIN,
     *soak.CASES,

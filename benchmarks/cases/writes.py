@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ..bodies import Shape
 from ..case import Case, Measure, Options
+from ..doors import json_with
 from ..figures import Measures
 from ..stack import Bench
 from ..way import way_run
@@ -92,12 +93,12 @@ TIMESCALEDB = (
     Case(
         "acks",
         "ack levels, 1,000 rows a request",
-        against_each_other({level: Shape(1_000, ack=level) for level in ("durable", "queued", "stored")}),
+        against_each_other({level: Shape(1_000, door=json_with(level)) for level in ("durable", "queued", "stored")}),
     ),
     Case(
         "small-acks",
         "ack levels, 1 row a request",
-        against_each_other({level: Shape(1, ack=level) for level in ("durable", "queued", "stored")}),
+        against_each_other({level: Shape(1, door=json_with(level)) for level in ("durable", "queued", "stored")}),
     ),
     Case(
         "gzip",

@@ -1,17 +1,26 @@
 """What labelled series are called: all doors make ids here, and refuse names by which nobody could choose."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import count
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from services.contract import Series, SeriesError, check_series, series_id, series_of
 from services.contract.series import FIELD, ID, NAME
 from services.platform.http.errors import Problem
 
-__all__ = ["MOST_LABEL_BYTES", "RESERVED", "Named", "SeriesDictionary", "identified"]
+__all__ = ["MOST_LABEL_BYTES", "RESERVED", "Named", "Remembered", "SeriesDictionary", "identified"]
 
 MOST_LABEL_BYTES = 100 * 1024 * 1024
 """Of all series of one body: protocols that name a label once may use it in each of a million series."""
+
+_MOST_REMEMBERED = 64 * 1024 * 1024
+_ENTRY = 500
+"""Bytes that what is remembered takes beside its texts, about."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 RESERVED = {
     NAME: "is the name itself; send it as name",
@@ -43,6 +52,24 @@ def identified(name: str, labels: Mapping[str, str], field_name: str | None = No
     return Named(series_id(series), series, size + len(name) + 8)
 
 
+class Remembered(dict[K, V]):
+    """What a process has lately met and need not work out again; all of it is forgotten where it becomes too much."""
+
+    size = 0
+
+    def keep(self, key: K, value: V, size: int) -> V:
+        """Return a value, which is remembered from now on; its texts and the key's have about so many bytes."""
+        self.size += size + _ENTRY
+        if self.size > _MOST_REMEMBERED:
+            self.clear()
+            self.size = size + _ENTRY
+        self[key] = value
+        return value
+
+
+_id_of, _series_of, _size_of = attrgetter("sensor_id"), attrgetter("series"), attrgetter("size")
+
+
 @dataclass(slots=True)
 class SeriesDictionary:
     """Gives the series of one body their codes, in the order in which they are met.
@@ -64,12 +91,20 @@ class SeriesDictionary:
             Problem: `too_many_rows`: the labels of all series together are too large.
         """
         code = self.codes.get(named.sensor_id)
-        if code is None:
-            code = self.codes[named.sensor_id] = len(self.codes)
-            self.series[named.sensor_id] = named.series
-            self.size += named.size
-            if self.size > MOST_LABEL_BYTES:
-                limit = MOST_LABEL_BYTES // 1024**2
-                detail = f"the labels of all series together have more than {limit} MiB: send smaller batches or fewer"
-                raise Problem("too_many_rows", detail)
-        return code
+        return self.codes_of([named])[0] if code is None else code
+
+    def codes_of(self, named: Sequence[Named]) -> list[int]:
+        """Return the codes of series, the next ones for those that are new.
+
+        Raises:
+            Problem: `too_many_rows`: the labels of all series together are too large.
+        """
+        new = {one.sensor_id: one for one in named if one.sensor_id not in self.codes}
+        self.codes.update(zip(new, count(len(self.codes)), strict=False))
+        self.series.update(zip(new, map(_series_of, new.values()), strict=True))
+        self.size += sum(map(_size_of, new.values()))
+        if self.size > MOST_LABEL_BYTES:
+            limit = MOST_LABEL_BYTES // 1024**2
+            detail = f"the labels of all series together have more than {limit} MiB: send smaller batches or fewer"
+            raise Problem("too_many_rows", detail)
+        return list(map(self.codes.__getitem__, map(_id_of, named)))

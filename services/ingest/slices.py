@@ -69,7 +69,10 @@ def by_instant(decoded: Decoded, caller: str) -> Decoded:
 
 def by_reading(decoded: Decoded, caller: str) -> Decoded:
     """Return readings with a slice for each, whatever the others in the request are."""
-    rows = _rows(decoded.columns())
+    columns = decoded.columns()
+    if not len(columns):
+        return decoded
+    rows = _rows(columns)
     slices = tuple(Slice(1, _hash(rows[at : at + 32], caller)) for at in range(0, len(rows), 32))
     return replace(decoded, slices=slices)
 

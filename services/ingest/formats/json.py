@@ -6,11 +6,12 @@ What stands between the records, such as an array's brackets and commas, is thei
 """
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from services.contract import Series, SeriesError
 from services.platform.http.errors import Problem
 
+from ..naming import Remembered
 from ..readings import Decoded, Fault, Written
 from .identity import sensor_id_of
 
@@ -34,8 +36,19 @@ class Reading(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     value: float
 
 
-class AnyReading(msgspec.Struct, forbid_unknown_fields=True):
-    """One measured value of a sensor with an id, or of a series with a name."""
+class AnyReading(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One measured value of a sensor with an id, or of a series with a name; labels as they stand, which may be bad."""
+
+    timestamp: str
+    value: float
+    sensor_id: str | msgspec.UnsetType = msgspec.UNSET
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    field: str | msgspec.UnsetType = msgspec.UNSET
+    labels: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Labelled(NamedTuple):
+    """One measured value, whose labels have been read."""
 
     timestamp: str
     value: float
@@ -45,11 +58,28 @@ class AnyReading(msgspec.Struct, forbid_unknown_fields=True):
     labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
+Identity = tuple[str | msgspec.UnsetType, str | msgspec.UnsetType, str | msgspec.UnsetType, bytes]
+"""What a reading is called: sensor id, name, field, and the text of its labels."""
+
+
+class _Called(NamedTuple):
+    """The sensor id of an identity, its series where it has one, and the quotation marks of a reading that has it."""
+
+    sensor_id: str
+    series: Series | None
+    quotes: int
+
+
 _sensor_id, _timestamp, _value = attrgetter("sensor_id"), attrgetter("timestamp"), attrgetter("value")
+_name, _field, _labels = attrgetter("name"), attrgetter("field"), attrgetter("labels")
+_labels_of = msgspec.json.Decoder(dict[str, str]).decode
+_remembered = Remembered[Identity, _Called]()
 _REQUIRED, _TEXTS = ("timestamp", "value"), ("sensor_id", "name", "field", "timestamp")
 _FIELDS = AnyReading.__struct_fields__
 _QUOTES = 10
 """Quotation marks of a plain reading: three names, two texts. Another name, such as one that stands twice, adds two."""
+_VALUE_QUOTES = 6
+"""Of these those of timestamp and value."""
 _QUOTE, _SHORT = np.uint8(ord('"')), 4096
 _LOOSE_COMMAS = 16
 """Commas a reading that may stand in a body that is read loosely: many times what a right one has."""
@@ -96,15 +126,56 @@ def _decode_any(body: bytes, most: int, framing: Framing) -> Decoded:
     """Return the readings of a body that are not all plain ones of the right shape."""
     try:
         readings = framing.labelled(body)
-        strict = _each_name_once(body, sum(map(_quotes_of, readings)))
-    except (ValueError, RecursionError):
-        strict = False
-    if strict:
         _check_count(len(readings), most)
-        return _called(dict(enumerate(readings)), [])
+        found = _strictly(readings, body)
+    except (ValueError, RecursionError):
+        found = None
+    if found is not None:
+        return found
     items = _loosely(body, most, framing)
     _check_count(len(items), most)
     return _called(*_shaped(items))
+
+
+def _strictly(readings: Sequence[AnyReading], body: bytes) -> Decoded | None:
+    """Return the readings of a body, which of all that are called alike reads the labels once.
+
+    None where a name stands twice in an object, which reading it loosely names.
+
+    Raises:
+        ValueError: labels are none, or no sensor can be called so.
+    """
+    names = map(_sensor_id, readings), map(_name, readings), map(_field, readings)
+    identities: list[Identity] = list(zip(*names, map(bytes, map(_labels, readings)), strict=True))
+    counts = Counter(identities)
+    called = {identity: _remembered.get(identity) or _met(identity) for identity in counts}
+    if not _each_name_once(body, sum(count * called[identity].quotes for identity, count in counts.items())):
+        return None
+    return Decoded(
+        Written(
+            list(map(_sensor_id, map(called.__getitem__, identities))),
+            list(map(_timestamp, readings)),
+            list(map(_value, readings)),
+            {one.sensor_id: one.series for one in called.values() if one.series is not None},
+        )
+    )
+
+
+def _met(identity: Identity) -> _Called:
+    """Return what an identity is called; that of a series is remembered, as it takes a while to work out.
+
+    Raises:
+        ValueError: as `_strictly`.
+    """
+    sensor, name, field, raw = identity
+    labels = _labels_of(raw) if raw else msgspec.UNSET
+    known: dict[Series, str] = {}
+    sensor_id = sensor_id_of(sensor, name, field, labels, known)
+    quotes = 4 * sum(text is not msgspec.UNSET for text in (sensor, name, field)) + _VALUE_QUOTES
+    if labels is not msgspec.UNSET:
+        quotes += 2 + 4 * len(labels)
+    called = _Called(sensor_id, next(iter(known), None), quotes)
+    return _remembered.keep(identity, called, 2 * len(raw)) if known else called
 
 
 def _check_count(count: int, most: int) -> None:
@@ -119,12 +190,6 @@ def _each_name_once(body: bytes, quotes: int) -> bool:
     if _quotes(body) == quotes:
         return True
     return b"\\" in body and _quotes(body.replace(b"\\\\", b"").replace(b'\\"', b"")) == quotes
-
-
-def _quotes_of(reading: AnyReading) -> int:
-    texts = sum(getattr(reading, name) is not msgspec.UNSET for name in _TEXTS)
-    labels = reading.labels
-    return 4 * texts + 2 + (0 if labels is msgspec.UNSET else 2 + 4 * len(labels))
 
 
 def _quotes(text: bytes) -> int:
@@ -171,19 +236,19 @@ def json_decoder() -> json.JSONDecoder:
     return json.JSONDecoder(parse_constant=str, object_pairs_hook=_object)
 
 
-def _shaped(items: list[Any]) -> tuple[dict[int, AnyReading], list[Fault]]:
+def _shaped(items: list[Any]) -> tuple[dict[int, _Labelled], list[Fault]]:
     """Return the items that are readings, by their positions, and the faults of the others."""
     readings, faults = {}, []
     for index, item in enumerate(items):
         fault = _fault(index, item)
         if fault is None:
-            readings[index] = AnyReading(**item | {"value": _number(item["value"])})
+            readings[index] = _Labelled(**item | {"value": _number(item["value"])})
         else:
             faults.append(fault)
     return readings, faults
 
 
-def _called(readings: dict[int, AnyReading], faults: list[Fault]) -> Decoded:
+def _called(readings: dict[int, _Labelled], faults: list[Fault]) -> Decoded:
     """Return readings by their positions as columns; those that name no sensor as they should join the faults."""
     known: dict[Series, str] = {}
     good: dict[int, str] = {}

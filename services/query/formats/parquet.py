@@ -1,11 +1,12 @@
 """Parquet, a row group as soon as its rows are there; its pages are compressed by itself.
 
 The library asks for its batches, and here they are given: so it runs in a thread, which stands still while it waits
-for the next batch, as whoever gave it one does until it asks for another.
+for the next batch, as whoever gave it one does until it asks for another. That is the loop of all answers, so it does
+not wait for ever: a thread that does not come back costs its answer, and is left behind.
 """
 
 from collections.abc import Iterator, Mapping
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
@@ -19,6 +20,9 @@ from .encoder import Columns
 __all__ = ["MEDIA_TYPE", "ParquetEncoder"]
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
+
+_PATIENCE = 10.0
+"""Seconds that the library may take for a row group, of which it writes dozens a second."""
 
 _STEPS = "delta_binary_packed"
 """How integers and instants are written: those of a sensor mostly grow by little. Values and texts repeat."""
@@ -49,7 +53,7 @@ class ParquetEncoder(arrow.BatchEncoder):
         """End the thread of an answer that is given up."""
         self._given.put(None)
         if self._thread:
-            self._thread.join()
+            self._thread.join(_PATIENCE)
 
     def _written(self, batch: RecordBatch | None) -> bytes:
         """Give the thread a batch, or None for the end, and return what it has written until it waits again."""
@@ -65,7 +69,12 @@ class ParquetEncoder(arrow.BatchEncoder):
 
     def _waited(self) -> None:
         """Wait until the thread asks for a batch, or is done."""
-        error = self._asked.get()
+        try:
+            error = self._asked.get(timeout=_PATIENCE)
+        except Empty:
+            # Nor does `close` wait for it then.
+            self._thread = None
+            raise RuntimeError(f"Parquet's writer stands still: nothing came of it for {_PATIENCE:g} s") from None
         if error:
             raise RuntimeError("Parquet cannot be written") from error
 

@@ -42,6 +42,12 @@ async def test_each_file_is_there_for_everybody_with_its_type_and_policy(client:
         assert answer.headers["content-type"].split(";")[0] == types[file.suffix]
         assert answer.headers["content-security-policy"].startswith("default-src 'self';")
         assert answer.headers["x-content-type-options"] == "nosniff"
+        for known in (answer.headers["etag"], f'"other", W/{answer.headers["etag"]}'):
+            again = await client.get(f"/console/{file.relative_to(STATIC)}", headers={"If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["content-security-policy"] == answer.headers["content-security-policy"]
+        changed = await client.get(f"/console/{file.relative_to(STATIC)}", headers={"If-None-Match": '"another"'})
+        assert changed.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/console"])

@@ -1,15 +1,25 @@
 import gzip
 import json
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import cramjam
 import numpy as np
 import pytest
 
 from benchmarks.bodies import Shape, columns, write_requests
 from benchmarks.cases.soak import growth
+from benchmarks.doors import ARROW, LABELLED, LINE, OTLP, REMOTE_WRITE, Door
 from benchmarks.processes import POSTGRES, Snapshot
+from services.contract import Columns
+from services.ingest.doors.line_protocol.decode import PRECISIONS, LinesDecoder
+from services.ingest.doors.otlp.decode import PROTOBUF, MetricsDecoder
+from services.ingest.doors.remote_write.decode import SamplesDecoder
+from services.ingest.formats import arrow
+from services.ingest.formats.json import decode_json
+from services.ingest.readings import Decoded
 
 
 def sent(shape: Shape, requests: int, file: Path) -> list[tuple[str, bytes]]:
@@ -39,6 +49,34 @@ def test_prepared_requests_hold_the_readings_of_their_columns(
     assert [reading["value"] for reading in readings] == made.values.tolist()
     instants = [datetime.fromisoformat(reading["timestamp"]).timestamp() for reading in readings]
     assert instants == (made.timestamps / 1e6).tolist()
+
+
+DECODERS: dict[Door, Callable[[bytes], Decoded]] = {
+    LINE: lambda body: LinesDecoder().decode(body, PRECISIONS["us"], [], 0).decoded,
+    REMOTE_WRITE: lambda body: SamplesDecoder().decode(cramjam.snappy.decompress_raw(body).read(), 1),
+    OTLP: lambda body: MetricsDecoder().decode(body, PROTOBUF),
+    ARROW: lambda body: arrow.LAYOUTS["rows"](body, 10_000),
+    LABELLED: lambda body: decode_json(body, 10_000),
+}
+
+
+@pytest.mark.parametrize("door", DECODERS, ids=["line", "remote write", "otlp", "arrow", "labelled"])
+def test_every_door_is_sent_the_same_readings(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_770_000_059.25)
+    shape = Shape(500, sensors=7, door=door)
+    parts = [DECODERS[door](body) for _, body in sent(shape, 3, tmp_path / "file")]
+    assert [len(part) for part in parts] == [500] * 3
+    assert not any(part.faults or part.skipped for part in parts)
+    found, made = Columns.concat([part.columns() for part in parts]), columns(shape, 1500)
+    assert found.values.tolist() == made.values.tolist()
+    assert found.timestamps.tolist() == made.timestamps.tolist()
+    series = [found.series.get(found.sensor_ids[code]) for code in found.index]
+    ids = (
+        [found.sensor_ids[code] for code in found.index]
+        if door is ARROW
+        else [dict(each.labels)["sensor_id"] for each in series if each]
+    )
+    assert ids == [made.sensor_ids[code] for code in made.index]
 
 
 def test_packed_bodies_say_so_and_unpack_to_readings(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from services.contract import Columns, Series, readings, series_id, series_of
 from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_NAME
 from services.ingest.formats.json import decode_json
 from services.ingest.limits.window import Limits
+from services.ingest.naming import Remembered
 from services.ingest.readings import Decoded, Fault, check
 from services.platform.http.errors import Problem
 from tests.unit.contract.test_codec import all_series
@@ -103,10 +104,20 @@ def test_each_fault_names_its_record_field_and_code_and_only_it_is_left_out(item
     ],
 )
 def test_what_stands_twice_is_refused_and_no_value_of_it_taken(body: bytes, field: str) -> None:
-    with pytest.raises(Problem) as caught:
-        decode(body)
-    errors: Any = caught.value.members["errors"]
-    assert [(error["field"], error["code"]) for error in errors] == [(field, "duplicate_field")]
+    # What was met before is remembered, and is no better for it.
+    for _ in range(2):
+        with pytest.raises(Problem) as caught:
+            decode(body)
+        errors: Any = caught.value.members["errors"]
+        assert [(error["field"], error["code"]) for error in errors] == [(field, "duplicate_field")]
+
+
+def test_what_is_remembered_stays_within_its_bytes() -> None:
+    remembered = Remembered[int, str]()
+    for number in range(1000):
+        assert remembered.keep(number, str(number), 1024 * 1024) == str(number)
+        assert remembered[number] == str(number)
+        assert len(remembered) <= 64
 
 
 @given(st.lists(all_series | st.just(None), min_size=1, max_size=5), st.booleans(), st.booleans())

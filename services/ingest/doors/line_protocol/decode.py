@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice, repeat
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from services.contract import Columns, SeriesError
 from services.contract.instants import GUESSED, micros_in
 from services.platform.http.errors import Problem
 
-from ...naming import Named, SeriesDictionary, identified
+from ...naming import Named, Remembered, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .grammar import LineFault, Point, parse, parse_line
 
@@ -36,7 +36,6 @@ PRECISIONS: Mapping[str, int] = {
 }
 """Nanoseconds of one unit of a timestamp; 0 where each timestamp's size tells."""
 
-_MOST_REMEMBERED = 100_000
 _LARGEST_INTEGER = 2.0**63
 _NO_INTEGER = re.compile(rb"[.eE][0-9+-]*i[,\n]")
 _MAYBE_TRUTH = re.compile(rb"=[tTfF]")
@@ -46,8 +45,8 @@ _FALSE = re.compile(rb"=(?:f|F|false|False|FALSE)(?=[,\n])")
 _objects = msgspec.json.Decoder(list[dict[str, float]])
 _integers = msgspec.json.Decoder(list[int])
 
-Shape = tuple[bytes, tuple[str, ...]]
-"""What stands before the fields of a line, and their names."""
+Shape = tuple[bytes, bytes, tuple[str, ...]]
+"""The labels that come with all lines of a body, what stands before the fields of a line, and their names."""
 
 
 class Lines(NamedTuple):
@@ -85,7 +84,7 @@ class _Dictionary(SeriesDictionary):
     """
 
     labels: tuple[tuple[str, str], ...] = ()
-    remembered: dict[tuple[object, ...], tuple[Named, ...]] = field(default_factory=dict)
+    remembered: Remembered[Shape, tuple[Named, ...]] = field(default_factory=Remembered)
 
     def called(self, measurement: str, tags: Iterable[tuple[str, str]], names: Iterable[str]) -> tuple[Named, ...]:
         """Return the series of a line's fields.
@@ -105,7 +104,7 @@ class LinesDecoder:
     """Decodes bodies, and remembers what their series are called. One a process."""
 
     def __init__(self) -> None:
-        self._remembered: dict[tuple[object, ...], tuple[Named, ...]] = {}
+        self._remembered = Remembered[Shape, tuple[Named, ...]]()
 
     def decode(self, body: bytes, unit: int, labels: Sequence[tuple[str, str]], now: int) -> Lines:
         """Return the readings of a body.
@@ -119,8 +118,6 @@ class LinesDecoder:
         Raises:
             Problem: `too_many_rows`.
         """
-        if len(self._remembered) > _MOST_REMEMBERED:
-            self._remembered.clear()
         dictionary = _Dictionary(labels=tuple(labels), remembered=self._remembered)
         plain, numbers, said = _apart(body)
         rows = _fast(plain, dictionary)
@@ -246,10 +243,10 @@ def _fast(body: bytes, dictionary: _Dictionary) -> _Rows | None:
     if _MAYBE_TRUTH.search(fields):
         fields = _FALSE.sub(b"=0", _TRUE.sub(b"=1", fields))
     try:
-        times = _integers.decode(b"[" + b",".join(tokens[2::4]) + b"]")
+        times = np.array(_integers.decode(b"[" + b",".join(tokens[2::4]) + b"]"), np.int64)
         text = fields[:-1].replace(b"=", b'":').replace(b",", b',"').replace(b"\n", b'},{"')
         rows = _objects.decode(b'[{"' + text + b"}]")
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, OverflowError):
         return None
     lengths = list(map(len, rows))
     # A name that stands twice in a line leaves fewer than the separators tell.
@@ -258,42 +255,40 @@ def _fast(body: bytes, dictionary: _Dictionary) -> _Rows | None:
     values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, sum(lengths))
     if integers and (np.abs(values) >= _LARGEST_INTEGER).any():
         return None
-    shapes = list(zip(heads, map(tuple, rows), strict=True))
+    shapes = list(zip(repeat(repr(dictionary.labels).encode()), heads, map(tuple, rows)))
     codes = _codes(shapes, dictionary)
     if codes is None:
         return None
     return _Rows(
         np.repeat(np.arange(len(rows)), lengths),
         np.fromiter(chain.from_iterable(map(codes.__getitem__, shapes)), np.uint32, len(values)),
-        np.repeat(np.array(times, np.int64), lengths),
+        np.repeat(times, lengths),
         values,
         np.zeros(len(values), np.bool_),
     )
 
 
-def _codes(shapes: Iterable[Shape], dictionary: _Dictionary) -> dict[Shape, list[int]] | None:
+def _codes(shapes: Iterable[Shape], dictionary: _Dictionary) -> dict[Shape, tuple[int, ...]] | None:
     """Return the codes of the series of each shape; None where the grammar finds a fault in one."""
-    named = {shape: _named(shape, dictionary) for shape in dict.fromkeys(shapes)}
-    codes = {shape: list(map(dictionary.code, found)) for shape, found in named.items() if found is not None}
-    return codes if len(codes) == len(named) else None
+    named = {shape: dictionary.remembered.get(shape) or _met(shape, dictionary) for shape in dict.fromkeys(shapes)}
+    found = [one for one in named.values() if one is not None]
+    if len(found) < len(named):
+        return None
+    codes = dictionary.codes_of(list(chain.from_iterable(found)))
+    if len(codes) == len(found):
+        return dict(zip(named, zip(codes, strict=True), strict=True))
+    left = iter(codes)
+    return {shape: tuple(islice(left, len(one))) for shape, one in zip(named, found, strict=True)}
 
 
-def _named(shape: Shape, dictionary: _Dictionary) -> tuple[Named, ...] | None:
-    """Return the series of a line, read by the grammar where nobody has met its head; None where it finds a fault."""
-    key = (dictionary.labels, *shape)
-    found = dictionary.remembered.get(key)
-    if found is None:
-        head, names = shape
-        points = list(parse(head + b" " + b",".join(name.encode() + b"=0" for name in names)))
-        if (
-            len(points) != 1
-            or not isinstance(points[0], Point)
-            or [name for name, _ in points[0].fields] != list(names)
-        ):
-            return None
-        try:
-            found = dictionary.called(points[0].measurement, points[0].tags, names)
-        except SeriesError:
-            return None
-        dictionary.remembered[key] = found
-    return found
+def _met(shape: Shape, dictionary: _Dictionary) -> tuple[Named, ...] | None:
+    """Return and remember the series of a line, read by the grammar; None where it finds a fault."""
+    _, head, names = shape
+    points = list(parse(head + b" " + b",".join(name.encode() + b"=0" for name in names)))
+    if len(points) != 1 or not isinstance(points[0], Point) or [name for name, _ in points[0].fields] != list(names):
+        return None
+    try:
+        found = dictionary.called(points[0].measurement, points[0].tags, names)
+    except SeriesError:
+        return None
+    return dictionary.remembered.keep(shape, found, len(head) + sum(one.size for one in found))

@@ -17,13 +17,12 @@ from services.contract import Columns, SeriesError
 from services.contract.instants import micros_in
 from services.platform.http.errors import Problem
 
-from ...naming import Named, SeriesDictionary, identified
+from ...naming import Named, Remembered, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .messages import LABEL, LABELS, REQUEST_1, REQUEST_2
 
 __all__ = ["SamplesDecoder"]
 
-_MOST_REMEMBERED = 200_000
 _STALE = np.uint64(0x7FF0000000000002)
 """Bits of the NaN that marks where a series ends."""
 _NAME = "__name__"
@@ -45,7 +44,7 @@ class SamplesDecoder:
     """Decodes requests, and remembers what their series are called. One a process."""
 
     def __init__(self) -> None:
-        self._remembered: dict[bytes, Named] = {}
+        self._remembered = Remembered[bytes, Named]()
 
     def decode(self, body: bytes, version: int) -> Decoded:
         """Return the samples of a request of version 1 or 2; positions are of series.
@@ -53,8 +52,6 @@ class SamplesDecoder:
         Raises:
             Problem: `malformed_body` or `too_many_rows`.
         """
-        if len(self._remembered) > _MOST_REMEMBERED:
-            self._remembered.clear()
         dictionary, skipped, faults = SeriesDictionary(), Counter[str](), list[Fault]()
         samples = self._walked(body, dictionary) if version == 1 else None
         if samples is None:
@@ -98,19 +95,20 @@ class SamplesDecoder:
         more = tails[:, 12:] >> 7
         if not right or not (more[:, :5] == 1).all() or more[:, 5].any():
             return None
-        codes: dict[bytes, int] = {}
-        for head in dict.fromkeys(heads):
-            named = self._remembered.get(head)
-            if named is None:
-                named = _named_by(head)
-                if named is None:
-                    return None
-                self._remembered[head] = named
-            codes[head] = dictionary.code(named)
+        named = {head: self._remembered.get(head) or self._met(head) for head in dict.fromkeys(heads)}
+        found = [one for one in named.values() if one is not None]
+        if len(found) < len(named):
+            return None
+        codes = dict(zip(named, dictionary.codes_of(found), strict=True))
         digits = (tails[:, 12:] & 0x7F).astype(np.int64)
         millis = (digits << np.arange(0, 42, 7)).sum(axis=1)
         values = np.ascontiguousarray(tails[:, 3:11]).view("<f8").ravel()
         return _Samples(np.fromiter(map(codes.__getitem__, heads), np.uint32, len(heads)), millis, values)
+
+    def _met(self, head: bytes) -> Named | None:
+        """Return and remember the series of labels; None where they have a fault, which messages name better."""
+        named = _named_by(head)
+        return None if named is None else self._remembered.keep(head, named, len(head) + named.size)
 
     def _version_1(
         self, body: bytes, dictionary: SeriesDictionary, skipped: Counter[str], faults: list[Fault]

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 
-from services.query.formats import arrow
+from services.query.formats import arrow, parquet
 from services.query.formats.parquet import ParquetEncoder
 from services.query.table import Kind, Table
 from tests.support.tables import ANSWERS, CUTS, READINGS, Answer, written
@@ -69,3 +69,20 @@ def test_a_failure_of_the_writer_reaches_who_gives_it_rows() -> None:
     ):
         encoder.end()
     encoder.close()
+
+
+def test_a_writer_that_stands_still_costs_its_answer_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+
+    def stand_still(*_: object, **__: object) -> None:
+        free.wait()
+
+    monkeypatch.setattr(parquet, "write_parquet", stand_still)
+    monkeypatch.setattr(parquet, "_PATIENCE", 0.05)
+    encoder = ParquetEncoder(READINGS)
+    try:
+        with pytest.raises(RuntimeError, match="stands still"):
+            encoder.end()
+        encoder.close()
+    finally:
+        free.set()

@@ -1,0 +1,171 @@
+"""Other stores under the same load: started for one run, asked how much they hold, and what they cost."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from services.platform.http.serving import StartError
+from tests.support import free_port
+
+from .bodies import Shape, write_requests
+from .doors import LINE
+from .figures import Measures
+from .stack import make_empty
+from .way import MOST_PREPARED
+from .wrk import load
+
+__all__ = ["INFLUXDB", "VICTORIAMETRICS", "Peer", "peer_run"]
+
+_READY_WITHIN = 60.0
+_VISIBLE_WITHIN = 120.0
+_INFLUXDB = """\
+reporting-disabled = true
+bind-address = "127.0.0.1:{rpc}"
+[meta]
+dir = "{folder}/meta"
+[data]
+dir = "{folder}/data"
+wal-dir = "{folder}/wal"
+query-log-enabled = false
+[http]
+bind-address = "127.0.0.1:{port}"
+log-enabled = false
+max-body-size = 0
+[monitor]
+store-enabled = false
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A store that takes line protocol.
+
+    Attributes:
+        name: as figures call it.
+        program: of its Debian package.
+        ready: path that answers once it is up.
+    """
+
+    name: str
+    program: str
+    ready: str
+
+    @property
+    def installed(self) -> bool:
+        """Whether the program is on the path."""
+        return shutil.which(self.program) is not None
+
+    def command(self, folder: Path, port: int) -> Sequence[str]:
+        """Return how it is started with its data in `folder`."""
+        if self is VICTORIAMETRICS:
+            return [
+                self.program,
+                f"-storageDataPath={folder}/data",
+                f"-httpListenAddr=127.0.0.1:{port}",
+                "-retentionPeriod=10y",
+            ]
+        configuration = folder / "influxdb.conf"
+        configuration.write_text(_INFLUXDB.format(folder=folder, port=port, rpc=free_port()))
+        return [self.program, "-config", str(configuration)]
+
+    async def prepare(self, client: httpx.AsyncClient) -> None:
+        """Make what it wants before the first line."""
+        if self is INFLUXDB:
+            (await client.post("/query", data={"q": "create database bench"})).raise_for_status()
+
+    async def stored(self, client: httpx.AsyncClient) -> int:
+        """Return how many rows can be seen."""
+        if self is INFLUXDB:
+            asked = {"db": "bench", "q": "select count(value) from sensor_data"}
+            series = (await client.get("/query", params=asked)).json()["results"][0].get("series")
+            return int(series[0]["values"][0][1]) if series else 0
+        await client.get("/internal/force_flush")
+        lines = (await client.get("/metrics")).text.splitlines()
+        return sum(
+            round(float(line.rsplit(" ", 1)[1]))
+            for line in lines
+            if line.startswith('vm_rows_inserted_total{type="influx"')
+        )
+
+
+INFLUXDB = Peer("InfluxDB", "influxd", "/ping")
+VICTORIAMETRICS = Peer("VictoriaMetrics", "victoria-metrics", "/health")
+
+
+LINES = LINE._replace(path="/write?db=bench&precision=u")
+"""As both take them."""
+
+
+async def peer_run(peer: Peer, rows: int, seconds: float, connections: int, folder: Path) -> Measures:
+    """Load a store by so many lines a request and measure until the last of its rows can be seen.
+
+    Raises:
+        StartError: it does not start, it refuses some, or rows that it acknowledged cannot be seen.
+    """
+    requests = folder / "requests"
+    async with _running(peer, folder / peer.program) as (process, client):
+        url = str(client.base_url).rstrip("/")
+        shape = Shape(rows, door=LINES)
+        write_requests(shape, MOST_PREPARED // rows, requests, url.removeprefix("http://"))
+        before, began = _spent(process), time.perf_counter()
+        sent = await load(url, seconds, connections, requests)
+        if sent.refused:
+            raise StartError(f"{peer.name} refused {sent.refused} of {sent.requests} requests")
+        taken = sent.requests * rows
+        until = time.perf_counter() + _VISIBLE_WITHIN
+        while (stored := await peer.stored(client)) < taken:
+            if time.perf_counter() > until:
+                raise StartError(f"{peer.name} acknowledged {taken:,} rows, and {stored:,} can be seen")
+            await asyncio.sleep(0.1)
+        took, spent = time.perf_counter() - began, _spent(process) - before
+    return {
+        "rows/s": taken / took,
+        "requests/s": sent.per_second,
+        "all µs/row": 1e6 * spent / taken,
+        "latency p99 ms": sent.p99 / 1000,
+        "rounds": sent.rounds,
+    }
+
+
+@contextlib.asynccontextmanager
+async def _running(peer: Peer, folder: Path) -> AsyncIterator[tuple[psutil.Process, httpx.AsyncClient]]:
+    """Yield a store's process and a client of it; its data are gone behind the block."""
+    make_empty(folder)
+    port = free_port()
+    with (folder / "log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(*peer.command(folder, port), stdout=log, stderr=log)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            deadline = time.monotonic() + _READY_WITHIN
+            while not await _answers(client, peer.ready):
+                if process.returncode is not None or time.monotonic() > deadline:
+                    raise StartError(f"{peer.name} does not start; see {folder / 'log'}")
+                await asyncio.sleep(0.1)
+            await peer.prepare(client)
+            yield psutil.Process(process.pid), client
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _answers(client: httpx.AsyncClient, path: str) -> bool:
+    try:
+        return (await client.get(path)).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _spent(process: psutil.Process) -> float:
+    """Return the CPU seconds that a process has had."""
+    times = process.cpu_times()
+    return times.user + times.system
