@@ -96,6 +96,9 @@ class Delivery:
         if _too_large(outcome):
             # So it was when an answer was lost, and is not stored.
             return True
+        if outcome.code == "body_timeout":
+            # The line is slow.
+            return outcome.state is State.REFUSED
         if outcome.code != "invalid_readings":
             return False
         self._check(one, outcome, outcome.rejected)

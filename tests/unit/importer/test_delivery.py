@@ -71,6 +71,13 @@ async def test_more_faults_than_are_named_divide_a_piece_unless_it_may_be_stored
     assert (len(server.seen), tally.rejected, tally.readings) == (1, 2, 3)
 
 
+async def test_a_piece_that_takes_too_long_to_arrive_is_divided(tmp_path: Path) -> None:
+    answers = iter([refused(408, "body_timeout"), GOOD, GOOD])
+    tally, server = await imported(tmp_path, lambda _: next(answers))
+    assert [len(body) for _, _, body in server.requests] == [44, 32, 38]
+    assert (tally.pieces, tally.complete) == (2, True)
+
+
 async def test_a_record_that_is_too_large_alone_is_a_reject(tmp_path: Path) -> None:
     tally, server = await imported(tmp_path, lambda _: LARGE)
     assert (len(server.seen), tally.rejected, tally.readings) == (5, 3, 0)
