@@ -55,8 +55,8 @@ demo: venv ## Send the demo's readings to what runs, and check the answers
 	@$(BIN)/millrace demo
 
 MINUTES ?= 3
-prove: venv ## Kill and pause everything under load for MINUTES, and count what was lost or doubled
-	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+prove: venv ## Kill and pause all under load, by DOOR if said, for MINUTES, and count what was lost or doubled
+	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(DOOR),--door $(DOOR))
 
 prove-client: venv ## Kill a Python writer with a spool, ingest and all else for MINUTES, and count what was lost or doubled
 	@$(BIN)/millrace prove-client --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

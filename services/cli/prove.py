@@ -1,6 +1,6 @@
 """`millrace prove` and `prove-cluster`: break everything under load, and tell what was lost or doubled."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,12 +13,16 @@ def prove(
     *,
     minutes: Annotated[float, typer.Option(min=0.05, help="How long everything is loaded and broken.")] = 3.0,
     seed: Annotated[int | None, typer.Option(min=0, help="Repeat the faults of a run.")] = None,
+    door: Annotated[
+        Literal["line", "remote_write", "otlp"] | None,
+        typer.Option(help="Load a door of agents, as they send; /ingest with keys if not said."),
+    ] = None,
 ) -> None:
     """Load a stack of its own, kill and pause its parts at random, and tell whether a row was lost or doubled."""
     with service("prove") as settings:
         from services.prove.local import run_prove
 
-        kept = run_prove(settings, minutes, seed)
+        kept = run_prove(settings, minutes, seed, door)
     raise typer.Exit(0 if kept else 1)
 
 

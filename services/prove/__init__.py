@@ -6,7 +6,8 @@ A proof goes so:
    (`cluster`, which finds its way by `release`); `millrace prove-client` (`client`) kills a Python writer with a spool
    (`writing`), which is the load then. Each begins with an empty table and prints the seed of its faults.
 2. `harness.loaded` starts `millrace send` beside it. Each reading's value is the number of its row, each batch has a
-   key, and the sender's journal notes what it sent and what ingest acknowledged, before and after each request.
+   key, and the sender's journal notes what it sent and what ingest acknowledged, before and after each request. With
+   `--door` it is `agents` in its place, which know no keys and send again what has no answer.
 3. Parts, or pods, are killed and paused at random until the time is over. Meanwhile, on one machine, `hourly` changes
    rows of other sensors by SQL, deletions and retention, and `leaks` watches memory and descriptors.
 4. The sender ends, and the stream drains. What has not drained in time counts as lost.

@@ -35,17 +35,15 @@ _LOOK_EVERY = 0.5
 
 
 @contextlib.asynccontextmanager
-async def loaded(url: str, journal: Path) -> AsyncIterator[int]:
+async def loaded(url: str, journal: Path, door: str | None = None, seed: int = 0) -> AsyncIterator[int]:
     """Send to ingest at `url` until the block ends, and yield the sender's process; then the journal is complete.
 
-    It is `millrace send` as a process beside this one, with keys, patience and a journal.
+    It is a process beside this one, with patience and a journal: `millrace send` with keys, or `agents` at a door of
+    theirs, whose choices `seed` repeats.
     """
-    # A millisecond a step, so that the load's own clock stays behind ours.
-    start = datetime.now(UTC) - timedelta(days=1)
-    what = ["--rows", str(10**12), "--batch", "100", "--start", start.isoformat(), "--step", "0.001"]
-    how = ["--connections", "4", "--patience", "120", "--url", url, "--journal", str(journal)]
+    module = _sending(url, journal) if door is None else ["services.prove.agents", door, url, str(journal), str(seed)]
     nothing = asyncio.subprocess.DEVNULL
-    command = adorned([sys.executable, "-m", "services.cli", "send", *what, *how])
+    command = adorned([sys.executable, "-m", *module])
     sender = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=nothing, stderr=nothing)
     try:
         yield sender.pid
@@ -53,6 +51,14 @@ async def loaded(url: str, journal: Path) -> AsyncIterator[int]:
         with contextlib.suppress(ProcessLookupError):
             sender.send_signal(signal.SIGINT)
         await sender.wait()
+
+
+def _sending(url: str, journal: Path) -> list[str]:
+    # A millisecond a step, so that the load's own clock stays behind ours.
+    start = datetime.now(UTC) - timedelta(days=1)
+    what = ["--rows", str(10**12), "--batch", "100", "--start", start.isoformat(), "--step", "0.001"]
+    how = ["--connections", "4", "--patience", "120", "--url", url, "--journal", str(journal)]
+    return ["services.cli", "send", *what, *how]
 
 
 def proof_table(

@@ -26,14 +26,16 @@ __all__ = ["run_prove"]
 _DRAINED_WITHIN = 120.0
 
 
-def run_prove(settings: Settings, minutes: float, seed: int | None) -> bool:
+def run_prove(settings: Settings, minutes: float, seed: int | None, door: str | None = None) -> bool:
     """Run the proof below the data folder, beside a stack that may run there; tell whether the promise was kept.
+
+    The load has keys, or comes by a `door` of agents, without.
 
     Raises:
         StartError: the stack cannot start.
     """
     with emptied(settings, "prove") as folder:
-        proof = Proof(apart(settings, folder), folder, secrets.randbits(32) if seed is None else seed)
+        proof = Proof(apart(settings, folder), folder, secrets.randbits(32) if seed is None else seed, door)
         verdict, left, hours = asyncio.run(proof.run(minutes * 60))
     console = Console()
     console.print(proof.table(verdict))
@@ -45,11 +47,12 @@ def run_prove(settings: Settings, minutes: float, seed: int | None) -> bool:
 class Proof:
     """One run: its stack, its faults and what it has seen."""
 
-    def __init__(self, settings: Settings, folder: Path, seed: int) -> None:
+    def __init__(self, settings: Settings, folder: Path, seed: int, door: str | None) -> None:
         self.stack = Stack(make_plan(settings, folder))
         self.watch = Watch()
         self._journal = folder / "journal"
         self._seed = seed
+        self._door = door
         self._dice = random.Random(seed)  # noqa: S311 -- to be repeated, not to be secret
         self._faults: Counter[tuple[str, str]] = Counter()
         self.changes = Changes(self.stack.plan.settings, random.Random(seed + 1))  # noqa: S311
@@ -66,7 +69,7 @@ class Proof:
             self._ends_at = time.monotonic() + seconds
             url = f"http://127.0.0.1:{self.stack.plan.settings.ingest.port}"
             async with (
-                loaded(url, self._journal) as sender,
+                loaded(url, self._journal, self._door, self._seed) as sender,
                 beside(
                     self.watch.follow(self.stack.plan, sender),
                     self.changes.run(),

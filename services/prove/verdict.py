@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.platform.postgres.connections import Connector
 from services.platform.settings import DatabaseSettings
-from services.sender.journal import Range, promised
+from services.sender.journal import Range, in_doubt, promised
 
 __all__ = ["Verdict", "judge", "missing"]
 
@@ -21,9 +21,20 @@ group by run order by 1
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Rows sent, promised (acknowledged) and stored, repeats that the ledger refused, rows lost and doubled."""
+    """What a run came to.
+
+    Attributes:
+        sent: rows that were sent, each counted once.
+        unanswered: rows of attempts without an answer, each time.
+        promised: rows that were acknowledged.
+        stored: rows of the table.
+        refused: batches whose key the ledger knew, each time.
+        lost: rows that were promised and are not there.
+        doubled: rows that are there beyond the first of each.
+    """
 
     sent: int
+    unanswered: int
     promised: int
     stored: int
     refused: int
@@ -37,14 +48,15 @@ class Verdict:
 
     def figures(self) -> list[tuple[str, str]]:
         """Return what to show, a label and a figure each."""
-        labels = {"promised": "acknowledged", "refused": "duplicates refused"}
+        labels = {"unanswered": "sent without an answer", "promised": "acknowledged", "refused": "duplicates refused"}
         figures = [(labels.get(name, name), f"{getattr(self, name):,}") for name in self.__slots__]
         return [*figures, ("verdict", "kept" if self.clean else "BROKEN")]
 
 
 async def judge(journal: Path, database: DatabaseSettings) -> Verdict:
     """Hold a journal of `millrace send` against a table that held nothing before."""
-    sent, kept = promised((await asyncio.to_thread(journal.read_bytes)).splitlines())
+    lines = (await asyncio.to_thread(journal.read_bytes)).splitlines()
+    (sent, kept), unanswered = promised(lines), in_doubt(lines)
     asking = await Connector(database.reader_url, database, default_transaction_read_only="on").connect()
     try:
         async with asking.asking():
@@ -54,7 +66,8 @@ async def judge(journal: Path, database: DatabaseSettings) -> Verdict:
     finally:
         await asking.close()
     distinct = sum(behind - first for first, behind in stored)
-    return Verdict(sent, sum(b - f for f, b in kept), rows, int(refused), missing(kept, stored), rows - distinct)
+    acknowledged = sum(behind - first for first, behind in kept)
+    return Verdict(sent, unanswered, acknowledged, rows, int(refused), missing(kept, stored), rows - distinct)
 
 
 def missing(wanted: list[Range], there: list[Range]) -> int:

@@ -10,7 +10,7 @@ from millrace_client.outcomes import Outcome, State
 
 from .readings import Batch
 
-__all__ = ["Journal", "Range", "promised"]
+__all__ = ["Journal", "Range", "in_doubt", "promised"]
 
 Range = tuple[int, int]
 """Rows from the first up to but without the second."""
@@ -58,3 +58,8 @@ def promised(lines: Iterable[bytes]) -> tuple[int, list[Range]]:
         elif line["state"] == State.ACKED:
             kept.append((line["first_row"], line["first_row"] + line["rows"]))
     return sent, sorted(kept)
+
+
+def in_doubt(lines: Iterable[bytes]) -> int:
+    """Return how many rows a journal says were sent and may be stored or not, counted each time."""
+    return sum(line["rows"] for line in map(orjson.loads, lines) if line["state"] == State.UNKNOWN)

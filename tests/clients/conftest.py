@@ -63,6 +63,11 @@ class Rough:
         """Where clients send to."""
         return f"http://127.0.0.1:{self.proxy.port}"
 
+    @property
+    def ingest(self) -> str:
+        """Ingest itself, behind the proxy."""
+        return f"http://127.0.0.1:{self.settings.ingest.port}"
+
     async def trouble(self, *others: Callable[[], Awaitable[None]]) -> None:
         """Swallow answers, cut connections, kill ingest and workers in turns, and what others do; end in calm."""
         seed = secrets.randbits(32)
@@ -96,24 +101,24 @@ class Rough:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.send_signal(signal.SIGKILL)
 
-    async def rows(self, name: str) -> list[Row]:
-        """Return the readings of all series of a name, their ids first, sorted."""
+    async def rows(self, *names: str) -> list[Row]:
+        """Return the readings of all series of some names, their ids first, sorted."""
         query = """
         select d.sensor_id, (extract(epoch from d.timestamp) * 1000000)::bigint, d.value
-        from sensor_data d join sensors s using (sensor_id) where s.name = $1 order by 1, 2, 3
+        from sensor_data d join sensors s using (sensor_id) where s.name = any($1) order by 1, 2, 3
         """
-        return [tuple(row) for row in await sql(self.settings.database, query, name)]
+        return [tuple(row) for row in await sql(self.settings.database, query, names)]
 
-    async def settled(self, name: str, count: int, patience: float = 60.0) -> list[Row]:
-        """Return the readings of a name once there are `count`, or as they are when `patience` is over."""
+    async def settled(self, count: int, *names: str) -> list[Row]:
+        """Return the readings of some names once there are `count`, or as they are after a minute."""
 
         async def there() -> bool:
-            return len(await self.rows(name)) >= count
+            return len(await self.rows(*names)) >= count
 
         with contextlib.suppress(TimeoutError, AssertionError):
-            await eventually(there, patience)
+            await eventually(there, 60)
         await asyncio.sleep(2)
-        return await self.rows(name)
+        return await self.rows(*names)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -51,4 +51,4 @@ async def test_readings_of_influxdb_s_client_are_stored_once(rough: Rough, tmp_p
     [line] = [line for line in output.read_text().splitlines() if line.startswith("[[")]
     ids = [series_id(series_of(name, [("host", f"h{n}"), ("bucket", "clients")], "v")) for n in range(20)]
     sent = [(ids[host], micros, value) for host, micros, value in json.loads(line)]
-    rough.judge(f"influxdb-client {VERSION} for Python", sent, await rough.settled(name, len(sent)))
+    rough.judge(f"influxdb-client {VERSION} for Python", sent, await rough.settled(len(sent), name))

@@ -50,7 +50,7 @@ async def test_prometheus_samples_are_stored_once(version: int, rough: Rough, tm
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             sent = await samples(client, name)
             await eventually(lambda: sent_all(client), 60)
-        rows = await rough.settled(name, len(sent))
+        rows = await rough.settled(len(sent), name)
     assert len(sent) > SERIES * SECONDS / 2
     rough.judge(f"Prometheus {VERSION}, remote write {version}.0", sent, rows)
 

@@ -60,7 +60,7 @@ async def test_telegraf_s_readings_are_stored_once(output: str, rough: Rough, tm
     name = f"telegraf_{output}"
     with running([telegraf, "--config", configuration], tmp_path / "telegraf.log"):
         sent, _ = await asyncio.gather(lines_into(file, name, output), rough.trouble())
-        rows = await rough.settled(name, len(sent))
+        rows = await rough.settled(len(sent), name)
     rough.judge(f"Telegraf {VERSION}, `outputs.{output}`", sent, rows)
 
 

@@ -1,17 +1,23 @@
 """The tests of the tests: whoever breaks the promise on purpose is caught by the scenarios that show it."""
 
+from pathlib import Path
+
 import pytest
 
 from services.platform.runtime.failpoints import Place
 from services.platform.settings import Settings
-from tests.support import Service
-from tests.support.faults import Failpoints, Make, worker
+from services.prove.agents import DOORS
+from services.prove.harness import loaded
+from services.prove.verdict import Verdict, judge
+from tests.support import Service, eventually
+from tests.support.faults import Failpoints, Make, drained, worker
 from tests.support.moments import killed_worker, repeated_request
 from tests.support.mutants import MUTANTS, VARIABLE
 
 pytestmark = pytest.mark.long
 
 PATIENCE = 20.0
+LOST_ANSWERS = 8
 
 
 def mutated(process: Service, mutant: str) -> Service:
@@ -45,10 +51,51 @@ async def test_an_ingest_that_marks_a_key_as_seen_before_the_write_is_caught(
         await repeated_request(broken, keen, failpoints, "ingest.before_add", "kill", PATIENCE)
 
 
+async def proved(door: str, ingest: Service, keen: Service, journal: Path) -> Verdict:
+    """Let agents load a door until many answers were lost, and hold their journal against the table."""
+
+    def answers_lost() -> bool:
+        return journal.exists() and journal.read_bytes().count(b'"unknown"') >= LOST_ANSWERS
+
+    async with ingest, keen:
+        async with loaded(ingest.url, journal, door):
+            await eventually(answers_lost, 60.0)
+        await drained(ingest.settings)
+        return await judge(journal, ingest.settings.database)
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_what_agents_send_again_without_keys_is_stored_once(
+    door: str, settings: Settings, service: Make, tmp_path: Path
+) -> None:
+    verdict = await proved(door, service("ingest", settings), service("worker", settings), tmp_path / "journal")
+    assert verdict.clean, verdict
+    assert verdict.unanswered > 0
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_worker_that_claims_no_slices_is_caught_at_each_door(
+    door: str, settings: Settings, service: Make, tmp_path: Path
+) -> None:
+    broken = mutated(service("worker", settings), "slices_unclaimed")
+    verdict = await proved(door, service("ingest", settings), broken, tmp_path / "journal")
+    assert verdict.doubled > 0 == verdict.lost
+
+
+async def test_an_ingest_that_makes_one_slice_of_a_request_is_caught_by_rows_that_come_back_beside_newer_ones(
+    settings: Settings, service: Make, tmp_path: Path
+) -> None:
+    broken = mutated(service("ingest", settings), "one_slice_a_request")
+    verdict = await proved("line", broken, service("worker", settings), tmp_path / "journal")
+    assert verdict.doubled > 0 == verdict.lost
+
+
 def test_every_mutant_is_caught_above() -> None:
     assert set(MUTANTS) == {
         "acknowledge_before_commit",
         "ledger_outside_the_transaction",
         "no_reclaim",
+        "one_slice_a_request",
         "seen_before_the_write",
+        "slices_unclaimed",
     }

@@ -23,9 +23,10 @@ def test_the_proof_of_the_client_kills_its_writer_and_finds_every_row(tmp_path: 
     assert "seed 7" in found.stdout
 
 
-def test_the_proof_breaks_things_and_finds_every_row(tmp_path: Path, database_mode: str) -> None:
+@pytest.mark.parametrize("load", ["", " --door line"])
+def test_the_proof_breaks_things_and_finds_every_row(load: str, tmp_path: Path, database_mode: str) -> None:
     settings = Settings(pg_bin=installations()[database_mode].bin, local=LocalSettings(data_dir=tmp_path))
-    found = said_by("prove --minutes 0.4 --seed 7", settings)
+    found = said_by(f"prove --minutes 0.4 --seed 7{load}", settings)
     assert found.returncode == 0, found.stdout + found.stderr
     figures = dict(re.findall(r"│ (\w+(?: \w+)?) +│ ([\d,]+) +│", found.stdout))
     assert (figures["lost"], figures["doubled"]) == ("0", "0")

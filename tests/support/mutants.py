@@ -7,8 +7,11 @@ from typing import Any
 from services.cli.app import main
 from services.contract import Outcome, Verdict
 from services.ingest.accept import Acceptance, Acceptor
+from services.ingest.doors.line_protocol import door as line_protocol
 from services.ingest.readings import Decoded
+from services.ingest.slices import whole
 from services.platform.stream import Stream
+from services.worker import transaction
 from services.worker.loop import Loop
 from services.worker.transaction import Store
 from services.worker.work import Selection, Work
@@ -52,9 +55,27 @@ def seen_before_the_write() -> None:
     Acceptor._repeat = mutated  # type: ignore[method-assign]
 
 
+def slices_unclaimed() -> None:
+    async def mutated(*_: object) -> list[slice]:
+        return []
+
+    transaction.claim_slices = mutated  # type: ignore[attr-defined,assignment]
+
+
+def one_slice_a_request() -> None:
+    line_protocol.by_instant = whole  # type: ignore[attr-defined]
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     mutant.__name__: mutant
-    for mutant in (acknowledge_before_commit, ledger_outside_the_transaction, no_reclaim, seen_before_the_write)
+    for mutant in (
+        acknowledge_before_commit,
+        ledger_outside_the_transaction,
+        no_reclaim,
+        one_slice_a_request,
+        seen_before_the_write,
+        slices_unclaimed,
+    )
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Programs of others that the tests of clients need: on the path, or built from their Go module into a cache."""
+"""Programs and suites of others that the tests of clients need: on the path, or brought or built into a cache."""
 
 import json
 import os
@@ -6,14 +6,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
-__all__ = ["built", "downloaded", "found", "with_packages"]
+__all__ = ["built", "cloned", "collector", "downloaded", "found", "with_packages"]
 
 CACHE = Path(os.environ.get("MILLRACE_TEST_PROGRAMS", Path.home() / ".cache" / "millrace" / "programs"))
-"""Where built programs are kept, by name and version."""
+"""Where built programs and cloned repositories are kept, by name and version."""
 
 _PATIENCE = 3600
 """Seconds for a build: Telegraf takes ten minutes on two cores."""
@@ -37,21 +39,48 @@ def built(name: str, package: str, module: str, version: str, tags: str = "") ->
         version: of the module.
         tags: build tags, by commas.
     """
+    get, build = ["go", "get", f"{module}@{version}"], ["go", "build", "-mod=mod", "-tags", tags, "-o", name, package]
+    return _made(name, version, {}, ["go", "mod", "init", f"built.test/{name}"], get, build)
+
+
+def collector(version: str, modules: Mapping[str, Sequence[str]]) -> Path:
+    """Return an OpenTelemetry Collector, built by its own builder if it never was; skipped where it cannot be.
+
+    Args:
+        version: of the Collector and of its modules.
+        modules: the Go modules of its receivers, processors and exporters.
+    """
+    dist = {"dist": {"name": "otelcol", "output_path": ".", "module": "built.test/otelcol"}}
+    components = {kind: [{"gomod": f"{module} {version}"} for module in found] for kind, found in modules.items()}
+    builder = f"go.opentelemetry.io/collector/cmd/builder@{version}"
+    files = {"builder.yaml": yaml.safe_dump(dist | components)}
+    return _made("otelcol", version, files, ["go", "run", builder, "--config", "builder.yaml"])
+
+
+def cloned(repository: str, commit: str) -> Path:
+    """Return the folder of a repository on GitHub, as of a commit; the test is skipped where it cannot be had."""
+    name = repository.rpartition("/")[2]
+    fetch = ["fetch", "--quiet", "--depth", "1", f"https://github.com/{repository}", commit]
+    steps = (["init", "--quiet"], fetch, ["checkout", "--quiet", "FETCH_HEAD"])
+    return _made(name, commit[:12], {}, ["mkdir", name], *(["git", "-C", name, *step] for step in steps))
+
+
+def _made(name: str, version: str, files: Mapping[str, str], *commands: Sequence[str]) -> Path:
+    """Return what the cache has of a name; where it is not there, commands make it in a folder with these files."""
     target = CACHE / f"{name}-{version}"
     if target.exists():
         return target
-    if shutil.which("go") is None:
-        pytest.skip(f"{name} is not here, and Go is not either")
+    if missing := next((command[0] for command in commands if shutil.which(command[0]) is None), None):
+        pytest.skip(f"{name} is not here, and {missing} is not either")
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        for command in (
-            ["go", "mod", "init", f"built.test/{name}"],
-            ["go", "get", f"{module}@{version}"],
-            ["go", "build", "-mod=mod", "-tags", tags, "-o", str(target), package],
-        ):
+        for file, text in files.items():
+            Path(folder, file).write_text(text)
+        for command in commands:
             ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE, check=False)
             if ran.returncode:
-                pytest.skip(f"{name} {version} cannot be built: {ran.stderr[-500:]}")
+                pytest.skip(f"{name} {version} cannot be had: {ran.stderr[-500:]}")
+        Path(folder, name).rename(target)
     return target
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import gzip
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
@@ -131,6 +131,16 @@ async def test_what_clients_cannot_mend_or_must_wait_for_has_the_status_that_the
     assert large.json()["code"] == "request too large"
     encoded = await client.post("/write", content=b"m v=1", headers={"Content-Encoding": "br"})
     assert encoded.status_code == 415
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_body_that_is_long_on_its_way_may_be_sent_again(path: str, client: httpx.AsyncClient) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"m v=1"
+        await asyncio.sleep(60)
+
+    # Telegraf throws away what is answered 408.
+    assert (await client.post(path, content=never())).status_code == 503
 
 
 async def test_what_is_not_kept_is_told_to_who_administers(settings: Settings) -> None:

@@ -102,6 +102,15 @@ def test_native_histograms_are_told_and_metadata_and_exemplars_counted() -> None
     assert decoded.skipped == {"exemplars": 1, "metadata": 1}
 
 
+def test_exemplars_are_told_by_the_second_version_beside_the_samples_that_are_taken() -> None:
+    series = {"labels_refs": [1, 2], "samples": [{"value": 1.0, "timestamp": T}], "exemplars": [b""]}
+    body = bytes(REQUEST_2(symbols=["", "__name__", "up"], timeseries=[series]).SerializeToString())
+    decoded = SamplesDecoder().decode(body, 2)
+    [fault] = decoded.faults
+    assert "exemplars are not kept" in fault.message
+    assert (len(decoded), decoded.skipped) == (1, {"exemplars": 1})
+
+
 def test_references_past_the_symbols_are_told() -> None:
     for refs in ([1], [0, 9]):
         body = REQUEST_2(symbols=["", "a"], timeseries=[{"labels_refs": refs}]).SerializeToString()

@@ -35,7 +35,7 @@ def test_ranges_that_touch_are_counted_apart(batches: list[int], there: set[int]
 
 
 def test_a_run_that_promised_nothing_proves_nothing() -> None:
-    assert not Verdict(10, 0, 0, 0, 0, 0).clean
-    assert Verdict(10, 10, 10, 3, 0, 0).clean
-    assert not Verdict(10, 10, 9, 0, 1, 0).clean
-    assert not Verdict(10, 10, 11, 0, 0, 1).clean
+    assert not Verdict(10, 0, 0, 0, 0, 0, 0).clean
+    assert Verdict(10, 7, 10, 10, 3, 0, 0).clean
+    assert not Verdict(10, 0, 10, 9, 0, 1, 0).clean
+    assert not Verdict(10, 0, 10, 11, 0, 0, 1).clean

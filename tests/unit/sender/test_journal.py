@@ -2,7 +2,7 @@
 
 import orjson
 
-from services.sender.journal import promised
+from services.sender.journal import in_doubt, promised
 
 
 def test_a_journal_is_read_by_what_was_acknowledged() -> None:
@@ -13,3 +13,4 @@ def test_a_journal_is_read_by_what_was_acknowledged() -> None:
         {"state": "unknown", "first_row": 0, "rows": 10},
     ]
     assert promised(map(orjson.dumps, lines)) == (20, [(10, 20)])
+    assert in_doubt(map(orjson.dumps, lines)) == 10

@@ -25,8 +25,9 @@ from .dialects import Dialect
 
 __all__ = ["LineProtocolDoor"]
 
-_LOST_ELSEWHERE = {429: 503, 422: 400}
-"""Telegraf and others throw away what is answered 429 or 422; 503 they send again, and 400 says that nothing helps."""
+_LOST_ELSEWHERE = {408: 503, 429: 503, 422: 400}
+"""Telegraf and others throw away what is answered 408, 429 or 422; 503 they send again, and 400 says that nothing
+helps."""
 
 _SHOWN_LINES = 5
 _DEDUP = ("batch", "reading", "none")

@@ -136,6 +136,10 @@ def _version_2(
             raise SeriesError("labels", "malformed", "labels_refs are of odd number or point past the symbols")
         return [(symbols[name], symbols[value]) for name, value in zip(refs[::2], refs[1::2], strict=True)]
 
+    # This version's senders are told of all that is not written; the first knows no way to.
+    for position, series in enumerate(request.timeseries):
+        if series.exemplars:
+            faults.append(Fault(position, "exemplars", "not_kept", "exemplars are not kept: leave send_exemplars off"))
     return _read(request.timeseries, labels_of, dictionary, skipped, faults)
 
 
