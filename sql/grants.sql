@@ -48,16 +48,20 @@ begin
   end loop;
 
   for wanted in
-    select role, attname
+    select role, relation, attname, privilege
     from (values
-      ('millrace_writer', 'sensors', 'name'),
-      ('millrace_writer', 'sensors', 'field'),
-      ('millrace_writer', 'sensors', 'labels')
-    ) as rights (role, relation, attname)
+      ('millrace_writer', 'sensors', 'name', 'update'),
+      ('millrace_writer', 'sensors', 'field', 'update'),
+      ('millrace_writer', 'sensors', 'labels', 'update'),
+      -- Which readings are there (dedup=natural), and not what they say.
+      ('millrace_writer', 'sensor_data', 'id', 'select'),
+      ('millrace_writer', 'sensor_data', 'timestamp', 'select'),
+      ('millrace_writer', 'sensor_data', 'sensor_id', 'select')
+    ) as rights (role, relation, attname, privilege)
     where to_regclass('public.' || relation) is not null
-      and not has_column_privilege(role, to_regclass('public.' || relation), attname, 'update')
+      and not has_column_privilege(role, to_regclass('public.' || relation), attname, privilege)
   loop
-    execute format('grant update (%I) on public.sensors to %I', wanted.attname, wanted.role);
+    execute format('grant %s (%I) on public.%I to %I', wanted.privilege, wanted.attname, wanted.relation, wanted.role);
   end loop;
 
   for wanted in

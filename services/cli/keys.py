@@ -76,12 +76,12 @@ def new(
 
 @app.command("list")
 def list_(*, file: File = None) -> None:
-    """List callers with their keys' ids, scopes and limits."""
+    """List callers with their keys' ids, scopes, limits and dedup."""
     with _opened(file) as (_, held):
         for caller in held.callers:
             limits = (
                 f"rows/s={caller.rows_per_second or '-'}  requests/s={caller.requests_per_second or '-'}  "
-                f"series/h={caller.series_per_hour or '-'}"
+                f"series/h={caller.series_per_hour or '-'}  dedup={caller.dedup or '-'}"
             )
             for key in caller.keys:
                 expires = key.expires.isoformat() if key.expires else "never"

@@ -2,8 +2,8 @@
 
 Version 2 says, beside what version 1 does, which of its sensors are labelled series, and what their names, fields and
 labels are, as MessagePack inside of a Zstandard frame. Version 3 says, beside that, which rows of a batch come again
-together where they do. An entry is written as the oldest version that can say what it holds, so that workers of a
-release before take it.
+together where they do; version 4, of which batches only the first reading of a sensor and instant is stored. An entry
+is written as the oldest version that can say what it holds, so that workers of a release before take it.
 
 A column of integers is packed as ``[base, step, width, bytes]``: a value is ``base + step * item``, and an item
 takes ``width`` bytes. Timestamps to the second and dictionary indexes take one to four bytes so, not eight.
@@ -24,7 +24,7 @@ from .series import Series, check_series
 
 __all__ = ["MAX_SENSOR_ID", "MAX_VALUE", "TIMESTAMP_LIMITS", "VERSION", "decode", "encode"]
 
-VERSION = 3
+VERSION = 4
 """The newest contract version that this release writes and reads."""
 
 MAX_SENSOR_ID = 128
@@ -87,6 +87,12 @@ class _SlicedPayload(_Payload, forbid_unknown_fields=True):
     slices: list[_Slices]
 
 
+class _NaturalPayload(_Payload, forbid_unknown_fields=True):
+    series: bytes | None
+    slices: list[_Slices]
+    natural: list[int]
+
+
 _MAX_SERIES_BYTES = 1 << 28
 """Bytes that packed series may come to: more than any request body holds."""
 
@@ -95,6 +101,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     1: msgspec.msgpack.Decoder(_Payload),
     2: msgspec.msgpack.Decoder(_LabelledPayload),
     3: msgspec.msgpack.Decoder(_SlicedPayload),
+    4: msgspec.msgpack.Decoder(_NaturalPayload),
 }
 _series_decoder = msgspec.msgpack.Decoder(list[_Labelled])
 
@@ -124,7 +131,11 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
         for position, batch in enumerate(entry.batches)
         if batch.slices
     ]
-    if slices:
+    natural = [position for position, batch in enumerate(entry.batches) if batch.natural]
+    if natural:
+        version = 4
+        payload = _NaturalPayload(**msgspec.structs.asdict(payload), series=packed, slices=slices, natural=natural)
+    elif slices:
         version = 3
         payload = _SlicedPayload(**msgspec.structs.asdict(payload), series=packed, slices=slices)
     elif packed is not None:
@@ -166,9 +177,10 @@ def _entry(payload: _Payload) -> Entry:
         _index(payload.index),
         _unpack(payload.time),
         np.frombuffer(payload.value, "<f8"),
-        _series(payload) if isinstance(payload, _LabelledPayload | _SlicedPayload) else {},
+        _series(payload) if isinstance(payload, _LabelledPayload | _SlicedPayload | _NaturalPayload) else {},
     )
-    slices = _slices(payload) if isinstance(payload, _SlicedPayload) else {}
+    slices = _slices(payload) if isinstance(payload, _SlicedPayload | _NaturalPayload) else {}
+    natural = _natural(payload) if isinstance(payload, _NaturalPayload) else frozenset()
     batches = [
         Batch(
             uuid.UUID(bytes=b.batch_id),
@@ -178,6 +190,7 @@ def _entry(payload: _Payload) -> Entry:
             b.digest,
             b.notify,
             slices.get(position, ()),
+            position in natural,
         )
         for position, b in enumerate(payload.batches)
     ]
@@ -185,7 +198,7 @@ def _entry(payload: _Payload) -> Entry:
     return Entry(None if payload.group is None else uuid.UUID(bytes=payload.group), batches, columns)
 
 
-def _series(payload: _LabelledPayload | _SlicedPayload) -> dict[str, Series]:
+def _series(payload: _LabelledPayload | _SlicedPayload | _NaturalPayload) -> dict[str, Series]:
     if payload.series is None:
         return {}
     if zstandard.frame_content_size(payload.series) > _MAX_SERIES_BYTES:
@@ -199,9 +212,9 @@ def _series(payload: _LabelledPayload | _SlicedPayload) -> dict[str, Series]:
     return {payload.sensors[labelled.code]: labelled.series for labelled in found}
 
 
-def _slices(payload: _SlicedPayload) -> dict[int, tuple[Slice, ...]]:
+def _slices(payload: _SlicedPayload | _NaturalPayload) -> dict[int, tuple[Slice, ...]]:
     """Return the slices of batches by the batches' positions; the rows of each add up to its batch's."""
-    if not payload.slices:
+    if not payload.slices and isinstance(payload, _SlicedPayload):
         raise ValueError("there are no slices")
     found: dict[int, tuple[Slice, ...]] = {}
     for one in payload.slices:
@@ -213,6 +226,16 @@ def _slices(payload: _SlicedPayload) -> dict[int, tuple[Slice, ...]]:
         if min(one.rows, default=0) < 1 or sum(one.rows) != payload.batches[one.batch].rows:
             raise ValueError("the rows of slices do not add up to their batch's")
         found[one.batch] = tuple(map(Slice, one.rows, keys))
+    return found
+
+
+def _natural(payload: _NaturalPayload) -> frozenset[int]:
+    """Return the positions of natural batches; none of them has slices."""
+    found = frozenset(payload.natural)
+    if not found or len(found) < len(payload.natural):
+        raise ValueError("no batch is natural, or one is twice")
+    if not found <= set(range(len(payload.batches))) or found & {one.batch for one in payload.slices}:
+        raise ValueError("what is natural is no batch, or has slices")
     return found
 
 

@@ -94,6 +94,7 @@ class Batch:
         digest: hash of the readings, for batches with an Idempotency-Key.
         notify: whether somebody waits to hear that it is stored.
         slices: what is stored once though it comes again; none where equal readings are readings of their own.
+        natural: whether only the first reading of a sensor and instant is stored, whoever sent it; without slices.
     """
 
     batch_id: uuid.UUID
@@ -103,6 +104,7 @@ class Batch:
     digest: bytes | None = None
     notify: bool = False
     slices: tuple[Slice, ...] = ()
+    natural: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ def _batch(batch: Batch) -> dict[str, Any]:
         "notify": batch.notify,
         "traceparent": batch.traceparent,
         "slices": len(batch.slices),
+        "natural": batch.natural,
     }
 
 

@@ -70,6 +70,7 @@ class IngestParameters:
         ack: how far the answer promises.
         partial: whether the good readings are taken where others are wrong.
         key: the request's Idempotency-Key; None where a repeat is a new batch.
+        natural: whether only the first reading of a sensor and instant is stored (`dedup=natural`).
         encodings: the content encodings that its body may have.
         slow: whether a large body may take so long to decode that this is left to a thread, as of labelled series that
             nobody has met.
@@ -80,6 +81,7 @@ class IngestParameters:
     key: str | None = None
     encodings: Sequence[str] = ENCODINGS
     slow: bool = False
+    natural: bool = False
 
 
 class Acceptance(NamedTuple):
@@ -174,6 +176,7 @@ class Acceptor:
             current_traceparent(),
             parameters.ack is not Ack.QUEUED,
             parameters.ack is Ack.STORED,
+            parameters.natural,
         )
         if batch.batch_id is not None:
             repeat = await self._repeat(batch.batch_id, decoded, partial=parameters.partial)

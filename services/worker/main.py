@@ -19,6 +19,7 @@ from services.platform.stream import STREAM_ERRORS, DeadLetters, Stream, names_o
 
 from .janitor import keep_house
 from .loop import Loop
+from .natural import may_look
 from .transaction import Store
 
 __all__ = ["backlog_routes", "run"]
@@ -53,7 +54,7 @@ async def _run(settings: Settings) -> None:
 
 async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None:
     connector = Connector(settings.database.writer_url, settings.database)
-    waiting = asyncio.create_task(wait_for_schema(connector, health))
+    waiting = asyncio.create_task(wait_for_schema(connector, health, needed=may_look))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not waiting.done():

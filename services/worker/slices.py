@@ -39,10 +39,10 @@ async def claim_slices(connection: Any, parts: Sequence[Part]) -> list[slice]:
 
 
 async def correct_ledger(connection: Any, selection: Selection, units: Sequence[Unit]) -> None:
-    """Write how many rows are left of those units of which slices came before.
+    """Write how many rows are left of those units of which some came before.
 
     Raises:
         DATABASE_FAILURES: nothing is written.
     """
-    sliced = [unit for unit in units if any(map(selection.repeated, unit.parts))]
-    await connection.execute(_CORRECT, [unit.ledger_id for unit in sliced], list(map(selection.rows, sliced)))
+    changed = [unit for unit in units if any(map(selection.repeated, unit.parts))]
+    await connection.execute(_CORRECT, [unit.ledger_id for unit in changed], list(map(selection.rows, changed)))

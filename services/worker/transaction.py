@@ -27,9 +27,10 @@ from .catalogue import Catalogue
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
 from .known import DUPLICATE, judge_known
+from .natural import lock_sensors, natural_repeats
 from .pruning import prune_ledger, prune_slices
 from .slices import claim_slices, correct_ledger
-from .work import Part, Selection, Unit, Verdicts, Work, Written
+from .work import Part, Rows, Selection, Unit, Verdicts, Work, Written
 
 __all__ = ["DeadLettersError", "Store"]
 
@@ -225,7 +226,11 @@ class Store:
                 refused = self._expired(fresh)
                 refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
-                entered, repeated = list[str](), list[slice]()
+                entered, repeated = list[str](), list[Rows]()
+                if natural := [part for part in parts if part.batch.natural]:
+                    # Which is the first is told by the stream, not by ledger ids.
+                    parts.sort(key=lambda part: part.rows.start)
+                    await lock_sensors(connection, work.columns, natural)
                 if careful:
                     await self._catalogue.alone(connection)
                     found, repeated = await self._bisect(connection, selection, parts)
@@ -284,12 +289,12 @@ class Store:
 
     async def _bisect(
         self, connection: Any, selection: Selection, parts: Sequence[Part]
-    ) -> tuple[dict[Part, Verdict], list[slice]]:
+    ) -> tuple[dict[Part, Verdict], list[Rows]]:
         """Store `parts`, halving whatever the database refuses down to single batches.
 
         Returns:
             The refused ones, and rows of the others that came before. What a refused one claimed is rolled back with
-            it, so that the same slice behind it is a first one.
+            it, so that the same slice, or reading of a natural batch, behind it is a first one.
         """
         if not parts:
             return {}, []
@@ -311,14 +316,18 @@ class Store:
 
     async def _store(
         self, connection: Any, selection: Selection, parts: Sequence[Part]
-    ) -> tuple[list[str], list[slice]]:
-        """Write sensors and rows of `parts`, but for slices that came before.
+    ) -> tuple[list[str], list[Rows]]:
+        """Write sensors and rows of `parts`, but for slices and natural rows that came before.
 
         Returns:
-            What the catalogue may remember after the commit, and the rows of these slices.
+            What the catalogue may remember after the commit, and the rows that came before.
         """
-        repeated = await claim_slices(connection, parts)
-        columns = (selection.without(repeated) if repeated else selection).pick(parts)
+        repeated: list[Rows] = [*await claim_slices(connection, parts)]
+        left = selection.without(repeated) if repeated else selection
+        if came_before := await natural_repeats(connection, left, parts):
+            repeated += came_before
+            left = selection.without(repeated)
+        columns = left.pick(parts)
         if not len(columns):
             return [], repeated
         entered = await self._catalogue.enter(connection, columns)

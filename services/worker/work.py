@@ -18,7 +18,7 @@ from services.platform.stream import Delivery, Settlement
 from .copy import within
 from .deletions import Deletions
 
-__all__ = ["Part", "Selection", "Unit", "Verdicts", "Work", "Written"]
+__all__ = ["Part", "Rows", "Selection", "Unit", "Verdicts", "Work", "Written"]
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +44,9 @@ class Part:
 
 
 Verdicts = Mapping[Part, Verdict]
+
+Rows = slice | NDArray[np.intp]
+"""Rows of a work's columns, one behind the other or by their positions."""
 
 
 @dataclass(slots=True, eq=False)
@@ -130,23 +133,23 @@ class Work:
 class Selection:
     """The rows of a work that go into the table if its parts do.
 
-    Left out are those that a deletion takes back, and those of slices that came before.
+    Left out are those that a deletion takes back, and those that came before: of slices, or of natural batches.
     """
 
     def __init__(
         self, columns: Columns, taken_back: NDArray[np.bool_] | None, repeated: NDArray[np.bool_] | None = None
     ) -> None:
         """Take all rows of a work and, a row each, whether it is taken back or came before; None where none is."""
-        self._columns = columns
+        self.columns = columns
         self._taken_back = taken_back
         self._repeated = repeated
 
-    def without(self, slices: Iterable[slice]) -> "Selection":
+    def without(self, found: Iterable[Rows]) -> "Selection":
         """Return the selection without rows that came before."""
-        repeated: NDArray[np.bool_] = np.zeros(len(self._columns), np.bool_)
-        for rows in slices:
+        repeated: NDArray[np.bool_] = np.zeros(len(self.columns), np.bool_)
+        for rows in found:
             repeated[rows] = True
-        return Selection(self._columns, self._taken_back, repeated) if repeated.any() else self
+        return Selection(self.columns, self._taken_back, repeated) if repeated.any() else self
 
     def taken_back(self, part: Part) -> int:
         """Return how many rows of `part` are left out, for a deletion takes them back."""
@@ -166,12 +169,16 @@ class Selection:
         """Return the rows of `parts` that are left, in their order; where these are all rows, nothing is copied."""
         chosen = list(parts)
         whole = self._taken_back is None and self._repeated is None
-        if whole and sum(part.batch.rows for part in chosen) == len(self._columns):
-            return self._columns
-        return self._columns.take(self._left(chosen))
+        if whole and sum(part.batch.rows for part in chosen) == len(self.columns):
+            return self.columns
+        return self.columns.take(self._left(chosen))
+
+    def positions(self, parts: Iterable[Part]) -> NDArray[np.intp]:
+        """Return where in the work's columns the rows of `parts` are that are left, in their order."""
+        return np.flatnonzero(self._left(parts))
 
     def _left(self, parts: Iterable[Part]) -> NDArray[np.bool_]:
-        mask: NDArray[np.bool_] = np.zeros(len(self._columns), np.bool_)
+        mask: NDArray[np.bool_] = np.zeros(len(self.columns), np.bool_)
         for part in parts:
             mask[part.rows] = True
         for left_out in (self._taken_back, self._repeated):

@@ -18,10 +18,10 @@ class Doors:
         self.file = file
         self.callers: list[dict[str, Any]] = []
 
-    def add(self, name: str, *scopes: str, **limits: float) -> dict[str, str]:
+    def add(self, name: str, *scopes: str, **settings: float | str) -> dict[str, str]:
         text, key = new_key()
         held = [key.model_dump(mode="json", exclude_none=True)]
-        self.callers.append({"name": name, "scopes": list(scopes), "keys": held, **limits})
+        self.callers.append({"name": name, "scopes": list(scopes), "keys": held, **settings})
         self.file.write_text(yaml.safe_dump({"callers": self.callers}))
         return {"Authorization": f"Bearer {text}"}
 

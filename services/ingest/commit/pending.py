@@ -49,6 +49,7 @@ class PendingBatch:
         traceparent: of a sampled request.
         durable: whether to wait for the disk.
         notify: whether to hear what becomes of it.
+        natural: whether only the first reading of a sensor and instant is stored; its readings then have no slices.
         accepted_at: microseconds since 1970.
         done: what the request waits for.
     """
@@ -60,6 +61,7 @@ class PendingBatch:
     traceparent: str | None = None
     durable: bool = True
     notify: bool = False
+    natural: bool = False
     accepted_at: int = field(default_factory=lambda: time.time_ns() // 1000)
     done: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -148,6 +150,7 @@ def shared_entry(checked: Sequence[CheckedBatch]) -> tuple[Entry, dict[uuid.UUID
                 one.digest,
                 pending.notify,
                 one.slices,
+                pending.natural,
             )
         )
     if anonymous:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 import yaml
@@ -78,7 +78,10 @@ class Key(BaseModel, extra="forbid", frozen=True):
 
 
 class Caller(BaseModel, extra="forbid", frozen=True):
-    """Who may do what, by which keys, and how much; two keys, so that one can take the other's place."""
+    """Who may do what, by which keys, and how much; two keys, so that one can take the other's place.
+
+    `dedup` is what its requests ask for that say nothing of it.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
     scopes: list[Scope] = Field(min_length=1)
@@ -86,6 +89,7 @@ class Caller(BaseModel, extra="forbid", frozen=True):
     rows_per_second: PositiveFloat | None = None
     requests_per_second: PositiveFloat | None = None
     series_per_hour: PositiveFloat | None = None
+    dedup: Literal["natural"] | None = None
 
 
 EVERYBODY = Caller.model_construct(name=ANONYMOUS, scopes=list(Scope), keys=[])

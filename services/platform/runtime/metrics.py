@@ -79,7 +79,7 @@ rows_deleted = _meter.create_counter(
 rows_repeated = _meter.create_counter(
     "millrace_rows_repeated",
     "1",
-    "Readings that clients without an Idempotency-Key sent again, and that were stored once.",
+    "Readings that were left out, for they came before: of clients without an Idempotency-Key, or by dedup=natural.",
 )
 duplicate_batches = _meter.create_counter("millrace_batches_duplicate", "1", "Batches the ledger knew already.")
 dead_batches = _meter.create_counter("millrace_batches_dead", "1", "Batches made dead letters, by reason: should be 0.")

@@ -81,6 +81,7 @@ def entries(draw: st.DrawFn) -> Entry:
     sizes = np.diff([0, *cuts, len(found)]).tolist()
     batches = []
     for position, size in enumerate(sizes, 1):
+        cut = draw(st.just(()) | slices(size))
         keyed = group is None or draw(st.booleans())
         batches.append(
             Batch(
@@ -90,7 +91,8 @@ def entries(draw: st.DrawFn) -> Entry:
                 draw(st.none() | st.text(st.characters(codec="ascii"), max_size=55)),
                 draw(st.binary(min_size=1, max_size=32)) if keyed else None,
                 draw(st.booleans()),
-                draw(st.just(()) | slices(size)),
+                cut,
+                not cut and draw(st.booleans()),
             )
         )
     return Entry(group, batches, found)
@@ -119,6 +121,7 @@ def assert_lawful(entry: Entry) -> None:
     assert np.isfinite(found.values).all()
     assert LOW <= found.timestamps.min() <= found.timestamps.max() <= HIGH
     assert all(sum(one.rows for one in batch.slices) in {0, batch.rows} for batch in entry.batches)
+    assert not any(batch.natural and batch.slices for batch in entry.batches)
     assert all(one.rows > 0 and len(one.key) == 16 for batch in entry.batches for one in batch.slices)
     assert all(batch.rows > 0 and LOW <= batch.accepted_at <= HIGH for batch in entry.batches)
     assert plain(decode(encode(entry))) == plain(entry)
@@ -132,8 +135,9 @@ def test_what_is_encoded_decodes_to_itself(entry: Entry) -> None:
 
 @given(entries())
 def test_an_entry_is_of_the_oldest_version_that_can_say_it(entry: Entry) -> None:
-    sliced = any(batch.slices for batch in entry.batches)
-    assert encode(entry)[b"v"] == (b"3" if sliced else b"2" if entry.columns.series else b"1")
+    natural, sliced = (any(getattr(batch, name) for batch in entry.batches) for name in ("natural", "slices"))
+    oldest = b"4" if natural else b"3" if sliced else b"2" if entry.columns.series else b"1"
+    assert encode(entry)[b"v"] == oldest
 
 
 @given(entries())

@@ -42,6 +42,7 @@ def in_clear(entry: Entry) -> dict[str, Any]:
                 "digest": batch.digest.hex() if batch.digest else None,
                 "notify": batch.notify,
                 **({"slices": [[one.rows, one.key.hex()] for one in batch.slices]} if batch.slices else {}),
+                **({"natural": True} if batch.natural else {}),
             }
             for batch in entry.batches
         ],

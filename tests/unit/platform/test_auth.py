@@ -76,6 +76,7 @@ def test_the_file_is_followed_and_a_broken_one_changes_nothing(tmp_path: Path, m
         ("callers: [{name: a, scopes: [ingest], keys: [{id: 0000000g, sha256: geheim}]}]", "keys.0.sha256"),
         ("callers: [{name: a, scopes: [ingest]}, {name: a, scopes: [query]}]", "a caller stands twice"),
         ("callers: [{name: a, scopes: [ingest], keys: [1, 2, 3]}]", "callers.0.keys"),
+        ("callers: [{name: a, scopes: [ingest], dedup: sometimes}]", "callers.0.dedup"),
         ("users: []", "users"),
     ],
 )

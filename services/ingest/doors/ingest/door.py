@@ -14,6 +14,7 @@ from services.platform.http.parameters import parameters, wrong
 from services.platform.settings import IngestSettings
 
 from ...accept import REFUSALS, Ack, Decoder, IngestParameters
+from ...dedup import NATURAL, dedup
 from ...fast_path import Request
 from ...formats import LAYOUTS
 from ...formats.json import MEDIA_TYPE as JSON
@@ -27,7 +28,7 @@ from .body import readings_body
 __all__ = ["IngestDoor"]
 
 _NAMES = ("ack", "partial", "layout", "dedup")
-_DEDUP = ("none", "reading")
+_DEDUP = ("none", "reading", NATURAL)
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 _PLAIN = IngestParameters()
 
@@ -51,7 +52,7 @@ class IngestDoor(HeaderKeyDoor):
             Problem: whatever the client can mend or must wait for.
             ClientDisconnect: the client went away.
         """
-        asks, decode, once = _parameters(request.query, request.headers, self.formats)
+        asks, decode, once = _parameters(request, self.formats)
         if once:
             decode = _once(decode, request.caller.name)
         accepted = await self.acceptor.accept(request, asks, decode)
@@ -94,16 +95,17 @@ class IngestDoor(HeaderKeyDoor):
 
 
 def _parameters(
-    query: bytes, headers: Mapping[bytes, bytes], formats: Mapping[str, Mapping[str, Decoder]]
+    request: Request, formats: Mapping[str, Mapping[str, Decoder]]
 ) -> tuple[IngestParameters, Decoder, bool]:
-    """Read query string and headers: what is asked for, what reads the body, and whether each reading is stored once.
+    """Return what is asked for, what reads the body, and whether each reading is stored once.
 
     Raises:
         Problem: `invalid_parameter` or `unsupported_media_type`, naming the parameter and the fix.
     """
+    query, headers = request.query, request.headers
     media = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower().decode("latin-1")
     key = idempotency_key(headers)
-    if not query and key is None and media == JSON:
+    if not query and key is None and media == JSON and request.caller.dedup is None:
         return _PLAIN, formats[JSON]["rows"], False
     layouts = formats.get(media)
     if layouts is None:
@@ -127,12 +129,11 @@ def _parameters(
     if layout not in layouts:
         having = ", ".join(media for media, layouts in formats.items() if layout in layouts)
         raise wrong(layout=f"{layout} is not for {media}; it is for {having}")
-    dedup = values.get("dedup", "none")
-    if dedup not in _DEDUP:
-        raise wrong(dedup=f"must be {' or '.join(_DEDUP)}")
-    if dedup != "none" and key is not None:
-        raise wrong(dedup="goes without an Idempotency-Key, which stores the whole request once")
-    return IngestParameters(Ack(ack), _BOOLEANS[partial], key), layouts[layout], dedup == "reading"
+    once = dedup(values, request.caller, _DEDUP)
+    if once == "reading" and key is not None:
+        raise wrong(dedup="reading goes without an Idempotency-Key, which stores the whole request once")
+    asks = IngestParameters(Ack(ack), _BOOLEANS[partial], key, natural=once == NATURAL)
+    return asks, layouts[layout], once == "reading"
 
 
 def _once(decode: Decoder, caller: str) -> Decoder:
@@ -152,8 +153,11 @@ async def _documented(
         Literal["rows", "wide"], Query(description="A reading in each row, or a column for each sensor.")
     ] = "rows",
     dedup: Annotated[
-        Literal["none", "reading"],
-        Query(description="Whether a reading that was taken before, in whatever request, is stored once."),
+        Literal["none", "reading", "natural"],
+        Query(
+            description="Whether a reading that was taken before, in whatever request, is stored once (`reading`), or "
+            "only the first of a sensor and instant (`natural`). The caller's setting by default."
+        ),
     ] = "none",
 ) -> None:
     """Take readings as one batch: all of it or, with `partial`, its good part.

@@ -15,6 +15,7 @@ from services.platform.http.errors import Problem
 from services.platform.http.parameters import parameters, wrong
 
 from ...accept import Acceptor, IngestParameters
+from ...dedup import NATURAL, dedup, described
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import SHOWN_FAULTS, Decoded, Fault, faults_of
@@ -30,7 +31,8 @@ _LOST_ELSEWHERE = {408: 503, 429: 503, 422: 400}
 helps."""
 
 _SHOWN_LINES = 5
-_DEDUP = ("batch", "reading", "none")
+_DEDUP = ("batch", "reading", NATURAL, "none")
+_SLICED = ("batch", "reading")
 _BOOLEANS = {"true": True, "false": False}
 _EXAMPLE = "weather,place=harbour temperature=11.5,humidity=81i 1761166800000000000"
 
@@ -83,17 +85,16 @@ class LineProtocolDoor:
             ClientDisconnect: the client went away.
         """
         key = idempotency_key(request.headers)
-        asks = self._asks(request.query)
+        asks = self._asks(request)
 
         def decode(body: bytes, _: int) -> Decoded:
             lines = self.decoder.decode(body, asks.unit, asks.labels, time.time_ns() // 1000)
-            slice_it = asks.dedup != "none" and lines.timed and key is None and len(lines.decoded)
+            slice_it = asks.dedup in _SLICED and lines.timed and key is None and len(lines.decoded)
             sliced = by_reading if asks.dedup == "reading" else by_instant
             return sliced(lines.decoded, request.caller.name) if slice_it else lines.decoded
 
-        accepted = await self.acceptor.accept(
-            request, IngestParameters(partial=asks.partial, key=key, slow=True), decode
-        )
+        wanted = IngestParameters(partial=asks.partial, key=key, slow=True, natural=asks.dedup == NATURAL)
+        accepted = await self.acceptor.accept(request, wanted, decode)
         if _takes_problems(request.headers):
             return taken(accepted)
         if accepted.faults:
@@ -135,11 +136,7 @@ class LineProtocolDoor:
                     _parameter(
                         "precision", f"Unit of timestamps; `{self.dialect.precision}` by default.", ["", *PRECISIONS]
                     ),
-                    _parameter(
-                        "dedup",
-                        "Whether what is sent again is stored once: slices of a request, or each reading.",
-                        _DEDUP,
-                    ),
+                    described(_DEDUP),
                     _parameter(
                         "accept_partial", "Whether good lines are stored where others are wrong: yes.", _BOOLEANS
                     ),
@@ -147,24 +144,21 @@ class LineProtocolDoor:
             },
         )
 
-    def _asks(self, query: bytes) -> _Asks:
+    def _asks(self, request: Request) -> _Asks:
         """Read the query string; parameters that only other servers need are passed over, as InfluxDB does.
 
         Raises:
             Problem: `invalid_parameter`.
         """
-        values = dict(parameters(query))
+        values = dict(parameters(request.query))
         precision = values.get("precision") or self.dialect.precision
         if precision not in PRECISIONS:
             raise wrong(precision=f"must be one of {', '.join(PRECISIONS)}")
-        dedup = values.get("dedup", "batch")
-        if dedup not in _DEDUP:
-            raise wrong(dedup=f"must be {' or '.join(_DEDUP)}")
         partial = values.get("accept_partial", "true")
         if partial not in _BOOLEANS:
             raise wrong(accept_partial="must be true or false")
         labels = [(name, values[name]) for name in self.dialect.labels if values.get(name)]
-        return _Asks(PRECISIONS[precision], labels, dedup, _BOOLEANS[partial])
+        return _Asks(PRECISIONS[precision], labels, dedup(values, request.caller, _DEDUP), _BOOLEANS[partial])
 
     def _partial(self, faults: Sequence[Fault], rows: int) -> Response:
         """Return the answer to lines of which some were wrong, and the others are stored."""

@@ -1,7 +1,7 @@
 """`POST /webhooks/ttn` and `/webhooks/chirpstack`: uplinks as LoRaWAN network servers send them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import parameters
 
 from ...accept import REFUSALS, IngestParameters
+from ...dedup import NATURAL
 from ...fast_path import Request
 from ...readings import Decoded
 from ..header_key import HeaderKeyDoor
@@ -68,12 +69,16 @@ class WebhookDoor(HeaderKeyDoor):
             ClientDisconnect: the client went away.
         """
         said = dict(parameters(request.query))
+        natural = request.caller.dedup == NATURAL
 
         def decode(body: bytes, _: int) -> Decoded:
             uplink = self.network.uplink_of(_parsed(body), said)
-            return nothing("events") if uplink is None else readings_of(uplink, request.caller.name)
+            if uplink is None:
+                return nothing("events")
+            decoded = readings_of(uplink, request.caller.name)
+            return replace(decoded, slices=()) if natural else decoded
 
-        accepted = await self.acceptor.accept(request, IngestParameters(partial=True), decode)
+        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, natural=natural), decode)
         if not accepted.faults:
             return Response(status_code=204)
         answer = {"accepted": accepted.rows, "rejected": accepted.faults}

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from services.platform.http.errors import Problem
 
 from ...accept import IngestParameters
+from ...dedup import NATURAL, asked_in, described
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import Decoded, Fault
@@ -23,6 +24,7 @@ __all__ = ["PATHS", "OtlpDoor"]
 PATHS = ("/v1/metrics", "/otlp/v1/metrics", "/api/v1/otlp/v1/metrics")
 """OTLP's own; Mimir's, whose base is /otlp; and Prometheus'."""
 
+_DEDUP = ("batch", NATURAL)
 _SHOWN = 5
 _WARNING = (
     "buckets of {} exponential histogram points are not kept, only count, sum, min and max: send histograms with "
@@ -50,12 +52,14 @@ class OtlpDoor(HeaderKeyDoor):
             given = request.headers.get(b"content-type", b"").decode("latin-1")[:100]
             raise Problem("unsupported_media_type", f"Content-Type {given!r} is not taken; send {PROTOBUF} or {JSON}")
         key = idempotency_key(request.headers)
+        natural = asked_in(request.query, request.caller, _DEDUP) == NATURAL
 
         def decode(body: bytes, _: int) -> Decoded:
             decoded = self.decoder.decode(body, media)
-            return decoded if key else whole(decoded, request.caller.name)
+            return decoded if key or natural else whole(decoded, request.caller.name)
 
-        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, key=key, slow=True), decode)
+        asks = IngestParameters(partial=True, key=key, slow=True, natural=natural)
+        accepted = await self.acceptor.accept(request, asks, decode)
         without_buckets = accepted.skipped.get("exponential_buckets", 0)
         rejected = len({fault.index for fault in accepted.faults})
         told = [_told(rejected, accepted.faults)] if rejected else []
@@ -91,7 +95,8 @@ class OtlpDoor(HeaderKeyDoor):
                         PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
                         JSON: {"schema": {"type": "object"}, "example": _EXAMPLE},
                     },
-                }
+                },
+                "parameters": [described(_DEDUP)],
             },
         )
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from services.platform.http.errors import Problem
 
 from ...accept import IngestParameters
+from ...dedup import NATURAL, asked_in, described
 from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...limits.body import SNAPPY
@@ -29,6 +30,7 @@ _STATUSES = {408: 503, 413: 400, 422: 400, 429: 503}
 """Senders throw away what is answered 429, and some send again for ever what is answered 413: 503 is what they send
 again, 400 what they do not."""
 
+_DEDUP = ("batch", NATURAL)
 _WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
 _SHOWN = 5
 
@@ -53,13 +55,14 @@ class RemoteWriteDoor(HeaderKeyDoor):
         """
         version = _version(request.headers)
         key = idempotency_key(request.headers)
+        natural = asked_in(request.query, request.caller, _DEDUP) == NATURAL
         headers = {b"content-encoding": SNAPPY.encode(), **request.headers}
 
         def decode(body: bytes, _: int) -> Decoded:
             decoded = self.decoder.decode(body, version)
-            return decoded if key else whole(decoded, request.caller.name)
+            return decoded if key or natural else whole(decoded, request.caller.name)
 
-        asks = IngestParameters(partial=True, key=key, encodings=_ENCODINGS, slow=True)
+        asks = IngestParameters(partial=True, key=key, encodings=_ENCODINGS, slow=True, natural=natural)
         accepted = await self.acceptor.accept(replace(request, headers=headers), asks, decode)
         passed_over = sum(accepted.skipped.get(kind, 0) for kind in ("not_finite", "stale_markers"))
         written = _written(version, accepted.rows + passed_over)
@@ -92,7 +95,8 @@ class RemoteWriteDoor(HeaderKeyDoor):
                 "requestBody": {
                     "required": True,
                     "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-                }
+                },
+                "parameters": [described(_DEDUP)],
             },
         )
 
