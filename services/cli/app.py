@@ -11,6 +11,7 @@ from .config import config
 from .dead_letters import app as dead_letters
 from .deletions import delete, deletions
 from .entries import entries
+from .imports import import_files
 from .keys import app as keys
 from .local import demo, up
 from .prove import prove, prove_client, prove_cluster
@@ -36,6 +37,7 @@ for _command in (
     *(aggregates, config, secret),
 ):
     app.command()(_command)
+app.command("import")(import_files)
 for _name, _group in {"dead-letters": dead_letters, "keys": keys, "run": run, "schema": schema}.items():
     app.add_typer(_group, name=_name)
 

@@ -1,7 +1,7 @@
-"""`millrace send`: makes or reads readings, sends them and shows the figures."""
+"""`millrace send`: makes readings, sends them and shows the figures."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,11 +18,6 @@ __all__ = ["first_instant", "send"]
 
 
 def send(  # noqa: PLR0917 -- each is an option of the command line
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="CSV or NDJSON to send, - for standard input; made readings where there is none."),
-    ] = None,
-    form: Annotated[Literal["csv", "ndjson"] | None, typer.Option("--format", help="By the name if not said.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Readings to make.")] = 10_000,
     batch: Annotated[int, typer.Option(min=1, help="Readings a request.")] = 1_000,
     sensors: Annotated[int, typer.Option(min=1, help="Made sensors: sensor-0001 and on.")] = 100,
@@ -44,28 +39,23 @@ def send(  # noqa: PLR0917 -- each is an option of the command line
         Path | None, typer.Option(help="Append what was sent and answered to this file, as NDJSON.")
     ] = None,
 ) -> None:
-    """Make or read readings and post them to ingest; a made value is the number of its row."""
-    from services.sender.files import read_from
+    """Make readings and post them to ingest; a value is the number of its row. Files go by `millrace import`."""
+    from services.sender.posting import Way
     from services.sender.readings import Fleet, make
     from services.sender.sender import Plan
 
     with command() as settings:
-        plan = Plan(
+        way = Way(
             url=address(url or f"http://127.0.0.1:{settings.ingest.port}"),
-            ack=ack,
-            connections=connections,
             gzip=gzip,
             patience=patience,
-            run=None if no_keys else run or uuid.uuid4().hex,
             api_key=settings.client.key.get_secret_value() if settings.client.key else None,
         )
-        if file is None:
-            first = first_instant(start, run)
-            fleet = Fleet(sensors, first or datetime.now(UTC).replace(microsecond=0), step, seed)
-            source = _each(make(fleet if first else fleet.until(fleet.start, rows), rows, batch))
-        else:
-            source = read_from(file, form, batch)
-        complete = _sent(plan, source, None if file else rows, journal)
+        plan = Plan(way, ack, connections, None if no_keys else run or uuid.uuid4().hex)
+        first = first_instant(start, run)
+        fleet = Fleet(sensors, first or datetime.now(UTC).replace(microsecond=0), step, seed)
+        source = make(fleet if first else fleet.until(fleet.start, rows), rows, batch)
+        complete = _sent(plan, source, rows, journal)
     raise typer.Exit(0 if complete else 1)
 
 
@@ -87,28 +77,20 @@ def first_instant(text: str | None, run: str | None) -> datetime | None:
         raise typer.BadParameter(f"--start: {text} {error}") from None
 
 
-async def _each(batches: Iterable["Batch"]) -> AsyncIterator["Batch"]:
-    for batch in batches:
-        yield batch
-
-
-def _sent(plan: "Plan", source: AsyncIterator["Batch"], rows: int | None, journal: Path | None) -> bool:
+def _sent(plan: "Plan", source: Iterator["Batch"], rows: int, journal: Path | None) -> bool:
     """Send `source` and show the figures; tell whether every batch was accepted.
 
     Raises:
-        typer.Exit: the source or the journal cannot be used.
+        typer.Exit: the journal cannot be used.
     """
     from rich.console import Console
 
-    from services.sender.files import ReadError
     from services.sender.progress import Tally
     from services.sender.sender import run_sender
 
     tally = Tally()
     try:
         run_sender(plan, source, tally, journal, rows)
-    except ReadError as error:
-        raise fail(error) from None
     except OSError as error:
         raise fail(f"{journal}: {error.strerror}") from None
     except KeyboardInterrupt:

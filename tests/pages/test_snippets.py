@@ -51,6 +51,7 @@ class Clone:
         variables = environment(self.settings)
         variables["PATH"] = os.pathsep.join([programs[0], variables["PATH"], *programs[1:]])
         variables["MPLBACKEND"] = "agg"
+        variables["XDG_STATE_HOME"] = str(self.folder / ".millrace" / "state")
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", _CURL + self._ported(script)],
             cwd=self.folder,

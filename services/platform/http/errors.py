@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
-__all__ = ["KINDS", "Kind", "Problem", "install", "internal", "problem_responses"]
+__all__ = ["KINDS", "MEDIA_TYPE", "Kind", "Problem", "install", "internal", "problem_responses"]
 
 MEDIA_TYPE = "application/problem+json"
 

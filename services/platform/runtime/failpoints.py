@@ -24,9 +24,12 @@ Place = Literal[
     "worker.after_settle",
     "deletion.before_commit",
     "catalogue.before_commit",
+    "import.before_post",
+    "import.after_post",
 ]
 """Before and after the entry is written; after entries were read; between ledger and COPY, COPY and COMMIT, COMMIT
-and acknowledgement; after that; between deleting a slice of rows and COMMIT."""
+and acknowledgement; after that; between deleting a slice of rows and COMMIT; before and after a piece of a file is
+posted, between the notes of both."""
 
 
 def _absent(_: Place) -> None:

@@ -11,6 +11,6 @@ class ClientSettings(Section):
 
     key: ClientKey | None = setting(
         None,
-        "API key of `millrace send`, `demo`, `query`, `latest`, `sensors`, `dead-letters`, `delete`, `deletions` and "
-        "`run mqtt`.",
+        "API key of `millrace send`, `import`, `demo`, `query`, `latest`, `sensors`, `dead-letters`, `delete`, "
+        "`deletions` and `run mqtt`.",
     )

@@ -227,3 +227,36 @@ async def test_what_is_asked_before_a_first_write_is_answered(client: httpx.Asyn
     assert [bucket["name"] for bucket in buckets.json()["buckets"]] == ["telegraf"]
     made = await client.post("/api/v2/buckets", json={"name": "new", "orgID": "1"})
     assert (made.status_code, made.json()["name"]) == (201, "new")
+
+
+PROBLEMS = {"accept": "application/problem+json"}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_nothing_is_stored_of_what_is_wrong_where_only_all_is_wanted(
+    path: str, client: httpx.AsyncClient, settings: Settings, start: Start
+) -> None:
+    await start()
+    whole, wrong = {"accept_partial": "false"}, f"{LINES}cpu usage=\n"
+    assert (await client.post(path, params=whole, content=wrong)).status_code == 400
+    answer = await client.post(path, params=whole, content=wrong, headers=PROBLEMS)
+    assert_problem(answer, 422, "invalid_readings")
+    assert [(fault["index"], fault["code"]) for fault in answer.json()["errors"]] == [(2, "malformed_line")]
+    answer = await client.post(path, content=wrong, headers=PROBLEMS)
+    assert (answer.status_code, answer.json()["accepted"], len(answer.json()["rejected"])) == (200, 3, 1)
+    await stored(settings, 3)
+    assert (await client.post(path, params={"accept_partial": "perhaps"}, content=LINES)).status_code == 400
+
+
+async def test_a_key_is_answered_as_by_ingest_where_problems_are_taken(
+    client: httpx.AsyncClient, settings: Settings, start: Start
+) -> None:
+    await start()
+    keyed = {**PROBLEMS, "idempotency-key": "one"}
+    for replayed in (None, "true"):
+        answer = await client.post("/write", content=LINES, headers=keyed)
+        assert (answer.status_code, answer.json()["accepted"]) == (200, 3)
+        assert answer.headers.get("idempotent-replayed") == replayed
+        await stored(settings, 3)
+    answer = await client.post("/write", content=LINES.replace("1.5", "7"), headers=keyed)
+    assert_problem(answer, 422, "key_reused")

@@ -46,6 +46,7 @@ def test_help_imports_no_workload() -> None:
         ("services.local.up", set()),
         ("services.prove.local", set()),
         ("services.sender.sender", set()),
+        ("services.importer.delivery", set()),
         ("services.operator.main", {"kopf", "lightkube"}),
     ],
 )
@@ -56,7 +57,8 @@ def test_what_runs_without_a_cluster_loads_nothing_for_one(module: str, found: s
 
 
 @pytest.mark.parametrize(
-    "command", ["run ingest", "run query", "run worker", "run repair", "up", "demo", "config", "send", "entries"]
+    "command",
+    ["run ingest", "run query", "run worker", "run repair", "up", "demo", "config", "send", "import x", "entries"],
 )
 def test_a_misspelt_setting_ends_every_command_in_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_INGEST_PROT", "1")
@@ -119,13 +121,25 @@ def test_send_refuses_arguments_that_mean_nothing(arguments: list[str], told: st
     assert told in found.stderr
 
 
-@pytest.mark.parametrize(("name", "told"), [("none.csv", "No such file"), ("readings.txt", "say --format")])
-def test_send_tells_which_file_it_cannot_read(name: str, told: str, tmp_path: Path) -> None:
-    (tmp_path / "readings.txt").touch()
-    found = runner.invoke(app, ["send", str(tmp_path / name)])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("none.csv", "there is no such file"),
+        ("readings.txt", "say --format"),
+        ("a.ndjson --layout wide", "--layout is for CSV, Parquet and Arrow"),
+        ("a.csv --db plant", "--db is for line protocol"),
+        ("a.lp --db plant --bucket plant", "--bucket excludes --db and --rp"),
+    ],
+)
+def test_import_tells_which_file_or_option_it_cannot_use(
+    arguments: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("readings.txt", "a.ndjson", "a.csv", "a.lp"):
+        (tmp_path / name).touch()
+    found = runner.invoke(app, ["import", "--state", "state", *arguments.split()])
     assert found.exit_code == 2
     assert told in found.stderr
-    assert name in found.stderr
 
 
 def test_send_without_a_server_fails_with_the_figures() -> None:

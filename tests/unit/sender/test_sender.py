@@ -4,36 +4,26 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httptools
 import orjson
 import pytest
 
-from services.sender.files import ReadError
 from services.sender.journal import Journal
+from services.sender.posting import Way
 from services.sender.progress import Tally
-from services.sender.readings import Batch, Fleet, make
+from services.sender.readings import Fleet, make
 from services.sender.sender import Plan, Sender
 from tests.support import eventually, free_port
+from tests.support.prepared import Answers, Server, answer
+from tests.support.prepared import serving as prepared
 
 FLEET = Fleet(10, datetime(2026, 1, 1, tzinfo=UTC), 1.0)
-Answers = Callable[[int], bytes | None]
-"""The answer to a key's nth request, from 0; None cuts the connection."""
-
-
-def answer(status: int, body: object, *headers: str) -> bytes:
-    content = orjson.dumps(body)
-    lines = [f"HTTP/1.1 {status} x", f"content-length: {len(content)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + content
-
-
 GOOD = answer(200, {"batch_id": "b-1", "accepted": 1, "rejected": []})
 FULL = answer(429, {"code": "backlog_full", "detail": "later"}, "retry-after: 0")
 AWAY = answer(503, {"code": "stream_unavailable", "detail": "later"}, "retry-after: 0")
@@ -41,80 +31,22 @@ WRONG = answer(422, {"code": "invalid_readings", "detail": "row 3"})
 BROKEN = answer(500, {"code": "internal", "detail": "ours"})
 
 
-class Server:
-    """A real HTTP server with prepared answers; it remembers what it was sent."""
-
-    def __init__(self, answers: Answers) -> None:
-        self.answers = answers
-        self.seen: Counter[str | None] = Counter()
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while True:
-                url, headers, body = await _request(reader)
-                key = headers.get("idempotency-key")
-                self.requests.append((url, headers, body))
-                self.seen[key] += 1
-                reply = self.answers(self.seen[key] - 1)
-                if reply is None:
-                    writer.transport.abort()
-                    return
-                writer.write(reply)
-
-
-async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], bytes]:
-    class Parts:
-        url, body, headers, done = "", b"", dict[str, str](), False
-
-        def on_url(self, url: bytes) -> None:
-            self.url += url.decode()
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            self.headers = {**self.headers, name.decode(): value.decode()}
-
-        def on_body(self, body: bytes) -> None:
-            self.body += body
-
-        def on_message_complete(self) -> None:
-            self.done = True
-
-    parts = Parts()
-    parser = httptools.HttpRequestParser(parts)
-    while not parts.done:
-        data = await reader.read(65536)
-        if not data:
-            raise ConnectionResetError
-        parser.feed_data(data)
-    return parts.url, parts.headers, parts.body
-
-
 @contextlib.asynccontextmanager
 async def serving(answers: Answers) -> AsyncIterator[tuple[Server, Plan]]:
-    server = Server(answers)
-    listening = await asyncio.start_server(server, "127.0.0.1")
-    port = listening.sockets[0].getsockname()[1]
-    try:
-        yield server, Plan(urlsplit(f"http://127.0.0.1:{port}/some/"), "durable", 2, False, 5.0, "a run")
-    finally:
-        listening.close()
-
-
-async def batches(count: int) -> AsyncIterator[Batch]:
-    for batch in make(FLEET, count * 10, 10):
-        yield batch
+    async with prepared(answers) as (server, url):
+        yield server, Plan(Way(urlsplit(f"{url}/some/"), False, 5.0), "durable", 2, "a run")
 
 
 async def send(plan: Plan, count: int = 1, path: Path | None = None) -> Tally:
     tally = Tally()
     with Journal(path) as journal:
-        await Sender(plan, batches(count), tally, journal).run()
+        await Sender(plan, make(FLEET, count * 10, 10), tally, journal).run()
     return tally
 
 
 async def states(answers: Answers, path: Path, **changes: Any) -> list[tuple[str, int | None]]:
     async with serving(answers) as (_, plan):
-        await send(replace(plan, **changes), path=path)
+        await send(replace(plan, way=replace(plan.way, **changes)), path=path)
     return [(line["state"], line["status"]) for line in lines(path)]
 
 
@@ -185,7 +117,7 @@ async def test_patience_ends_and_the_batch_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_is_not_there_is_told_without_a_traceback() -> None:
-    plan = Plan(urlsplit(f"http://127.0.0.1:{free_port()}"), "queued", 1, False, 0.0, None)
+    plan = Plan(Way(urlsplit(f"http://127.0.0.1:{free_port()}"), False, 0.0), "queued", 1, None)
     tally = await send(plan)
     assert (tally.given_up, tally.answers) == (1, {"none": 1})
     assert "refused: no answer" in tally.faults[0]
@@ -193,29 +125,16 @@ async def test_a_server_that_is_not_there_is_told_without_a_traceback() -> None:
 
 async def test_gzip_is_announced_and_true() -> None:
     async with serving(lambda _: GOOD) as (server, plan):
-        await send(replace(plan, gzip=True))
+        await send(replace(plan, way=replace(plan.way, gzip=True)))
     _, headers, body = server.requests[0]
     assert headers["content-encoding"] == "gzip"
     assert body.startswith(b"\x1f\x8b")
 
 
-async def test_a_source_that_breaks_off_fails_after_all_before_it_was_sent() -> None:
-    async def broken() -> AsyncIterator[Batch]:
-        async for batch in batches(3):
-            yield batch
-        raise ReadError("line 31")
-
-    async with serving(lambda _: GOOD) as (_, plan):
-        tally = Tally()
-        with pytest.raises(ReadError, match="line 31"), Journal(None) as journal:
-            await Sender(plan, broken(), tally, journal).run()
-    assert tally.accepted == 30
-
-
 async def test_an_interrupted_sender_says_so_and_shows_its_figures() -> None:
     async with serving(lambda _: GOOD) as (server, plan):
         sending = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.cli", "send", "--rows", "100000000", "--url", plan.url.geturl()),
+            *(sys.executable, "-m", "services.cli", "send", "--rows", "100000000", "--url", plan.way.url.geturl()),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.

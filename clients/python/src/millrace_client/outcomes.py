@@ -38,6 +38,8 @@ class Outcome:
         after: seconds that the server asks to wait.
         code: the problem's, empty where there is none.
         faults: of readings, `{"index", "field", "code", "message"}` each: the first hundred.
+        accepted: how many readings were taken.
+        rejected: how many readings are wrong where the attempt was refused for that; `faults` may name fewer.
     """
 
     state: State
@@ -48,6 +50,8 @@ class Outcome:
     after: float | None = None
     code: str = ""
     faults: list[dict[str, Any]] = field(default_factory=list)
+    accepted: int = 0
+    rejected: int = 0
 
     def repeatable(self, *, keyed: bool) -> bool:
         """Tell whether the same batch may be sent again, with its key or without one."""
@@ -56,19 +60,20 @@ class Outcome:
 
 def answered(status: int, retry_after: float | None, body: bytes) -> Outcome:
     """Judge an answer by its status, its Retry-After in seconds, and its body."""
-    code, faults = "", list[dict[str, Any]]()
+    code, faults, rejected = "", list[dict[str, Any]](), 0
     try:
         found = json.loads(body)
         if status in {200, 202}:
-            return Outcome(State.ACKED, status, batch_id=str(found["batch_id"]))
+            return Outcome(State.ACKED, status, batch_id=str(found["batch_id"]), accepted=int(found.get("accepted", 0)))
         code = str(found["code"])
         why = f"{status} {code}: {found['detail']}"
         faults = [dict(each) for each in found.get("errors", ())]
+        rejected = int(found.get("rejected", 0))
     except (ValueError, KeyError, TypeError):
         why = f"{status} {body[:200].decode(errors='replace')}"
     state = State.REFUSED if 400 <= status < 500 else State.UNKNOWN
     again = status in {429, 502, 503, 504}
-    return Outcome(state, status, why, again=again, after=retry_after, code=code, faults=faults)
+    return Outcome(state, status, why, again=again, after=retry_after, code=code, faults=faults, rejected=rejected)
 
 
 def unanswered(error: Exception, *, connected: bool) -> Outcome:

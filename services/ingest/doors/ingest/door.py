@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import orjson
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -23,6 +22,7 @@ from ...idempotency import KEY_SCHEMA, idempotency_key
 from ...readings import SHOWN_FAULTS, Decoded
 from ...slices import by_reading
 from ..header_key import HeaderKeyDoor
+from ..taken import taken
 from .body import readings_body
 
 __all__ = ["IngestDoor"]
@@ -56,14 +56,7 @@ class IngestDoor(HeaderKeyDoor):
         if once:
             decode = _once(decode, request.caller.name)
         accepted = await self.acceptor.accept(request, asks, decode)
-        body = {
-            "batch_id": accepted.batch_id,
-            "accepted": accepted.rows,
-            "rejected": accepted.faults[:SHOWN_FAULTS],
-        }
-        status = 202 if asks.ack is Ack.QUEUED or accepted.timed_out else 200
-        headers = {"Idempotent-Replayed": "true"} if accepted.repeated else None
-        return Response(orjson.dumps(body), status, headers, JSON)
+        return taken(accepted, 202 if asks.ack is Ack.QUEUED or accepted.timed_out else 200)
 
     def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return problem+json."""

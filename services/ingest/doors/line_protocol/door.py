@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from services.platform.http.auth import Caller, Check
+from services.platform.http.errors import MEDIA_TYPE as PROBLEM
 from services.platform.http.errors import Problem
 from services.platform.http.parameters import parameters, wrong
 
@@ -19,6 +20,7 @@ from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import SHOWN_FAULTS, Decoded, Fault, faults_of
 from ...slices import by_instant, by_reading
+from ..taken import taken
 from .decode import PRECISIONS, LinesDecoder
 from .dialects import Dialect
 
@@ -31,16 +33,18 @@ helps."""
 _SHOWN_LINES = 5
 _DEDUP = ("batch", "reading", NATURAL, "none")
 _SLICED = ("batch", "reading")
+_BOOLEANS = {"true": True, "false": False}
 _EXAMPLE = "weather,place=harbour temperature=11.5,humidity=81i 1761166800000000000"
 
 
 @dataclass(frozen=True, slots=True)
 class _Asks:
-    """What a request says beside its body: unit of timestamps, labels of its database, what is stored once."""
+    """What a request says beside its body: how its lines are read, what is stored once, and of which."""
 
     unit: int
     labels: Sequence[tuple[str, str]]
     dedup: str
+    partial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class LineProtocolDoor:
     """Takes lines by one version of InfluxDB's API.
 
     Good lines are taken where others are wrong, as InfluxDB does: the answer then names those. What is sent again is
-    stored once, unless `dedup=none` is asked for or a line has no time.
+    stored once, unless `dedup=none` is asked for or a line has no time. Who accepts problem+json is answered as by
+    `/ingest`: what InfluxDB answers does not tell what is full from what is wrong.
     """
 
     acceptor: Acceptor
@@ -88,14 +93,18 @@ class LineProtocolDoor:
             sliced = by_reading if asks.dedup == "reading" else by_instant
             return sliced(lines.decoded, request.caller.name) if slice_it else lines.decoded
 
-        taken = IngestParameters(partial=True, key=key, slow=True, natural=asks.dedup == NATURAL)
-        accepted = await self.acceptor.accept(request, taken, decode)
+        wanted = IngestParameters(partial=asks.partial, key=key, slow=True, natural=asks.dedup == NATURAL)
+        accepted = await self.acceptor.accept(request, wanted, decode)
+        if _takes_problems(request.headers):
+            return taken(accepted)
         if accepted.faults:
             return self._partial(accepted.faults, accepted.rows)
         return Response(status_code=204)
 
-    def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
-        """Return a refusal as this version's clients read it."""
+    def refusal(self, problem: Problem, headers: Mapping[bytes, bytes]) -> Response:
+        """Return a refusal as this version's clients read it, or as a problem where the client takes these."""
+        if _takes_problems(headers):
+            return problem.response()
         faults = faults_of(problem)
         status = _LOST_ELSEWHERE.get(problem.kind.status, problem.kind.status)
         return self._refusal(status, problem.detail, faults, problem.headers)
@@ -128,6 +137,9 @@ class LineProtocolDoor:
                         "precision", f"Unit of timestamps; `{self.dialect.precision}` by default.", ["", *PRECISIONS]
                     ),
                     described(_DEDUP),
+                    _parameter(
+                        "accept_partial", "Whether good lines are stored where others are wrong: yes.", _BOOLEANS
+                    ),
                 ],
             },
         )
@@ -142,8 +154,11 @@ class LineProtocolDoor:
         precision = values.get("precision") or self.dialect.precision
         if precision not in PRECISIONS:
             raise wrong(precision=f"must be one of {', '.join(PRECISIONS)}")
+        partial = values.get("accept_partial", "true")
+        if partial not in _BOOLEANS:
+            raise wrong(accept_partial="must be true or false")
         labels = [(name, values[name]) for name in self.dialect.labels if values.get(name)]
-        return _Asks(PRECISIONS[precision], labels, dedup(values, request.caller, _DEDUP))
+        return _Asks(PRECISIONS[precision], labels, dedup(values, request.caller, _DEDUP), _BOOLEANS[partial])
 
     def _partial(self, faults: Sequence[Fault], rows: int) -> Response:
         """Return the answer to lines of which some were wrong, and the others are stored."""
@@ -156,6 +171,10 @@ class LineProtocolDoor:
         body = orjson.dumps(self.dialect.refusal(status, message, faults[:SHOWN_FAULTS]))
         shown = message.encode("ascii", "replace").decode()[:500]
         return Response(body, status, {**headers, "X-Influxdb-Error": shown}, "application/json")
+
+
+def _takes_problems(headers: Mapping[bytes, bytes]) -> bool:
+    return PROBLEM.encode() in headers.get(b"accept", b"")
 
 
 def _password(query: bytes) -> bytes | None:
