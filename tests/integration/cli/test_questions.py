@@ -21,6 +21,7 @@ from services.platform.settings import Settings
 from tests.support import Service, TestDatabase, free_port
 from tests.support.proxy import Proxy, proxied
 from tests.support.query import EPOCH, insert, owner, query_settings
+from tests.support.servers import one_mode
 from tests.support.service import ROOT
 
 DEMO = [(0, 25.3), (1, 26.7), (5, 30.7), (60, 10.0), (66, 12.0), (66, 114.0)]
@@ -83,6 +84,7 @@ async def on_a_terminal(settings: Settings, command: str) -> tuple[int, str]:
     return await asyncio.to_thread(run)
 
 
+@one_mode()
 async def test_without_a_terminal_rows_are_lines_with_tabs_and_meta_stands_apart(running: Settings) -> None:
     found = await said(running, f"{QUERY} --agg count,max --bucket 1h --tz Europe/Berlin")
     assert found.returncode == 0, found.stderr
@@ -99,6 +101,7 @@ async def test_without_a_terminal_rows_are_lines_with_tabs_and_meta_stands_apart
     assert {"bucket: 1h", "tz: Europe/Berlin"} <= set(told)
 
 
+@one_mode()
 async def test_a_terminal_shows_a_table_and_a_plot(running: Settings) -> None:
     code, table = await on_a_terminal(running, f"{QUERY} --agg avg --bucket 1h")
     assert code == 0, table
@@ -113,12 +116,14 @@ async def test_a_terminal_shows_a_table_and_a_plot(running: Settings) -> None:
     assert "\x1b[36m" in plot, "no colours"
 
 
+@one_mode()
 async def test_a_binary_format_is_kept_off_a_terminal(running: Settings) -> None:
     code, shown = await on_a_terminal(running, f"{QUERY} --format arrow")
     assert code == 2
     assert "--output FILE" in Text.from_ansi(shown).plain
 
 
+@one_mode()
 async def test_a_format_goes_out_as_it_comes_and_into_a_file_whole(running: Settings, folder: Path) -> None:
     lines = (await said(running, f"{QUERY} --format ndjson")).stdout.splitlines()
     assert [orjson.loads(line)["value"] for line in lines[-6:]] == [value for _, value in DEMO]
@@ -132,6 +137,7 @@ async def test_a_format_goes_out_as_it_comes_and_into_a_file_whole(running: Sett
     assert names_in(file.parent) == [file.name]
 
 
+@one_mode()
 async def test_a_wrong_question_is_told_by_option(running: Settings) -> None:
     found = await said(running, "query --sensor-id a --start yesterday --agg avg,mode --bucket 0s --tz Mars/Base")
     assert found.returncode == 2
@@ -141,6 +147,7 @@ async def test_a_wrong_question_is_told_by_option(running: Settings) -> None:
     assert "Traceback" not in told
 
 
+@one_mode()
 async def test_what_cannot_be_written_is_one_line(running: Settings) -> None:
     full = await said(running, f"{QUERY} --format json --output /dev/full")
     nowhere = await said(running, f"{QUERY} --format json --output /nowhere/answer.json")
@@ -150,6 +157,7 @@ async def test_what_cannot_be_written_is_one_line(running: Settings) -> None:
         assert why in found.stderr.decode()
 
 
+@one_mode()
 async def test_a_connection_that_breaks_fails_and_leaves_no_file(
     database: TestDatabase, running: Settings, folder: Path
 ) -> None:
@@ -187,6 +195,7 @@ async def test_nobody_there_is_one_line() -> None:
         assert b"geheim" not in found.stderr
 
 
+@one_mode()
 async def test_latest_and_sensors_have_their_own_words(database: TestDatabase, running: Settings) -> None:
     async with owner(database) as connection:
         await connection.execute(

@@ -25,6 +25,7 @@ from services.platform.settings import Settings
 from services.query.formats import MEDIA_TYPES
 from tests.support import Service, TestDatabase, eventually
 from tests.support.query import EPOCH, LARGE, STREAMING, backends, fill, insert, owner, query_settings
+from tests.support.servers import one_mode
 
 Start = Callable[[str, Settings], Service]
 Rows = list[tuple[Any, ...]]
@@ -149,6 +150,7 @@ async def test_large_answers_are_compressed_where_that_is_asked_for(
     assert "content-encoding" not in small.headers
 
 
+@one_mode()
 @pytest.mark.parametrize("name", OTHERS)
 async def test_a_million_rows_are_flat_in_memory(large: TestDatabase, service: Start, name: str) -> None:
     async with service("query", query_settings(large)) as query, httpx.AsyncClient(timeout=60) as client:
@@ -182,6 +184,7 @@ async def test_a_million_rows_are_flat_in_memory(large: TestDatabase, service: S
     assert most - before < 50 * MIB
 
 
+@one_mode()
 @pytest.mark.parametrize("coding", ["identity", *DECODED])
 async def test_a_failure_on_the_way_breaks_each_format_off(
     large: TestDatabase, watching: asyncpg.Connection, service: Start, coding: str
@@ -235,6 +238,7 @@ def unfinished(name: str, coding: str | None, body: bytes) -> None:
         assert not body.endswith(b"PAR1")
 
 
+@one_mode()
 async def test_who_leaves_in_the_middle_leaves_no_thread(large: TestDatabase, service: Start) -> None:
     async with service("query", query_settings(large)) as query, httpx.AsyncClient(timeout=60) as client:
         assert query.process
@@ -253,6 +257,7 @@ async def test_who_leaves_in_the_middle_leaves_no_thread(large: TestDatabase, se
         assert "Traceback" not in query.log_text()
 
 
+@one_mode()
 async def test_real_readers_read_from_the_service(database: TestDatabase, service: Start, tmp_path: Path) -> None:
     await fill(database, LARGE, range(5000), 7)
     async with service("query", query_settings(database)) as query, httpx.AsyncClient(timeout=60) as client:
