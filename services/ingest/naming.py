@@ -2,15 +2,18 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from operator import attrgetter
+from threading import Lock
 from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from services.contract import Series, SeriesError, check_series, series_id, series_of
 from services.contract.series import FIELD, ID, NAME
 from services.platform.http.errors import Problem
 
-__all__ = ["MOST_LABEL_BYTES", "RESERVED", "Named", "Remembered", "SeriesDictionary", "identified"]
+__all__ = ["MOST_LABEL_BYTES", "RESERVED", "KnownSeries", "Named", "Remembered", "SeriesDictionary", "identified"]
 
 MOST_LABEL_BYTES = 100 * 1024 * 1024
 """Of all series of one body: protocols that name a label once may use it in each of a million series."""
@@ -91,20 +94,66 @@ class SeriesDictionary:
             Problem: `too_many_rows`: the labels of all series together are too large.
         """
         code = self.codes.get(named.sensor_id)
-        return self.codes_of([named])[0] if code is None else code
+        if code is None:
+            code = self.codes[named.sensor_id] = len(self.codes)
+            self.series[named.sensor_id] = named.series
+            self.size += named.size
+            self._check()
+        return code
 
-    def codes_of(self, named: Sequence[Named]) -> list[int]:
-        """Return the codes of series, the next ones for those that are new.
+    @staticmethod
+    def of(named: Sequence[Named]) -> "SeriesDictionary":
+        """Return the dictionary of different series, their codes in this order.
 
         Raises:
             Problem: `too_many_rows`: the labels of all series together are too large.
         """
-        new = {one.sensor_id: one for one in named if one.sensor_id not in self.codes}
-        self.codes.update(zip(new, count(len(self.codes)), strict=False))
-        self.series.update(zip(new, map(_series_of, new.values()), strict=True))
-        self.size += sum(map(_size_of, new.values()))
+        ids = list(map(_id_of, named))
+        series = dict(zip(ids, map(_series_of, named), strict=True))
+        made = SeriesDictionary(dict(zip(ids, range(len(ids)), strict=True)), series, sum(map(_size_of, named)))
+        made._check()
+        return made
+
+    def _check(self) -> None:
         if self.size > MOST_LABEL_BYTES:
             limit = MOST_LABEL_BYTES // 1024**2
             detail = f"the labels of all series together have more than {limit} MiB: send smaller batches or fewer"
             raise Problem("too_many_rows", detail)
-        return list(map(self.codes.__getitem__, map(_id_of, named)))
+
+
+class KnownSeries:
+    """The series that a process has lately met, each with a number, by which those of a body are told apart at once.
+
+    Once it is full its owner begins with another: whoever still reads a body by this one goes on with its numbers.
+    """
+
+    def __init__(self) -> None:
+        self._named: list[Named] = []
+        self._numbers: dict[str, int] = {}
+        self._size = 0
+        self._adding = Lock()
+
+    @property
+    def full(self) -> bool:
+        """Whether it, and what its series are found by, holds too much."""
+        return self._size > _MOST_REMEMBERED
+
+    def number(self, named: Named, found_by: int) -> int:
+        """Return the number of a series, which its owner will find by so many bytes more."""
+        with self._adding:
+            self._size += found_by + _ENTRY
+            number = self._numbers.setdefault(named.sensor_id, len(self._named))
+            if number == len(self._named):
+                self._named.append(named)
+                self._size += named.size + _ENTRY
+        return number
+
+    def dictionary(self, numbers: NDArray[np.int64]) -> tuple[SeriesDictionary, NDArray[np.uint32]]:
+        """Return the dictionary of a body's series, and the code of each of `numbers`.
+
+        Raises:
+            Problem: `too_many_rows`: the labels of all series together are too large.
+        """
+        distinct, codes = np.unique(numbers, return_inverse=True)
+        named = list(map(self._named.__getitem__, distinct.tolist()))
+        return SeriesDictionary.of(named), codes.astype(np.uint32)

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.contract import series_id, series_of
+from services.ingest import naming
 from services.ingest.doors.line_protocol import decode as decoding
 from services.ingest.doors.line_protocol.decode import PRECISIONS, Lines, LinesDecoder
 from services.ingest.doors.line_protocol.grammar import LineFault, Point, parse
@@ -176,7 +177,7 @@ def test_the_fast_way_reads_what_the_grammar_reads(body: bytes) -> None:
     ],
 )
 def test_bodies_as_agents_write_them_go_the_fast_way(body: bytes) -> None:
-    assert decoding._fast(body, decoding._Dictionary()) is not None
+    assert decoding._fast(body, (), decoding._Known()) is not None
 
 
 def told(fault: Fault) -> tuple[int, str]:
@@ -188,3 +189,16 @@ def test_any_bytes_are_readings_or_faults(body: bytes) -> None:
     lines = decoded(body)
     for _, series, _, _ in rows(lines):
         assert series_id(series)
+
+
+def test_what_was_met_is_forgotten_once_it_is_much_and_found_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naming, "_MOST_REMEMBERED", 20_000)
+    decoder, known = LinesDecoder(), list[object]()
+    for turn in range(50):
+        body = b"".join(
+            b"m,host=%d a=%d,b=2 5\nm,host=%d a=3 6\n" % (host, turn, host) for host in range(turn, turn + 5)
+        )
+        lines = decoder.decode(body, 1, [], NOW)
+        known.append(decoder._known)
+        assert rows(lines) == rows(by_the_grammar(body))
+    assert len(set(map(id, known))) > 2

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract import series_of
+from services.ingest.doors.remote_write import decode
 from services.ingest.doors.remote_write.decode import SamplesDecoder
 from services.ingest.doors.remote_write.messages import LABEL, REQUEST_1, REQUEST_2
 from services.ingest.readings import Decoded
@@ -135,7 +136,7 @@ SERIES = st.tuples(LABELS, st.lists(st.tuples(TIMES, VALUES), min_size=1, max_si
 
 def same(body: bytes, decoder: SamplesDecoder) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(SamplesDecoder, "_walked", lambda *_: None)
+        patched.setattr(decode, "_walked", lambda *_: None)
         plain = SamplesDecoder().decode(body, 1)
     quick = decoder.decode(body, 1)
     assert rows(quick) == rows(plain)
@@ -168,7 +169,7 @@ def test_a_changed_byte_is_read_alike_or_refused(series: list[Series], data: st.
 def test_what_prometheus_sends_is_walked() -> None:
     decoder = SamplesDecoder()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(decoder.__class__, "_version_1", None)
+        patched.setattr(decode, "_version_1", None)
         assert len(decoder.decode(version_1(*(({**UP, "n": str(n)}, [(T, 1.0)]) for n in range(50))), 1)) == 50
 
 

@@ -7,8 +7,7 @@ line has measurement, fields and timestamp; it hands what does not fit to the gr
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice, repeat
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +18,7 @@ from services.contract import Columns, SeriesError
 from services.contract.instants import GUESSED, micros_in
 from services.platform.http.errors import Problem
 
-from ...naming import Named, Remembered, SeriesDictionary, identified
+from ...naming import KnownSeries, Named, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .grammar import LineFault, Point, parse, parse_line
 
@@ -43,10 +42,13 @@ _TRUE = re.compile(rb"=(?:t|T|true|True|TRUE)(?=[,\n])")
 _FALSE = re.compile(rb"=(?:f|F|false|False|FALSE)(?=[,\n])")
 
 _objects = msgspec.json.Decoder(list[dict[str, float]])
-_integers = msgspec.json.Decoder(list[int])
+_integers, _floats = msgspec.json.Decoder(list[int]), msgspec.json.Decoder(list[float])
 
-Shape = tuple[bytes, bytes, tuple[str, ...]]
-"""The labels that come with all lines of a body, what stands before the fields of a line, and their names."""
+Labels = tuple[tuple[str, str], ...]
+"""Names and values that each series of a body gets beside its tags."""
+
+Names = tuple[str, ...]
+"""Of the fields of a line."""
 
 
 class Lines(NamedTuple):
@@ -74,37 +76,57 @@ class _Rows(NamedTuple):
 _NONE = _Rows(np.empty(0, np.intp), np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
 
 
-@dataclass(slots=True)
-class _Dictionary(SeriesDictionary):
-    """The series of one body, found by what lines say in what many bodies have said.
+class _Known(KnownSeries):
+    """Series, and their numbers by what lines say."""
 
-    Attributes:
-        labels: what each series gets beside its tags.
-        remembered: the series of each shape that many bodies have had.
+    def __init__(self) -> None:
+        super().__init__()
+        self._heads: dict[tuple[Labels, Names], dict[bytes, tuple[int, ...]]] = {}
+
+    def heads(self, labels: Labels, names: Names) -> dict[bytes, tuple[int, ...]]:
+        """Return the numbers of the series of lines that have fields of these names, by what stands before these."""
+        return self._heads.get((labels, names), {})
+
+    def found(self, head: bytes, labels: Labels, names: Names) -> tuple[int, ...] | None:
+        """Return the numbers of a line's series, known or new, read by the grammar; None where that finds a fault."""
+        numbers = self.heads(labels, names).get(head)
+        if numbers is None:
+            points = list(parse(head + b" " + b",".join(name.encode() + b"=0" for name in names)))
+            if len(points) != 1 or not isinstance(points[0], Point):
+                return None
+            if [name for name, _ in points[0].fields] != list(names):
+                return None
+            try:
+                called = _called(points[0].measurement, points[0].tags, names, labels)
+            except SeriesError:
+                return None
+            size = len(head) + sum(map(len, names))
+            numbers = tuple(self.number(one, size) for one in called)
+            self._heads.setdefault((labels, names), {})[head] = numbers
+        return numbers
+
+
+def _called(
+    measurement: str, tags: Iterable[tuple[str, str]], names: Iterable[str], labels: Labels
+) -> tuple[Named, ...]:
+    """Return the series of a line's fields, with labels beside its tags.
+
+    Raises:
+        SeriesError: one breaks the limits.
     """
-
-    labels: tuple[tuple[str, str], ...] = ()
-    remembered: Remembered[Shape, tuple[Named, ...]] = field(default_factory=Remembered)
-
-    def called(self, measurement: str, tags: Iterable[tuple[str, str]], names: Iterable[str]) -> tuple[Named, ...]:
-        """Return the series of a line's fields.
-
-        Raises:
-            SeriesError: one breaks the limits.
-        """
-        labels = dict(tags)
-        for name, value in self.labels:
-            while name in labels:
-                name = f"_{name}"  # noqa: PLW2901 -- the tag keeps its name
-            labels[name] = value
-        return tuple(identified(measurement, labels, name) for name in names)
+    found = dict(tags)
+    for name, value in labels:
+        while name in found:
+            name = f"_{name}"  # noqa: PLW2901 -- the tag keeps its name
+        found[name] = value
+    return tuple(identified(measurement, found, name) for name in names)
 
 
 class LinesDecoder:
     """Decodes bodies, and remembers what their series are called. One a process."""
 
     def __init__(self) -> None:
-        self._remembered = Remembered[Shape, tuple[Named, ...]]()
+        self._known = _Known()
 
     def decode(self, body: bytes, unit: int, labels: Sequence[tuple[str, str]], now: int) -> Lines:
         """Return the readings of a body.
@@ -118,18 +140,21 @@ class LinesDecoder:
         Raises:
             Problem: `too_many_rows`.
         """
-        dictionary = _Dictionary(labels=tuple(labels), remembered=self._remembered)
+        if self._known.full:
+            self._known = _Known()
+        given, dictionary = tuple(labels), SeriesDictionary()
         plain, numbers, said = _apart(body)
-        rows = _fast(plain, dictionary)
-        if rows is None:
+        fast = _fast(plain, given, self._known)
+        if fast is None:
             said += [one._replace(line=numbers[one.line]) for one in parse(plain)]
             rows = _NONE
         else:
+            rows, dictionary = fast
             rows = rows._replace(lines=np.array(numbers, np.intp)[rows.lines])
         faults = [one for one in said if isinstance(one, LineFault)]
         skipped = Counter[str]()
         if said:
-            others = _rows((one for one in said if isinstance(one, Point)), dictionary, faults, skipped)
+            others = _rows((one for one in said if isinstance(one, Point)), given, dictionary, faults, skipped)
             rows = _in_order(rows, others)
         if len(rows.values) > AGENT_ROWS:
             detail = f"{len(rows.values)} readings in one body; at most {AGENT_ROWS} are taken: send smaller batches"
@@ -165,14 +190,20 @@ def _apart(body: bytes) -> tuple[bytes, Sequence[int], list[Point | LineFault]]:
     return b"\n".join(plain), numbers, said
 
 
-def _rows(points: Iterable[Point], dictionary: _Dictionary, faults: list[LineFault], skipped: Counter[str]) -> _Rows:
+def _rows(
+    points: Iterable[Point],
+    labels: Labels,
+    dictionary: SeriesDictionary,
+    faults: list[LineFault],
+    skipped: Counter[str],
+) -> _Rows:
     """Return the readings of points; what is wrong with some joins `faults`, what is not kept is counted."""
     lines, codes, times, values, untimed = list[int](), list[int](), list[int](), list[float](), list[bool]()
     for point in points:
         kept = [(name, value) for name, value in point.fields if not isinstance(value, str)]
         skipped["strings"] += len(point.fields) - len(kept)
         try:
-            named = dictionary.called(point.measurement, point.tags, [name for name, _ in kept])
+            named = _called(point.measurement, point.tags, [name for name, _ in kept], labels)
         except SeriesError as error:
             faults.append(LineFault(point.line, str(error)))
             continue
@@ -222,19 +253,18 @@ def _micros(times: NDArray[np.int64], unit: int, skipped: Counter[str]) -> NDArr
     return times // 1_000
 
 
-def _fast(body: bytes, dictionary: _Dictionary) -> _Rows | None:
+def _fast(body: bytes, labels: Labels, known: _Known) -> tuple[_Rows, SeriesDictionary] | None:
     """Return the readings of a body in which each line is `measurement[,tags] field=number[,...] timestamp`.
 
     None where a line is not, or may not be: a separator in another place, a number that JSON does not know. The body
-    has neither quotation marks nor backslashes. Tokens become JSON, whose decoder then checks what they are: names of
-    fields stand between quotation marks there, so that a separator too many breaks it.
+    has neither quotation marks nor backslashes. Tokens become JSON, whose decoder then checks what they are.
     """
     if b"\r" in body or b"\t" in body:
         return None
     tokens = body.rstrip(b"\n").replace(b"\n", b" \n ").split(b" ")
-    if len(tokens) % 4 != 3 or any(end != b"\n" for end in tokens[3::4]):
-        return None
     heads, fields = tokens[0::4], b"\n".join(tokens[1::4]) + b"\n"
+    if len(tokens) % 4 != 3 or tokens[3::4].count(b"\n") != len(heads) - 1:
+        return None
     integers = b"i," in fields or b"i\n" in fields
     if integers:
         if _NO_INTEGER.search(fields):
@@ -244,51 +274,64 @@ def _fast(body: bytes, dictionary: _Dictionary) -> _Rows | None:
         fields = _FALSE.sub(b"=0", _TRUE.sub(b"=1", fields))
     try:
         times = np.array(_integers.decode(b"[" + b",".join(tokens[2::4]) + b"]"), np.int64)
-        text = fields[:-1].replace(b"=", b'":').replace(b",", b',"').replace(b"\n", b'},{"')
-        rows = _objects.decode(b'[{"' + text + b"}]")
+        values, names = _of_one_name(fields, len(heads)) or _of_many_names(fields)
     except (ValueError, OverflowError):
         return None
-    lengths = list(map(len, rows))
+    if not len(times) == len(names) == len(heads) or (integers and (np.abs(values) >= _LARGEST_INTEGER).any()):
+        return None
+    numbers = _numbers(heads, names, labels, known)
+    if numbers is None:
+        return None
+    dictionary, codes = known.dictionary(np.fromiter(chain.from_iterable(numbers), np.int64, len(values)))
+    lengths = list(map(len, names))
+    lines = np.repeat(np.arange(len(heads)), lengths)
+    return _Rows(lines, codes, np.repeat(times, lengths), values, np.zeros(len(values), np.bool_)), dictionary
+
+
+def _of_one_name(fields: bytes, lines: int) -> tuple[NDArray[np.float64], list[Names]] | None:
+    """Return the values of lines that all have one field, of the same name, and the names of each line's fields.
+
+    None where they have not.
+
+    Raises:
+        ValueError: a value is no number of JSON.
+    """
+    name, _, _ = fields.partition(b"=")
+    if fields.count(b"=") != lines or fields.count(b"\n" + name + b"=") != lines - 1:
+        return None
+    text = fields[:-1].replace(b"\n" + name + b"=", b",")
+    values = np.array(_floats.decode(b"[" + text[len(name) + 1 :] + b"]"))
+    return None if len(values) != lines else (values, [(name.decode(),)] * lines)
+
+
+def _of_many_names(fields: bytes) -> tuple[NDArray[np.float64], list[Names]]:
+    """Return the values of lines, and the names of each line's fields.
+
+    Names stand between quotation marks here, so that a separator too many breaks it.
+
+    Raises:
+        ValueError: a value is no number of JSON, or a name stands twice in a line.
+    """
+    text = fields[:-1].replace(b"=", b'":').replace(b",", b',"').replace(b"\n", b'},{"')
+    rows = _objects.decode(b'[{"' + text + b"}]")
+    count = fields.count(b"=")
     # A name that stands twice in a line leaves fewer than the separators tell.
-    if not len(times) == len(rows) == len(heads) or sum(lengths) != fields.count(b"="):
-        return None
-    values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, sum(lengths))
-    if integers and (np.abs(values) >= _LARGEST_INTEGER).any():
-        return None
-    shapes = list(zip(repeat(repr(dictionary.labels).encode()), heads, map(tuple, rows)))
-    codes = _codes(shapes, dictionary)
-    if codes is None:
-        return None
-    return _Rows(
-        np.repeat(np.arange(len(rows)), lengths),
-        np.fromiter(chain.from_iterable(map(codes.__getitem__, shapes)), np.uint32, len(values)),
-        np.repeat(times, lengths),
-        values,
-        np.zeros(len(values), np.bool_),
-    )
+    if sum(map(len, rows)) != count:
+        raise ValueError("a name stands twice")
+    values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, count)
+    return values, list(map(tuple, rows))
 
 
-def _codes(shapes: Iterable[Shape], dictionary: _Dictionary) -> dict[Shape, tuple[int, ...]] | None:
-    """Return the codes of the series of each shape; None where the grammar finds a fault in one."""
-    named = {shape: dictionary.remembered.get(shape) or _met(shape, dictionary) for shape in dict.fromkeys(shapes)}
-    found = [one for one in named.values() if one is not None]
-    if len(found) < len(named):
-        return None
-    codes = dictionary.codes_of(list(chain.from_iterable(found)))
-    if len(codes) == len(found):
-        return dict(zip(named, zip(codes, strict=True), strict=True))
-    left = iter(codes)
-    return {shape: tuple(islice(left, len(one))) for shape, one in zip(named, found, strict=True)}
-
-
-def _met(shape: Shape, dictionary: _Dictionary) -> tuple[Named, ...] | None:
-    """Return and remember the series of a line, read by the grammar; None where it finds a fault."""
-    _, head, names = shape
-    points = list(parse(head + b" " + b",".join(name.encode() + b"=0" for name in names)))
-    if len(points) != 1 or not isinstance(points[0], Point) or [name for name, _ in points[0].fields] != list(names):
-        return None
-    try:
-        found = dictionary.called(points[0].measurement, points[0].tags, names)
-    except SeriesError:
-        return None
-    return dictionary.remembered.keep(shape, found, len(head) + sum(one.size for one in found))
+def _numbers(
+    heads: Sequence[bytes], names: Sequence[Names], labels: Labels, known: _Known
+) -> list[tuple[int, ...]] | None:
+    """Return the numbers of the series of each line; None where the grammar finds a fault in one."""
+    by_names = {one: known.heads(labels, one) for one in set(names)}
+    if len(by_names) == 1:
+        found = list(map(by_names[names[0]].get, heads))
+    else:
+        found = [by_names[one].get(head) for head, one in zip(heads, names, strict=True)]
+    if None in found:
+        found = [known.found(head, labels, one) for head, one in zip(heads, names, strict=True)]
+    numbers = [one for one in found if one is not None]
+    return numbers if len(numbers) == len(heads) else None

@@ -17,7 +17,7 @@ from services.contract import Columns, SeriesError
 from services.contract.instants import micros_in
 from services.platform.http.errors import Problem
 
-from ...naming import Named, Remembered, SeriesDictionary, identified
+from ...naming import KnownSeries, Named, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .messages import LABEL, LABELS, REQUEST_1, REQUEST_2
 
@@ -40,11 +40,26 @@ class _Samples(NamedTuple):
     values: NDArray[np.float64]
 
 
+class _Known(KnownSeries):
+    """Series, and their numbers by the bytes of their labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads: dict[bytes, int] = {}
+
+    def found(self, head: bytes) -> int | None:
+        """Return the number of labels, known or new; None where they have a fault, which messages name better."""
+        number = self.heads.get(head)
+        if number is None and (named := _named_by(head)) is not None:
+            number = self.heads[head] = self.number(named, len(head))
+        return number
+
+
 class SamplesDecoder:
     """Decodes requests, and remembers what their series are called. One a process."""
 
     def __init__(self) -> None:
-        self._remembered = Remembered[bytes, Named]()
+        self._known = _Known()
 
     def decode(self, body: bytes, version: int) -> Decoded:
         """Return the samples of a request of version 1 or 2; positions are of series.
@@ -52,74 +67,77 @@ class SamplesDecoder:
         Raises:
             Problem: `malformed_body` or `too_many_rows`.
         """
-        dictionary, skipped, faults = SeriesDictionary(), Counter[str](), list[Fault]()
-        samples = self._walked(body, dictionary) if version == 1 else None
-        if samples is None:
+        if self._known.full:
+            self._known = _Known()
+        skipped, faults = Counter[str](), list[Fault]()
+        walked = _walked(body, self._known) if version == 1 else None
+        if walked is not None:
+            samples, dictionary = walked
+            positions = np.arange(len(samples.values))
+        else:
             dictionary = SeriesDictionary()
             try:
-                read = self._version_1 if version == 1 else _version_2
+                read = _version_1 if version == 1 else _version_2
                 samples, positions = read(body, dictionary, skipped, faults)
             except DecodeError:
                 detail = f"the body is no protobuf message of remote write {version}"
                 raise Problem("malformed_body", detail) from None
-        else:
-            positions = np.arange(len(samples.values))
         if len(samples.values) > AGENT_ROWS:
             raise Problem(
                 "too_many_rows", f"{len(samples.values)} samples in one request; at most {AGENT_ROWS} are taken"
             )
         return _kept(samples, positions, dictionary, skipped, faults)
 
-    def _walked(self, body: bytes, dictionary: SeriesDictionary) -> _Samples | None:
-        """Return the samples of a body that holds nothing but series of one sample each; None of another one."""
-        heads, tails, at, end = [], [], 0, len(body)
-        while at + 2 < end:
-            length, start = body[at + 1], at + 2
-            if length > 0x7F:
-                length, start = length & 0x7F | body[start] << 7, start + 1
-            if body[at] != _SERIES or length > 0x3FFF or length < _TAIL:
-                return None
-            at = start + length
-            heads.append(body[start : at - _TAIL])
-            tails.append(body[at - _TAIL : at])
-        if at != end or not heads:
+
+def _walked(body: bytes, known: _Known) -> tuple[_Samples, SeriesDictionary] | None:
+    """Return the samples of a body that holds nothing but series of one sample each; None of another one."""
+    heads, tails, at, end = [], [], 0, len(body)
+    while at + 2 < end:
+        length, start = body[at + 1], at + 2
+        if length > 0x7F:
+            length, start = length & 0x7F | body[start] << 7, start + 1
+        if body[at] != _SERIES or length > 0x3FFF or length < _TAIL:
             return None
-        block = np.frombuffer(b"".join(tails), np.uint8)
-        if len(block) != _TAIL * len(tails):
-            return None
-        return self._known(heads, block.reshape(-1, _TAIL), dictionary)
+        at = start + length
+        heads.append(body[start : at - _TAIL])
+        tails.append(body[at - _TAIL : at])
+    if at != end or not heads:
+        return None
+    block = np.frombuffer(b"".join(tails), np.uint8)
+    if len(block) != _TAIL * len(tails):
+        return None
+    return _sampled(heads, block.reshape(-1, _TAIL), known)
 
-    def _known(self, heads: list[bytes], tails: NDArray[np.uint8], dictionary: SeriesDictionary) -> _Samples | None:
-        """Return samples whose heads are labels and whose tails are samples; None where one is not."""
-        right = (tails[:, [0, 1, 2, 11]] == (_SAMPLE, 16, _VALUE, _TIME)).all()
-        more = tails[:, 12:] >> 7
-        if not right or not (more[:, :5] == 1).all() or more[:, 5].any():
-            return None
-        named = {head: self._remembered.get(head) or self._met(head) for head in dict.fromkeys(heads)}
-        found = [one for one in named.values() if one is not None]
-        if len(found) < len(named):
-            return None
-        codes = dict(zip(named, dictionary.codes_of(found), strict=True))
-        digits = (tails[:, 12:] & 0x7F).astype(np.int64)
-        millis = (digits << np.arange(0, 42, 7)).sum(axis=1)
-        values = np.ascontiguousarray(tails[:, 3:11]).view("<f8").ravel()
-        return _Samples(np.fromiter(map(codes.__getitem__, heads), np.uint32, len(heads)), millis, values)
 
-    def _met(self, head: bytes) -> Named | None:
-        """Return and remember the series of labels; None where they have a fault, which messages name better."""
-        named = _named_by(head)
-        return None if named is None else self._remembered.keep(head, named, len(head) + named.size)
+def _sampled(heads: list[bytes], tails: NDArray[np.uint8], known: _Known) -> tuple[_Samples, SeriesDictionary] | None:
+    """Return samples whose heads are labels and whose tails are samples; None where one is not."""
+    right = (tails[:, [0, 1, 2, 11]] == (_SAMPLE, 16, _VALUE, _TIME)).all()
+    more = tails[:, 12:] >> 7
+    if not right or not (more[:, :5] == 1).all() or more[:, 5].any():
+        return None
+    found = list(map(known.heads.get, heads))
+    if None in found:
+        found = list(map(known.found, heads))
+    numbers = [one for one in found if one is not None]
+    if len(numbers) < len(heads):
+        return None
+    dictionary, codes = known.dictionary(np.array(numbers, np.int64))
+    digits = (tails[:, 12:] & 0x7F).astype(np.int64)
+    millis = (digits << np.arange(0, 42, 7)).sum(axis=1)
+    values = np.ascontiguousarray(tails[:, 3:11]).view("<f8").ravel()
+    return _Samples(codes, millis, values), dictionary
 
-    def _version_1(
-        self, body: bytes, dictionary: SeriesDictionary, skipped: Counter[str], faults: list[Fault]
-    ) -> tuple[_Samples, NDArray[np.intp]]:
-        request = REQUEST_1.FromString(body)
-        skipped["metadata"] += len(request.metadata)
 
-        def labels_of(series: Any) -> list[tuple[str, str]]:
-            return [(label.name, label.value) for label in map(LABEL.FromString, series.labels)]
+def _version_1(
+    body: bytes, dictionary: SeriesDictionary, skipped: Counter[str], faults: list[Fault]
+) -> tuple[_Samples, NDArray[np.intp]]:
+    request = REQUEST_1.FromString(body)
+    skipped["metadata"] += len(request.metadata)
 
-        return _read(request.timeseries, labels_of, dictionary, skipped, faults)
+    def labels_of(series: Any) -> list[tuple[str, str]]:
+        return [(label.name, label.value) for label in map(LABEL.FromString, series.labels)]
+
+    return _read(request.timeseries, labels_of, dictionary, skipped, faults)
 
 
 def _version_2(
