@@ -112,7 +112,7 @@ test-client: client ## Install the client's wheel in an empty environment, from 
 test-clients: venv ## Telegraf, Prometheus and other clients themselves, while the stack is killed; builds what is not there
 	$(BIN)/pytest tests/clients --client-results docs/doors/results.md
 
-test-dashboards: venv ## Every question of every panel, asked of a loaded stack: needs Prometheus
+test-dashboards: venv ## Every question of every panel, asked of a loaded stack: needs Prometheus and Mosquitto
 	$(BIN)/pytest tests/dashboards
 
 SCALE ?= 1

@@ -1,4 +1,4 @@
-"""A one-machine stack under a load that has something of everything, and a Prometheus that scrapes all of it.
+"""A one-machine stack and a bridge under a load that has something of everything, and a Prometheus that scrapes all.
 
 What is on Kubernetes alone is not here. This process stands for it: with the operator's own instruments, and with
 gauges that are called as the kubelet and kube-state-metrics call theirs.
@@ -23,8 +23,9 @@ import yaml
 from services.local.plan import Plan
 from services.platform.runtime.metrics import corrected_drifts, reconcile_seconds
 from services.platform.runtime.telemetry import telemetry
-from services.platform.settings import Settings, TelemetrySettings
-from tests.support import eventually, free_port
+from services.platform.settings import MqttSettings, Settings, TelemetrySettings
+from tests.support import Service, eventually, free_port
+from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.prometheus import PROMETHEUS, Prometheus, running
 from tests.support.readings import sql
 from tests.support.servers import installations
@@ -67,15 +68,32 @@ async def loaded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Load
         stack.callback(server.shutdown)
         address = f"http://127.0.0.1:{settings.query.port}"
         query = await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=30))
-        load = asyncio.create_task(load_for_ever(plan, query))
+        broker = stack.enter_context(mosquitto(folder))
+        await eventually(broker.listens)
+        bridge = Service("mqtt", bridged(plan.settings, broker), folder / "bridge.log")
+        await stack.enter_async_context(bridge)
+        load = asyncio.create_task(load_for_ever(plan, query, broker))
         stack.push_async_callback(ended, load)
         await eventually(lambda: stored(load, query), 60)
-        prometheus = await stack.enter_async_context(running(scraping(settings, port), folder / "prometheus"))
+        prometheus = await stack.enter_async_context(
+            running(scraping(settings, [port, bridge.settings.mqtt.port]), folder / "prometheus")
+        )
         yield Loaded(plan.settings, prometheus, query, since)
 
 
-def scraping(settings: Settings, port: int) -> Any:
-    """Return compose's configuration of Prometheus with its names and ports as they are here, and one target more."""
+def bridged(settings: Settings, broker: Mosquitto) -> Settings:
+    """Return the settings of a bridge from a broker to the stack."""
+    own = MqttSettings(
+        port=free_port(),
+        broker=f"mqtt://127.0.0.1:{broker.port}",
+        topics="devices/{device}/{name}",
+        ingest_url=f"http://127.0.0.1:{settings.ingest.port}",
+    )
+    return settings.model_copy(update={"mqtt": own})
+
+
+def scraping(settings: Settings, more: list[int]) -> Any:
+    """Return compose's configuration of Prometheus with its names and ports as they are here, and `more` of them."""
     configuration = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "prometheus.yml").read_text())
     configuration["global"] = {"scrape_interval": f"{SCRAPE:g}s", "evaluation_interval": f"{SCRAPE:g}s"}
     configuration["rule_files"] = [str(ROOT / "monitoring" / "alarms.yaml")]
@@ -83,7 +101,7 @@ def scraping(settings: Settings, port: int) -> Any:
     named = {name: each["port"] for each in job.pop("dns_sd_configs") for name in each["names"]}
     assert named == PORTS
     here = [getattr(settings, name).port for name in named]
-    job["static_configs"] = [{"targets": [f"127.0.0.1:{each}" for each in [*here, port]]}]
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{each}" for each in [*here, *more]]}]
     return configuration
 
 
@@ -100,8 +118,8 @@ async def stored(load: "asyncio.Task[None]", query: httpx.AsyncClient) -> bool:
     return len((await query.get("/latest", params={"match": "*"})).json()["data"]) > len(SENSORS)
 
 
-async def load_for_ever(plan: Plan, query: httpx.AsyncClient) -> None:
-    """Send good, late, wrong and repeated readings, questions, and deletions, round by round."""
+async def load_for_ever(plan: Plan, query: httpx.AsyncClient, broker: Mosquitto) -> None:
+    """Send good, late, wrong and repeated readings, messages, questions, and deletions, round by round."""
     settings = plan.settings
     # What the database refuses becomes a dead letter.
     await sql(settings.database, "alter table sensor_data add constraint not_666 check (value <> 666)")
@@ -110,6 +128,7 @@ async def load_for_ever(plan: Plan, query: httpx.AsyncClient) -> None:
     async with httpx.AsyncClient(base_url=ingest, timeout=30) as client:
         for number in itertools.count():
             await send(client, number)
+            await asyncio.to_thread(broker.publish, "devices/a/heat", f'{{"ts": {time.time():.3f}, "v": {number}}}')
             for path in ("/get_range", "/min", "/hourly"):
                 span = {"start": "2025-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"} if path != "/hourly" else {}
                 (await query.get(path, params={"sensor_id": SENSORS[0], **span})).raise_for_status()
@@ -151,6 +170,9 @@ async def send(client: httpx.AsyncClient, number: int) -> None:
         assert answer.status_code in {200, 422}, answer.text
     assert (await client.post("/ingest", content=b"[", headers={"Content-Type": "application/json"})).status_code == 422
     (await client.post("/ingest", json=[reading("boiler-1", now, 666.0)])).raise_for_status()
+    # What agents send has texts, which are not kept.
+    line = f'system,host=a load={number % 3},uptime="3 days" {round(now.timestamp()) * 1_000_000_000}'
+    assert (await client.post("/write", params={"db": "telegraf"}, content=line)).status_code == 204
 
 
 async def correct(admin: str, number: int) -> None:
