@@ -39,7 +39,7 @@ install-anew:
 	@python=$$(for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done); \
 	  test "$$python" || { echo 'Python 3.11 or later is needed, and none was found' >&2; exit 1; }; \
-	  echo "Making .venv with $$($$python --version)" && rm -rf .venv && $$python -m venv .venv
+	  echo "Making .venv with $$($$python --version): a few minutes, and 1.5 GB" && rm -rf .venv && $$python -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation \
 	  -e clients/python -e .

@@ -96,7 +96,8 @@ def _welcome(plan: Plan, capability: Capability) -> str:
         "",
         f"  ingest    {urls.pop('ingest')}/docs",
         f"            http://{settings.ingest.admin_host}:{settings.ingest.admin_port}/docs (dead letters)",
-        f"  query     {urls.pop('query')}/docs",
+        f"  query     {urls['query']}/docs",
+        f"  console   {urls.pop('query')}/console/",
         *(f"  {name:<9} {url}/readyz" for name, url in urls.items()),
         f"  stream    Valkey on 127.0.0.1:{settings.local.redis_port}, stream {settings.redis.stream}",
         f"  database  {capability} on 127.0.0.1:{plan.postgres.port}, database sensors",
@@ -107,6 +108,10 @@ def _welcome(plan: Plan, capability: Capability) -> str:
         "Try it (or all of it by `make demo`):",
         "",
         *(f"  {command}" for command in demo.commands()),
+        "",
+        "Bring in what you have, CSV, line protocol, Parquet and others:",
+        "",
+        "  .venv/bin/millrace import FILE",
         "",
         "Look inside (the first line brings ports and passwords into the shell):",
         "",
@@ -124,6 +129,9 @@ def _write_shell_file(plan: Plan) -> None:
     """Write what a shell sources to reach the servers with psql, redis-cli and millrace; only we can read it."""
     database = plan.settings.database
     values = {
+        "MILLRACE_INGEST_PORT": plan.settings.ingest.port,
+        "MILLRACE_INGEST_ADMIN_PORT": plan.settings.ingest.admin_port,
+        "MILLRACE_QUERY_PORT": plan.settings.query.port,
         "MILLRACE_REDIS_URL": plan.settings.redis.url.get_secret_value(),
         "MILLRACE_DATABASE_OWNER_URL": database.owner_url.get_secret_value(),
         "MILLRACE_DATABASE_WRITER_URL": database.writer_url.get_secret_value(),

@@ -152,6 +152,7 @@ def test_bad_readings_go_to_the_callback_and_the_file_and_the_good_ones_in(
     assert [line["reading"] for line in lines] == [each.reading for each in rejects]
     assert {key for key, _ in ingest.requests} == {ingest.requests[0][0]}
     assert (one.stats.acknowledged, one.stats.rejected) == (225, 225)
+    assert one.stats.held_up_by is None
 
 
 def test_what_was_stored_before_its_readings_became_wrong_is_stored_once(

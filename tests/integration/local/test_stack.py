@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import shlex
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from services.platform.settings import Settings
 from tests.support import eventually
 from tests.support.alarms import alarms
 from tests.support.servers import installations
+from tests.support.service import ROOT
 from tests.support.stack import RunningStack, said_by, stack_settings
 
 RIGHT = "ok: all answers are right to the letter"
@@ -93,6 +96,21 @@ def test_the_shell_file_opens_the_database(running: RunningStack) -> None:
     script = f". {file} && {psql} -Atc 'select max(version) from schema_migrations'"
     told = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     assert int(told.stdout) >= 1
+
+
+def test_the_shell_file_leads_commands_to_services_on_other_ports(running: RunningStack) -> None:
+    file = shlex.quote(str(running.settings.local.data_dir / "env.sh"))
+    script = f". {file} && {shlex.quote(sys.executable)} -m services.cli"
+    for command in ("latest --match '*'", "dead-letters list"):
+        run = ["/bin/sh", "-c", f"{script} {command}"]
+        told = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, told.stderr
+
+
+async def test_the_console_stands_where_up_says(running: RunningStack) -> None:
+    [address] = re.findall(r"console +(\S+)", running.log_text())
+    async with httpx.AsyncClient() as client:
+        assert "<!doctype html>" in (await client.get(address)).text
 
 
 def test_a_second_up_on_the_folder_names_the_first_in_one_line(running: RunningStack) -> None:

@@ -14,6 +14,9 @@ from .errors import MillraceError, UnsentError, WriterFullError
 
 __all__ = ["Buffer", "Entry"]
 
+_SLOW = "there was no time"
+"""What holds up where nothing was said to."""
+
 BATCH_BYTES = 4 << 20
 """Bytes at which a batch is cut, whatever its rows: half of what ingest takes as sent."""
 
@@ -67,8 +70,8 @@ class Buffer:
         self._closing = False
         self._stopped = False
         self._failure: BaseException | None = None
-        self.why = "there was no time"
-        """What held up sending last."""
+        self.why: str | None = None
+        """What held up sending last; None where nothing has."""
 
     def take(self, reading: bytes) -> None:
         """Take a reading in.
@@ -83,7 +86,7 @@ class Buffer:
                 self._wanted = self._taken
                 self._changed.notify_all()
                 if not self._blocks:
-                    raise WriterFullError(f"{self._held} bytes of readings wait in memory: {self.why}")
+                    raise WriterFullError(f"{self._held} bytes of readings wait in memory: {self.why or _SLOW}")
                 self._changed.wait()
             self._check()
             if self._closing:
@@ -217,4 +220,4 @@ class Buffer:
 
     def _left(self) -> UnsentError:
         kept = sum(entry.rows for entry in self._queue if entry.batch is None)
-        return UnsentError(kept, self._waiting() - kept, self.why)
+        return UnsentError(kept, self._waiting() - kept, self.why or _SLOW)

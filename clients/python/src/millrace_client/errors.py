@@ -36,7 +36,8 @@ class AnswerError(MillraceError):
     def __init__(
         self, status: int, code: str, detail: str, parameters: list[dict[str, Any]], retry_after: float | None
     ) -> None:
-        faults = "".join(f"; {each.get('parameter')}: {each.get('message')}" for each in parameters)
+        told = [f"{each.get('parameter')}: {each.get('message')}" for each in parameters]
+        faults = "".join(f"; {each}" for each in told if each not in detail)
         super().__init__(f"{status} {code}: {detail}{faults}" if code else f"{status}: {detail}{faults}")
         self.status = status
         self.code = code

@@ -47,7 +47,7 @@ class WriterStats:
         retries: requests that failed, and were sent again.
         memory_bytes: of readings that are not in the spool.
         spool_bytes: of the spool's segments.
-        held_up_by: what held up sending last.
+        held_up_by: what held up sending last; None where nothing has.
     """
 
     written: int
@@ -59,7 +59,7 @@ class WriterStats:
     retries: int
     memory_bytes: int
     spool_bytes: int
-    held_up_by: str
+    held_up_by: str | None
 
 
 class Writer:

@@ -28,6 +28,7 @@ function pandas(question) {
     ? ',\n    storage_options={"Authorization": f"Bearer {os.environ[\'MILLRACE_CLIENT_KEY\']}"},' : ",";
   return `${hasKey() ? "import os\n\n" : ""}import pandas as pd
 
+# pip install pandas pyarrow
 frame = pd.read_parquet(
     ${JSON.stringify(addressOf(question, "parquet"))}${options}
 )`;
