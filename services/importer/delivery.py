@@ -124,6 +124,7 @@ class Delivery:
         rejects, count = list[Reject](), outcome.rejected
         if outcome.code == "invalid_readings":
             rejects = _named(one, outcome)
+            one = one._replace(again=one.again or outcome.state is State.UNKNOWN)
             outcome = await self._post(poster, one, partial=True)
         elif _too_large(outcome):
             rejects = [
@@ -148,7 +149,7 @@ class Delivery:
         self.files.tally.reject(rejects, count)
         self.files.tally.sent(outcome.accepted)
         if one.number is not None:
-            self.files.state.done(one.number, one.piece)
+            self.files.state.done(one.number, one.piece, _stored(one, outcome), count)
 
     async def _post(self, poster: Poster, one: ToSend, *, partial: bool) -> Outcome:
         piece, which = one.piece, self.files.which
@@ -160,6 +161,13 @@ class Delivery:
 
 def _too_large(outcome: Outcome) -> bool:
     return outcome.code in _TOO_LARGE or outcome.status == 413
+
+
+def _stored(one: ToSend, outcome: Outcome) -> int | None:
+    """Return how many readings of a piece are stored at its end; None where an attempt without an answer may have."""
+    if outcome.state is State.ACKED:
+        return outcome.accepted
+    return 0 if outcome.state is State.REFUSED and outcome.code != "key_reused" and not one.again else None
 
 
 def _named(one: ToSend, outcome: Outcome) -> list[Reject]:

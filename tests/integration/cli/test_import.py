@@ -195,6 +195,25 @@ async def test_bad_records_are_named_and_kept_and_the_good_ones_stored(
         assert figures["pieces sent"] == "0"
 
 
+async def test_a_row_that_is_mended_comes_in_by_itself_or_as_a_file_of_its_own(
+    timescaledb_settings: Settings, service: Make, tmp_path: Path
+) -> None:
+    settings, state, table, mended = timescaledb_settings, tmp_path / "state", tmp_path / "a.csv", tmp_path / "b.csv"
+    good = csv_of(0, 2)
+    async with service("ingest", settings), service("worker", settings):
+        table.write_text(good.replace("2025-10-22T", "22.10.2025 "))
+        await imported(settings, state, table, code=1)
+        table.write_text(f"{good}s-2,yesterday,2\n")
+        figures, _ = await imported(settings, state, table, code=1)
+        assert figures["readings taken"] == "2"
+        table.write_text(good + csv_of(2, 3))
+        _, complained = await imported(settings, state, table, code=1)
+        assert "as a file of their own (--rejects FILE gives them); --replaced stores all of the file ag" in complained
+        mended.write_text(HEADER + csv_of(2, 3))
+        await imported(settings, state, mended)
+        assert await stored(settings) == Counter([0.0, 1.0, 2.0])
+
+
 async def test_a_file_that_is_something_else_stops_the_import_at_once(
     timescaledb_settings: Settings, service: Make, tmp_path: Path
 ) -> None:

@@ -91,6 +91,24 @@ async def test_a_key_of_other_readings_and_a_piece_without_good_ones_are_done(tm
 
 
 @pytest.mark.parametrize(
+    ("answers", "stored"),
+    [
+        ([wrong(3, 0, 1, 2)] * 2, False),
+        ([wrong(1, 0), GOOD], True),
+        ([refused(422, "key_reused")], True),
+        ([wrong(3, 0, 1, 2), None, wrong(3, 0, 1, 2)], True),
+        ([None, wrong(3, 0, 1, 2), wrong(3, 0, 1, 2)], True),
+    ],
+)
+async def test_it_is_noted_whether_anything_of_a_piece_may_be_stored(
+    tmp_path: Path, answers: list[bytes | None], stored: bool
+) -> None:
+    await imported(tmp_path, lambda n: answers[n])
+    tally, _ = await imported(tmp_path, lambda _: GOOD, rows=2)
+    assert (tally.readings, tally.failed) == ((0, True) if stored else (3, False))
+
+
+@pytest.mark.parametrize(
     "found", [refused(401, "wrong_key"), refused(422, "too_many_series"), refused(500, "internal"), answer(404, "what")]
 )
 async def test_what_blames_no_record_stops_the_import_and_the_piece_is_sent_again(tmp_path: Path, found: bytes) -> None:
