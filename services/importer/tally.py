@@ -106,6 +106,11 @@ class Tally(Attempts):
         """Whether all of all files is taken."""
         return not self.failed and not self.rejected
 
+    @property
+    def repeated(self) -> bool:
+        """Whether nothing was sent, as all of all files was sent before."""
+        return self.known > 0 and not self.pieces and not self.failed
+
     def line(self) -> str:
         """Return the state of the import in one line."""
         return (

@@ -26,6 +26,8 @@ from tests.support.service import ROOT
 
 Make = Callable[[str, Settings], Service]
 HEADER = "sensor_id,timestamp,value\n"
+AGAIN = "all was imported before; --run NAME imports it again, such as into a database that was"
+"""What a repeat says, but for its last word, which is read as a figure."""
 START = datetime(2025, 10, 22, 21, tzinfo=UTC)
 
 
@@ -134,11 +136,14 @@ async def test_a_folder_of_each_format_is_stored_once_and_a_repeat_sends_nothing
         assert (figures["files"], figures["readings taken"]) == ("7", "50,200")
         expected = Counter(map(float, range(50_200)))
         assert await stored(settings) == expected
+        assert AGAIN not in figures
         figures, _ = await imported(settings, state, folder)
         assert (figures["pieces sent"], figures["readings taken"]) == ("0", "0")
+        assert AGAIN in figures
         # Without a state each piece is sent again, and known by its key.
         figures, _ = await imported(settings, tmp_path / "another", folder)
         assert figures["readings taken"] == "50,200"
+        assert AGAIN not in figures
         (folder / "a.csv").rename(folder / "z.csv")
         figures, _ = await imported(settings, state, folder)
         assert (figures["pieces sent"], figures["pieces sent before"]) == ("0", "9")
