@@ -144,5 +144,5 @@ def _done(delivery: "Delivery") -> bool:
             typer.echo(printable(fault), err=True)
         Console().print(tally.table())
     if tally.repeated:
-        typer.echo("all was imported before; --run NAME imports it again, such as into a database that was emptied")
+        typer.echo("all was sent before; --run NAME imports it again, such as into a database that was emptied")
     return tally.complete

@@ -105,6 +105,7 @@ class Files:
             number, sent, pieces = (self._columns if form.in_columns else self._text)(path, file, form)
             tried = {one.offset: one for one in sent if not one.done}
             self.tally.known += len(sent) - len(tried)
+            self.tally.had_rejected(str(path), sum(one.rejected for one in sent))
             for piece in pieces:
                 self.tally.done = self._passed + min(file.tell(), size)
                 begun = tried.get(piece.offset)

@@ -72,6 +72,7 @@ class Tally(Attempts):
         pieces: that were sent.
         readings: that were taken, or had been taken under their keys before.
         rejected: records, or cells of records, that were not.
+        rejected_before: the same, in an earlier import.
         faults: of whole files, and the first rejects.
         failed: whether a file, or a part of one, was not imported.
     """
@@ -82,6 +83,7 @@ class Tally(Attempts):
     pieces: int = 0
     readings: int = 0
     rejected: int = 0
+    rejected_before: int = 0
     faults: list[str] = field(default_factory=list)
     failed: bool = False
 
@@ -96,6 +98,13 @@ class Tally(Attempts):
         self.faults += [f"{one.file} {one.unit} {one.number}: {one.code}: {one.message}" for one in shown]
         self.rejected += count
 
+    def had_rejected(self, file: str, count: int) -> None:
+        """Count what an earlier import of a file rejected."""
+        if count:
+            self.rejected_before += count
+            told = "1 record of it was" if count == 1 else f"{count:,} records of it were"
+            self.faults.append(f"{file}: {told} rejected before")
+
     def sent(self, readings: int) -> None:
         """Count a piece that has met its end, and its readings that were taken."""
         self.pieces += 1
@@ -104,7 +113,7 @@ class Tally(Attempts):
     @property
     def complete(self) -> bool:
         """Whether all of all files is taken."""
-        return not self.failed and not self.rejected
+        return not self.failed and not self.rejected and not self.rejected_before
 
     @property
     def repeated(self) -> bool:
@@ -125,6 +134,7 @@ class Tally(Attempts):
                 "files": f"{self.files:,}",
                 "readings taken": f"{self.readings:,}",
                 "rejected": f"{self.rejected:,}",
+                "rejected before": f"{self.rejected_before:,}",
                 "pieces sent": f"{self.pieces:,}",
                 "pieces sent before": f"{self.known:,}",
                 "retries": f"{self.retries:,}",

@@ -26,7 +26,7 @@ from tests.support.service import ROOT
 
 Make = Callable[[str, Settings], Service]
 HEADER = "sensor_id,timestamp,value\n"
-AGAIN = "all was imported before; --run NAME imports it again, such as into a database that was"
+AGAIN = "all was sent before; --run NAME imports it again, such as into a database that was"
 """What a repeat says, but for its last word, which is read as a figure."""
 START = datetime(2025, 10, 22, 21, tzinfo=UTC)
 
@@ -195,9 +195,12 @@ async def test_bad_records_are_named_and_kept_and_the_good_ones_stored(
         assert {"s,never,77", '"open,2', "m f= 1"} < {one["record"] for one in found if one["unit"] == "line"}
         [row] = [one for one in found if one["unit"] == "row"]
         assert (row["number"], row["code"], row["record"]["sensor_id"]) == (3, "missing", "s-0")
-        # What was told is done.
-        figures, _ = await imported(settings, state, table, lines, packed, *more)
-        assert figures["pieces sent"] == "0"
+        # What was told is done, and told again.
+        figures, complained = await imported(settings, state, table, lines, packed, *more, code=1)
+        assert [figures[name] for name in ("pieces sent", "rejected", "rejected before")] == ["0", "0", "154"]
+        assert f"{packed}: 1 record of it was rejected before\n" in complained
+        assert f"{lines}: 2 records of it were rejected before\n" in complained
+        assert AGAIN in figures
 
 
 async def test_a_row_that_is_mended_comes_in_by_itself_or_as_a_file_of_its_own(
