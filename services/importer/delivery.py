@@ -14,7 +14,7 @@ from services.sender.progress import shown
 from .errors import StoppedError
 from .files import Files, ToSend
 from .forms import Form
-from .pieces import key_of
+from .pieces import hint_of, key_of
 from .tally import Reject, Rejects
 
 __all__ = ["Delivery", "deliver"]
@@ -111,8 +111,10 @@ class Delivery:
             StoppedError: it is.
         """
         if self.files.tally.rejected + count > self.most:
+            hint = hint_of(one.piece)
             raise StoppedError(
                 f"{_place(one)}: {outcome.why}; with these, more are rejected than --max-rejects {self.most} allows"
+                f"{hint and f'; {hint}'}"
             )
 
     async def _end(self, poster: Poster, one: ToSend, outcome: Outcome) -> None:
@@ -147,6 +149,8 @@ class Delivery:
             raise StoppedError(f"{_place(one)}: {outcome.why}")
         self.rejects.write(rejects)
         self.files.tally.reject(rejects, count)
+        if rejects and (hint := hint_of(one.piece)):
+            self.files.tally.hint(f"{one.name}: {hint}")
         self.files.tally.sent(outcome.accepted)
         if one.number is not None:
             self.files.state.done(one.number, one.piece, _stored(one, outcome), count)

@@ -98,6 +98,11 @@ class Tally(Attempts):
         self.faults += [f"{one.file} {one.unit} {one.number}: {one.code}: {one.message}" for one in shown]
         self.rejected += count
 
+    def hint(self, message: str) -> None:
+        """Keep what may be wrong with a file as a whole, once."""
+        if message not in self.faults:
+            self.faults.append(message)
+
     def had_rejected(self, file: str, count: int) -> None:
         """Count what an earlier import of a file rejected."""
         if count:

@@ -222,6 +222,24 @@ async def test_a_row_that_is_mended_comes_in_by_itself_or_as_a_file_of_its_own(
         assert await stored(settings) == Counter([0.0, 1.0, 2.0])
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("timestamp,boiler-1,boiler-2\n2025-10-22T06:00:00Z,61.5,58.0\n", "say --layout wide"),
+        ("sensor_id;timestamp;value\nporch;2025-10-22T06:00:00Z;7,5\n", "columns are separated by commas"),
+    ],
+)
+async def test_a_file_that_is_nearly_right_is_told_what_it_lacks(
+    timescaledb_settings: Settings, service: Make, tmp_path: Path, text: str, hint: str
+) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text(text)
+    async with service("ingest", timescaledb_settings):
+        _, complained = await imported(timescaledb_settings, tmp_path / "state", table, code=1)
+        _, stopped = await imported(timescaledb_settings, tmp_path / "other", table, "--max-rejects", "0", code=2)
+    assert complained.count(hint) == stopped.count(hint) == 1
+
+
 async def test_a_file_that_is_something_else_stops_the_import_at_once(
     timescaledb_settings: Settings, service: Make, tmp_path: Path
 ) -> None:
