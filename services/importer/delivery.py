@@ -151,7 +151,7 @@ class Delivery:
         self.files.tally.reject(rejects, count)
         if rejects and (hint := hint_of(one.piece)):
             self.files.tally.hint(f"{one.name}: {hint}")
-        self.files.tally.sent(outcome.accepted)
+        self.files.tally.sent(outcome.accepted, outcome.skipped.get("strings", 0))
         if one.number is not None:
             self.files.state.done(one.number, one.piece, _stored(one, outcome), count)
 

@@ -71,6 +71,7 @@ class Tally(Attempts):
         known: pieces that an earlier import had sent.
         pieces: that were sent.
         readings: that were taken, or had been taken under their keys before.
+        texts: of line protocol, which are not kept.
         rejected: records, or cells of records, that were not.
         rejected_before: the same, in an earlier import.
         faults: of whole files, and the first rejects.
@@ -82,6 +83,7 @@ class Tally(Attempts):
     known: int = 0
     pieces: int = 0
     readings: int = 0
+    texts: int = 0
     rejected: int = 0
     rejected_before: int = 0
     faults: list[str] = field(default_factory=list)
@@ -110,10 +112,11 @@ class Tally(Attempts):
             told = "1 record of it was" if count == 1 else f"{count:,} records of it were"
             self.faults.append(f"{file}: {told} rejected before")
 
-    def sent(self, readings: int) -> None:
-        """Count a piece that has met its end, and its readings that were taken."""
+    def sent(self, readings: int, texts: int) -> None:
+        """Count a piece that has met its end, its readings that were taken, and texts that are not kept."""
         self.pieces += 1
         self.readings += readings
+        self.texts += texts
 
     @property
     def complete(self) -> bool:
@@ -138,6 +141,7 @@ class Tally(Attempts):
             {
                 "files": f"{self.files:,}",
                 "readings taken": f"{self.readings:,}",
+                **({"texts not kept": f"{self.texts:,}"} if self.texts else {}),
                 "rejected": f"{self.rejected:,}",
                 "rejected before": f"{self.rejected_before:,}",
                 "pieces sent": f"{self.pieces:,}",
