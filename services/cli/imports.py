@@ -143,4 +143,6 @@ def _done(delivery: "Delivery") -> bool:
         for fault in tally.faults:
             typer.echo(printable(fault), err=True)
         Console().print(tally.table())
+    if tally.repeated:
+        typer.echo("all was sent before; --run NAME imports it again, such as into a database that was emptied")
     return tally.complete

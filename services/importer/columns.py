@@ -50,6 +50,11 @@ class RowsPiece:
         """Number of the first row, from 1."""
         return self.offset + 1
 
+    @property
+    def names(self) -> Sequence[str]:
+        """What the columns are called."""
+        return self.schema.names
+
     def body(self) -> bytes:
         """Return what is posted."""
         found = io.BytesIO()

@@ -14,7 +14,7 @@ from services.sender.progress import shown
 from .errors import StoppedError
 from .files import Files, ToSend
 from .forms import Form
-from .pieces import key_of
+from .pieces import hint_of, key_of
 from .tally import Reject, Rejects
 
 __all__ = ["Delivery", "deliver"]
@@ -111,8 +111,10 @@ class Delivery:
             StoppedError: it is.
         """
         if self.files.tally.rejected + count > self.most:
+            hint = hint_of(one.piece)
             raise StoppedError(
                 f"{_place(one)}: {outcome.why}; with these, more are rejected than --max-rejects {self.most} allows"
+                f"{hint and f'; {hint}'}"
             )
 
     async def _end(self, poster: Poster, one: ToSend, outcome: Outcome) -> None:
@@ -124,6 +126,7 @@ class Delivery:
         rejects, count = list[Reject](), outcome.rejected
         if outcome.code == "invalid_readings":
             rejects = _named(one, outcome)
+            one = one._replace(again=one.again or outcome.state is State.UNKNOWN)
             outcome = await self._post(poster, one, partial=True)
         elif _too_large(outcome):
             rejects = [
@@ -146,9 +149,11 @@ class Delivery:
             raise StoppedError(f"{_place(one)}: {outcome.why}")
         self.rejects.write(rejects)
         self.files.tally.reject(rejects, count)
-        self.files.tally.sent(outcome.accepted)
+        if rejects and (hint := hint_of(one.piece)):
+            self.files.tally.hint(f"{one.name}: {hint}")
+        self.files.tally.sent(outcome.accepted, outcome.skipped.get("strings", 0))
         if one.number is not None:
-            self.files.state.done(one.number, one.piece)
+            self.files.state.done(one.number, one.piece, _stored(one, outcome), count)
 
     async def _post(self, poster: Poster, one: ToSend, *, partial: bool) -> Outcome:
         piece, which = one.piece, self.files.which
@@ -160,6 +165,13 @@ class Delivery:
 
 def _too_large(outcome: Outcome) -> bool:
     return outcome.code in _TOO_LARGE or outcome.status == 413
+
+
+def _stored(one: ToSend, outcome: Outcome) -> int | None:
+    """Return how many readings of a piece are stored at its end; None where an attempt without an answer may have."""
+    if outcome.state is State.ACKED:
+        return outcome.accepted
+    return 0 if outcome.state is State.REFUSED and outcome.code != "key_reused" and not one.again else None
 
 
 def _named(one: ToSend, outcome: Outcome) -> list[Reject]:

@@ -14,7 +14,7 @@ from .columns import digest_of, pieces_of
 from .errors import ChangedError, ReadError
 from .forms import STDIN, Form, Words
 from .pieces import Piece
-from .state import Sent, State
+from .state import Known, Sent, State
 from .tally import Tally
 from .text import Text, unpacked
 
@@ -24,6 +24,12 @@ HORIZON = 72 * 3600
 """Seconds for which the ledger remembers keys."""
 
 _Begun = TypeVar("_Begun")
+
+_MENDED = (
+    "it is stored as it was, and no change comes in by itself: import records that were rejected and are mended as a "
+    "file of their own (--rejects FILE gives them); --replaced stores all of the file again, beside what is stored"
+)
+"""What is said of a file that was changed behind its import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +56,19 @@ class Which:
 
 
 class ToSend(NamedTuple):
-    """A piece, the name of its file, and the file's number in the state; None for standard input, which has none."""
+    """A piece to be sent.
+
+    Attributes:
+        name: of its file.
+        number: the file's in the state; None for standard input, which has none.
+        piece: what is sent.
+        again: whether an earlier import has begun with it, and it may be stored.
+    """
 
     name: str
     number: int | None
     piece: Piece
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -91,11 +105,12 @@ class Files:
             number, sent, pieces = (self._columns if form.in_columns else self._text)(path, file, form)
             tried = {one.offset: one for one in sent if not one.done}
             self.tally.known += len(sent) - len(tried)
+            self.tally.had_rejected(str(path), sum(one.rejected for one in sent))
             for piece in pieces:
                 self.tally.done = self._passed + min(file.tell(), size)
                 begun = tried.get(piece.offset)
                 if begun is None or self._sendable(path, number, piece, begun):
-                    yield ToSend(str(path), number, piece)
+                    yield ToSend(str(path), number, piece, begun is not None)
             self._passed += size
             self.tally.done = self._passed
 
@@ -145,10 +160,10 @@ class Files:
         known = self.state.at(scope, path)
         if known is not None:
             try:
-                found = begun(known.sent)
+                found = self._unchanged(known, begun)
             except ChangedError as error:
                 if not self.which.replaced:
-                    raise ChangedError(f"{error}: see --replaced and --run") from None
+                    raise ChangedError(f"{error}; {_MENDED}") from None
                 self.state.forget_name(known)
             else:
                 self.state.seen(known, beginning)
@@ -159,12 +174,27 @@ class Files:
                 return self.state.begin(scope, path, beginning, like), found
         return self.state.begin(scope, path, beginning, None), begun([])
 
+    def _unchanged(self, known: Known, begun: Callable[[Sequence[Sent]], _Begun]) -> _Begun:
+        """Return what `begun` makes of a file's pieces; where nothing is stored of the last ones, these may be others.
+
+        Raises:
+            ChangedError: what is stored of it is not what stands there now.
+        """
+        try:
+            return begun(known.sent)
+        except ChangedError:
+            if len(known.stored) == len(known.sent):
+                raise
+        found = begun(known.stored)
+        self.state.forget_void(known)
+        return found
+
     def _sendable(self, path: Path, number: int, piece: Piece, begun: Sent) -> bool:
         """Tell whether a piece may be sent that an earlier import has begun with."""
         if time.time() - begun.tried <= HORIZON or self.which.in_doubt == "send":
             return True
         if self.which.in_doubt == "skip":
-            self.state.done(number, piece)
+            self.state.done(number, piece, None, 0)
         else:
             self.tally.fault(
                 f"{path} {piece.unit} {piece.line}: {piece.length:,} bytes or rows from here on were sent longer ago "

@@ -1,6 +1,8 @@
 """A piece of a file: what one request posts, under a key made from its content and its place."""
 
+import csv
 import hashlib
+import io
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +13,7 @@ import orjson
 from .forms import Form
 from .records import Ends, ends_of_csv, ends_of_lines, ends_of_ndjson
 
-__all__ = ["ENDS_OF", "Piece", "TextPiece", "Told", "key_of"]
+__all__ = ["ENDS_OF", "Piece", "TextPiece", "Told", "hint_of", "key_of", "names_of"]
 
 ENDS_OF = {Form.CSV: ends_of_csv, Form.NDJSON: ends_of_ndjson, Form.LINES: ends_of_lines}
 """Where the records of a format of texts end."""
@@ -56,6 +58,10 @@ class Piece(Protocol):
         """Hash of its content."""
 
     @property
+    def names(self) -> Sequence[str]:
+        """What the columns of its table are called; none where it is no table."""
+
+    @property
     def unit(self) -> str:
         """What its records are counted in: `line` or `row`."""
 
@@ -85,6 +91,27 @@ def key_of(piece: Piece, run: str) -> str:
     return f"import-{hashlib.blake2b(said, digest_size=20).hexdigest()}"
 
 
+def names_of(head: bytes) -> list[str]:
+    """Return what the columns of a CSV file are called, by its header; none where it cannot be read."""
+    try:
+        return next(csv.reader(io.StringIO(head.decode("utf-8-sig", "replace"), newline="")), [])
+    except csv.Error:
+        return []
+
+
+def hint_of(piece: Piece) -> str:
+    """Return what may be wrong with the file as a whole where records of a piece are refused; empty where nothing is.
+
+    It is for files that are nearly right, whose faults ingest can tell by their records alone.
+    """
+    names = set(piece.names)
+    if len(names) == 1 and any(";" in name or "\t" in name for name in names):
+        return "columns are separated by commas, and the header has none"
+    if "layout=rows" in piece.target and not names & {"sensor_id", "name", "value"} and len(names - {"timestamp"}) > 1:
+        return "if its columns are sensors, say --layout wide; else the header says sensor_id, timestamp, value"
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class TextPiece:
     """Whole records of a text; `head` is the header of a CSV file, which is posted before each piece."""
@@ -107,6 +134,11 @@ class TextPiece:
     def digest(self) -> bytes:
         """Hash of its content, the header included."""
         return hashlib.blake2b(self.body(), digest_size=20).digest()
+
+    @property
+    def names(self) -> list[str]:
+        """What the columns are called; none where it is no CSV."""
+        return names_of(self.head)
 
     def body(self) -> bytes:
         """Return what is posted."""

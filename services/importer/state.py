@@ -40,6 +40,16 @@ create table if not exists pieces (
 ) without rowid;
 """
 
+_VERSION = 1
+
+_SINCE_VERSION_0 = f"""
+begin;
+alter table pieces add column taken integer;
+alter table pieces add column rejected integer not null default 0;
+pragma user_version = {_VERSION};
+commit;
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -53,6 +63,8 @@ class Sent:
         digest: hash of its content.
         tried: seconds since 1970 of its first attempt.
         done: 1 where it is stored, or refused, for certain, else 0.
+        taken: how many of its readings were; None where that is not certain.
+        rejected: how many records, or cells of records, were not.
     """
 
     offset: int
@@ -62,6 +74,13 @@ class Sent:
     digest: bytes
     tried: int
     done: int
+    taken: int | None = None
+    rejected: int = 0
+
+    @property
+    def void(self) -> bool:
+        """Whether for certain nothing of it is stored."""
+        return bool(self.done) and self.taken == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +89,12 @@ class Known:
 
     number: int
     sent: list[Sent]
+
+    @property
+    def stored(self) -> list[Sent]:
+        """The pieces up to the last one of which something may be stored."""
+        last = max((place for place, one in enumerate(self.sent, 1) if not one.void), default=0)
+        return self.sent[:last]
 
 
 class State:
@@ -89,6 +114,8 @@ class State:
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")
             self._db.executescript(_SCHEMA)
+            if self._db.execute("pragma user_version").fetchone()[0] < _VERSION:
+                self._db.executescript(_SINCE_VERSION_0)
         except OSError as error:
             raise StoppedError(f"{path}: {error.strerror}; say --state to keep elsewhere what was sent") from None
         except sqlite3.OperationalError as error:
@@ -134,8 +161,8 @@ class State:
             ).fetchone()[0]
             if like is not None:
                 self._db.execute(
-                    'insert into pieces select ?, "offset", length, line, target, digest, tried, done from pieces '
-                    "where file = ?",
+                    'insert into pieces select ?, "offset", length, line, target, digest, tried, done, taken, rejected '
+                    "from pieces where file = ?",
                     (number, like.number),
                 )
             return int(number)
@@ -150,15 +177,34 @@ class State:
         with self._lock:
             self._db.execute("update files set path = null where id = ?", (known.number,))
 
+    def forget_void(self, known: Known) -> None:
+        """Forget a file's last pieces, of which nothing is stored, so that others may stand in their place."""
+        with self._lock, self._db:
+            self._db.execute("begin")
+            self._db.executemany(
+                'delete from pieces where file = ? and "offset" = ?',
+                [(known.number, one.offset) for one in known.sent[len(known.stored) :]],
+            )
+
     def note(self, number: int, piece: Piece) -> None:
         """Note that a piece may be stored from now on."""
         with self._lock:
             self._insert(number, piece)
 
-    def done(self, number: int, piece: Piece) -> None:
-        """Note that a piece has met its end."""
+    def done(self, number: int, piece: Piece, taken: int | None, rejected: int) -> None:
+        """Note that a piece has met its end.
+
+        Args:
+            number: of its file.
+            piece: the same.
+            taken: how many of its readings are stored; None where that is not certain.
+            rejected: how many records, or cells of records, are not.
+        """
         with self._lock:
-            self._db.execute('update pieces set done = 1 where file = ? and "offset" = ?', (number, piece.offset))
+            self._db.execute(
+                'update pieces set done = 1, taken = ?, rejected = ? where file = ? and "offset" = ?',
+                (taken, rejected, number, piece.offset),
+            )
 
     def divide(self, number: int, piece: Piece, halves: Sequence[Piece]) -> None:
         """Note that a piece is certainly not stored, and that these are sent in its place."""
@@ -170,13 +216,15 @@ class State:
 
     def _sent(self, number: int) -> list[Sent]:
         rows = self._db.execute(
-            'select "offset", length, line, target, digest, tried, done from pieces where file = ? order by "offset"',
+            'select "offset", length, line, target, digest, tried, done, taken, rejected from pieces where file = ? '
+            'order by "offset"',
             (number,),
         )
         return [Sent(*row) for row in rows]
 
     def _insert(self, number: int, piece: Piece) -> None:
         self._db.execute(
-            "insert into pieces values (?, ?, ?, ?, ?, ?, ?, 0) on conflict do nothing",
+            'insert into pieces (file, "offset", length, line, target, digest, tried, done) '
+            "values (?, ?, ?, ?, ?, ?, ?, 0) on conflict do nothing",
             (number, piece.offset, piece.length, piece.line, piece.target, piece.digest, int(time.time())),
         )

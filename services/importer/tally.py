@@ -71,7 +71,9 @@ class Tally(Attempts):
         known: pieces that an earlier import had sent.
         pieces: that were sent.
         readings: that were taken, or had been taken under their keys before.
+        texts: of line protocol, which are not kept.
         rejected: records, or cells of records, that were not.
+        rejected_before: the same, in an earlier import.
         faults: of whole files, and the first rejects.
         failed: whether a file, or a part of one, was not imported.
     """
@@ -81,7 +83,9 @@ class Tally(Attempts):
     known: int = 0
     pieces: int = 0
     readings: int = 0
+    texts: int = 0
     rejected: int = 0
+    rejected_before: int = 0
     faults: list[str] = field(default_factory=list)
     failed: bool = False
 
@@ -96,15 +100,33 @@ class Tally(Attempts):
         self.faults += [f"{one.file} {one.unit} {one.number}: {one.code}: {one.message}" for one in shown]
         self.rejected += count
 
-    def sent(self, readings: int) -> None:
-        """Count a piece that has met its end, and its readings that were taken."""
+    def hint(self, message: str) -> None:
+        """Keep what may be wrong with a file as a whole, once."""
+        if message not in self.faults:
+            self.faults.append(message)
+
+    def had_rejected(self, file: str, count: int) -> None:
+        """Count what an earlier import of a file rejected."""
+        if count:
+            self.rejected_before += count
+            told = "1 record of it was" if count == 1 else f"{count:,} records of it were"
+            self.faults.append(f"{file}: {told} rejected before")
+
+    def sent(self, readings: int, texts: int) -> None:
+        """Count a piece that has met its end, its readings that were taken, and texts that are not kept."""
         self.pieces += 1
         self.readings += readings
+        self.texts += texts
 
     @property
     def complete(self) -> bool:
         """Whether all of all files is taken."""
-        return not self.failed and not self.rejected
+        return not self.failed and not self.rejected and not self.rejected_before
+
+    @property
+    def repeated(self) -> bool:
+        """Whether nothing was sent, as all of all files was sent before."""
+        return self.known > 0 and not self.pieces and not self.failed
 
     def line(self) -> str:
         """Return the state of the import in one line."""
@@ -119,7 +141,9 @@ class Tally(Attempts):
             {
                 "files": f"{self.files:,}",
                 "readings taken": f"{self.readings:,}",
+                **({"texts not kept": f"{self.texts:,}"} if self.texts else {}),
                 "rejected": f"{self.rejected:,}",
+                "rejected before": f"{self.rejected_before:,}",
                 "pieces sent": f"{self.pieces:,}",
                 "pieces sent before": f"{self.known:,}",
                 "retries": f"{self.retries:,}",

@@ -4,7 +4,6 @@ Pieces end at the same bytes of a file whenever it is read: with the record that
 `PIECE_BYTES`. So most of a file is cut alike even by an import that does not know of an earlier one.
 """
 
-import csv
 import gzip
 import io
 import re
@@ -18,7 +17,7 @@ import zstandard
 
 from .errors import ChangedError, ReadError
 from .forms import Form, Words
-from .pieces import ENDS_OF, TextPiece
+from .pieces import ENDS_OF, TextPiece, names_of
 from .records import Ends
 from .state import Sent
 
@@ -201,8 +200,7 @@ class Text:
             raise ReadError(f"{self._name} line 1: the header does not end within {_PART >> 20} MiB")
         self._head = self._take(int(ends[0]) if len(ends) else len(self._data))
         if self._words.wide:
-            names = next(csv.reader(io.StringIO(self._head.decode(errors="replace"), newline="")), [])
-            self._most = max(_READINGS // max(len(names), 1), 1)
+            self._most = max(_READINGS // max(len(names_of(self._head)), 1), 1)
 
     def _ends(self) -> Ends:
         """Return the ends of the records that are read."""

@@ -136,6 +136,22 @@ def test_an_answer_that_is_lost_or_a_plea_to_wait_is_followed_by_the_same_reques
     assert (one.stats.acknowledged, one.stats.retries, one.stats.waiting) == (5, 5, 0)
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(2, "1 reading was not taken for too_large"), (4, "2 readings were not taken; the first one for too_large")],
+)
+def test_the_log_says_how_many_were_not_taken(
+    writer: Callable[..., Writer], caplog: pytest.LogCaptureFixture, count: int, told: str
+) -> None:
+    ingest = Ingest()
+    ingest.bad = lambda value: value % 2 == 1
+    one = writer(ingest, batch_age=60)
+    with caplog.at_level(logging.WARNING, "millrace_client"):
+        write(one, count)
+        one.flush(20)
+    assert [told in record.message for record in caplog.records] == [True]
+
+
 @pytest.mark.parametrize("spooled", [False, True])
 def test_bad_readings_go_to_the_callback_and_the_file_and_the_good_ones_in(
     writer: Callable[..., Writer], rejects: list[Reject], tmp_path: Path, spooled: bool
@@ -376,5 +392,5 @@ def test_the_interpreter_s_end_is_loud_about_what_is_not_sent(tmp_path: Path, sp
     spool = tmp_path / "spool"
     command = [sys.executable, "-c", PROGRAM, str(spool) if spooled else ""]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert f"1 readings are not acknowledged ({said})" in done.stderr
+    assert f"1 reading is not acknowledged ({said})" in done.stderr
     assert len(list(spool.glob("0*"))) == spooled

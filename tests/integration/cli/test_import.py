@@ -26,6 +26,8 @@ from tests.support.service import ROOT
 
 Make = Callable[[str, Settings], Service]
 HEADER = "sensor_id,timestamp,value\n"
+AGAIN = "all was sent before; --run NAME imports it again, such as into a database that was"
+"""What a repeat says, but for its last word, which is read as a figure."""
 START = datetime(2025, 10, 22, 21, tzinfo=UTC)
 
 
@@ -134,11 +136,14 @@ async def test_a_folder_of_each_format_is_stored_once_and_a_repeat_sends_nothing
         assert (figures["files"], figures["readings taken"]) == ("7", "50,200")
         expected = Counter(map(float, range(50_200)))
         assert await stored(settings) == expected
+        assert AGAIN not in figures
         figures, _ = await imported(settings, state, folder)
         assert (figures["pieces sent"], figures["readings taken"]) == ("0", "0")
+        assert AGAIN in figures
         # Without a state each piece is sent again, and known by its key.
         figures, _ = await imported(settings, tmp_path / "another", folder)
         assert figures["readings taken"] == "50,200"
+        assert AGAIN not in figures
         (folder / "a.csv").rename(folder / "z.csv")
         figures, _ = await imported(settings, state, folder)
         assert (figures["pieces sent"], figures["pieces sent before"]) == ("0", "9")
@@ -155,7 +160,7 @@ async def test_an_export_of_influxdb_brings_its_databases_as_labels(
     export.write_bytes(gzip.compress((EXPORT + lines_of(0, 3) + year + lines_of(3, 5)).encode()))
     async with service("ingest", settings), service("worker", settings):
         figures, _ = await imported(settings, tmp_path / "state", export, "--format", "lines")
-        assert figures["readings taken"] == "5"
+        assert (figures["readings taken"], figures["texts not kept"]) == ("5", "5")
         await stored(settings)
         figures, _ = await imported(settings, tmp_path / "other", export, "--format", "lines", "--bucket", "b")
         await stored(settings)
@@ -190,9 +195,49 @@ async def test_bad_records_are_named_and_kept_and_the_good_ones_stored(
         assert {"s,never,77", '"open,2', "m f= 1"} < {one["record"] for one in found if one["unit"] == "line"}
         [row] = [one for one in found if one["unit"] == "row"]
         assert (row["number"], row["code"], row["record"]["sensor_id"]) == (3, "missing", "s-0")
-        # What was told is done.
-        figures, _ = await imported(settings, state, table, lines, packed, *more)
-        assert figures["pieces sent"] == "0"
+        # What was told is done, and told again.
+        figures, complained = await imported(settings, state, table, lines, packed, *more, code=1)
+        assert [figures[name] for name in ("pieces sent", "rejected", "rejected before")] == ["0", "0", "154"]
+        assert f"{packed}: 1 record of it was rejected before\n" in complained
+        assert f"{lines}: 2 records of it were rejected before\n" in complained
+        assert AGAIN in figures
+
+
+async def test_a_row_that_is_mended_comes_in_by_itself_or_as_a_file_of_its_own(
+    timescaledb_settings: Settings, service: Make, tmp_path: Path
+) -> None:
+    settings, state, table, mended = timescaledb_settings, tmp_path / "state", tmp_path / "a.csv", tmp_path / "b.csv"
+    good = csv_of(0, 2)
+    async with service("ingest", settings), service("worker", settings):
+        table.write_text(good.replace("2025-10-22T", "22.10.2025 "))
+        await imported(settings, state, table, code=1)
+        table.write_text(f"{good}s-2,yesterday,2\n")
+        figures, _ = await imported(settings, state, table, code=1)
+        assert figures["readings taken"] == "2"
+        table.write_text(good + csv_of(2, 3))
+        _, complained = await imported(settings, state, table, code=1)
+        assert "as a file of their own (--rejects FILE gives them); --replaced stores all of the file ag" in complained
+        mended.write_text(HEADER + csv_of(2, 3))
+        await imported(settings, state, mended)
+        assert await stored(settings) == Counter([0.0, 1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("timestamp,boiler-1,boiler-2\n2025-10-22T06:00:00Z,61.5,58.0\n", "say --layout wide"),
+        ("sensor_id;timestamp;value\nporch;2025-10-22T06:00:00Z;7,5\n", "columns are separated by commas"),
+    ],
+)
+async def test_a_file_that_is_nearly_right_is_told_what_it_lacks(
+    timescaledb_settings: Settings, service: Make, tmp_path: Path, text: str, hint: str
+) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text(text)
+    async with service("ingest", timescaledb_settings):
+        _, complained = await imported(timescaledb_settings, tmp_path / "state", table, code=1)
+        _, stopped = await imported(timescaledb_settings, tmp_path / "other", table, "--max-rejects", "0", code=2)
+    assert complained.count(hint) == stopped.count(hint) == 1
 
 
 async def test_a_file_that_is_something_else_stops_the_import_at_once(

@@ -244,6 +244,9 @@ async def test_nothing_is_stored_of_what_is_wrong_where_only_all_is_wanted(
     assert [(fault["index"], fault["code"]) for fault in answer.json()["errors"]] == [(2, "malformed_line")]
     answer = await client.post(path, content=wrong, headers=PROBLEMS)
     assert (answer.status_code, answer.json()["accepted"], len(answer.json()["rejected"])) == (200, 3, 1)
+    assert "skipped" not in answer.json()
+    answer = await client.post(path, content='cpu state="on",note="a b"\n', headers=PROBLEMS)
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["skipped"]) == (200, 0, {"strings": 2})
     await stored(settings, 3)
     assert (await client.post(path, params={"accept_partial": "perhaps"}, content=LINES)).status_code == 400
 

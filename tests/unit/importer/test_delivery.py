@@ -58,6 +58,9 @@ async def test_what_is_wrong_is_named_and_the_rest_is_posted_under_the_same_key(
     assert tally.faults == [f"{tmp_path / 'a.csv'} line 3: missing: no value"]
     assert [url.rpartition("&")[2] for url, _, _ in server.requests] == ["partial=false", "partial=true"]
     assert list(server.seen.values()) == [2]
+    tally, _ = await imported(tmp_path, lambda _: GOOD)
+    assert (tally.rejected, tally.rejected_before, tally.complete) == (0, 1, False)
+    assert tally.faults == [f"{tmp_path / 'a.csv'}: 1 record of it was rejected before"]
     [reject] = map(orjson.loads, (tmp_path / "rejects").read_bytes().splitlines())
     assert (reject["number"], reject["record"], reject["field"]) == (3, "s,t,1", "value")
 
@@ -86,8 +89,26 @@ async def test_a_record_that_is_too_large_alone_is_a_reject(tmp_path: Path) -> N
 @pytest.mark.parametrize("found", [refused(422, "key_reused"), wrong(3, 0, 1, 2)])
 async def test_a_key_of_other_readings_and_a_piece_without_good_ones_are_done(tmp_path: Path, found: bytes) -> None:
     await imported(tmp_path, lambda _: found)
-    _, server = await imported(tmp_path, lambda _: GOOD)
-    assert server.requests == []
+    tally, server = await imported(tmp_path, lambda _: GOOD)
+    assert (server.requests, tally.repeated) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "stored"),
+    [
+        ([wrong(3, 0, 1, 2)] * 2, False),
+        ([wrong(1, 0), GOOD], True),
+        ([refused(422, "key_reused")], True),
+        ([wrong(3, 0, 1, 2), None, wrong(3, 0, 1, 2)], True),
+        ([None, wrong(3, 0, 1, 2), wrong(3, 0, 1, 2)], True),
+    ],
+)
+async def test_it_is_noted_whether_anything_of_a_piece_may_be_stored(
+    tmp_path: Path, answers: list[bytes | None], stored: bool
+) -> None:
+    await imported(tmp_path, lambda n: answers[n])
+    tally, _ = await imported(tmp_path, lambda _: GOOD, rows=2)
+    assert (tally.readings, tally.failed) == ((0, True) if stored else (3, False))
 
 
 @pytest.mark.parametrize(

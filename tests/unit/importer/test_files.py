@@ -28,13 +28,13 @@ def to_send(state: State, paths: list[Path], **which: Any) -> tuple[list[ToSend]
     return list(found.to_send()), found.tally
 
 
-def begin(state: State, paths: list[Path], *, done: bool) -> list[ToSend]:
+def begin(state: State, paths: list[Path], *, done: bool, taken: int | None = 1) -> list[ToSend]:
     found, _ = to_send(state, paths)
     for one in found:
         assert one.number is not None
         state.note(one.number, one.piece)
         if done:
-            state.done(one.number, one.piece)
+            state.done(one.number, one.piece, taken, 0)
     return found
 
 
@@ -70,7 +70,7 @@ def test_halves_take_the_place_of_their_piece(state: State, tmp_path: Path) -> N
     state.divide(one.number, one.piece, one.piece.halves())
     found, _ = to_send(state, [file])
     assert [(each.piece.offset, each.piece.length) for each in found] == [(0, 1), (1, 2)]
-    state.done(one.number, found[0].piece)
+    state.done(one.number, found[0].piece, 1, 0)
     assert [each.piece.offset for each in to_send(state, [file])[0]] == [1]
 
 
@@ -81,9 +81,68 @@ def test_a_table_that_is_another_is_refused_or_new(state: State, tmp_path: Path)
     pl.DataFrame({"value": [2.0]}).write_parquet(file)
     found, tally = to_send(state, [file])
     assert found == []
-    assert tally.faults == [f"{file}: it is not what was imported under its name before: see --replaced and --run"]
+    [fault] = tally.faults
+    assert fault.startswith(f"{file}: it is not what was imported under its name before; it is stored as it was, and ")
+    assert "as a file of their own (--rejects FILE gives them); --replaced stores all of the file again" in fault
     found, tally = to_send(state, [file], replaced=True)
     assert (len(found), tally.complete) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["a.lp", "a.parquet"])
+@pytest.mark.parametrize(("done", "taken"), [(True, 0), (True, 1), (True, None), (False, None)])
+def test_a_changed_file_is_taken_where_for_certain_nothing_of_it_is_stored(
+    state: State, tmp_path: Path, name: str, done: bool, taken: int | None
+) -> None:
+    file = tmp_path / name
+
+    def write(value: int) -> None:
+        if file.suffix == ".lp":
+            file.write_text(f"m f={value} 1\n")
+        else:
+            pl.DataFrame({"value": [value]}).write_parquet(file)
+
+    write(1)
+    [before] = begin(state, [file], done=done, taken=taken)
+    write(2)
+    found, tally = to_send(state, [file])
+    assert [one.piece.digest != before.piece.digest for one in found] == [True] * (taken == 0)
+    assert tally.complete == (taken == 0)
+    if taken == 0:
+        # What was rejected is forgotten: a kill here leaves a file of which nothing is known.
+        write(3)
+        assert [one.again for one in begin(state, [file], done=True)] == [False]
+        write(1)
+        assert to_send(state, [file])[0] == []
+
+
+def test_the_end_of_a_file_may_change_that_was_rejected_and_nothing_before_it(state: State, tmp_path: Path) -> None:
+    file = tmp_path / "a.lp"
+    file.write_text("m f=1 1\n")
+    begin(state, [file], done=True)
+    file.write_text("m f=1 1\nm f= 2\n")
+    begin(state, [file], done=True, taken=0)
+    file.write_text("m f=0 1\nm f=2 2\n")
+    assert to_send(state, [file])[0] == []
+    file.write_text("m f=1 1\nm f=2 2\n")
+    [one] = begin(state, [file], done=True)
+    assert (one.piece.body(), one.piece.line) == (b"m f=2 2\n", 2)
+    assert to_send(state, [file])[1].known == 2
+
+
+def test_a_state_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    file, path = tmp_path / "a.lp", tmp_path / "state"
+    file.write_text(LINES)
+    with State(path) as state:
+        begin(state, [file], done=True, taken=0)
+    with sqlite3.connect(path, isolation_level=None) as db:
+        for column in ("taken", "rejected"):
+            db.execute(f"alter table pieces drop column {column}")
+        db.execute("pragma user_version = 0")
+    db.close()
+    with State(path) as state:
+        assert to_send(state, [file])[1].known == 1
+        file.write_text("m f=1 1\n")
+        assert not to_send(state, [file])[1].complete
 
 
 def test_what_the_ledger_does_not_remember_waits_for_a_decision(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.importer import text
 from services.importer.errors import ChangedError, ReadError
 from services.importer.forms import Form, Words
-from services.importer.pieces import ENDS_OF, TextPiece, key_of
+from services.importer.pieces import ENDS_OF, TextPiece, hint_of, key_of
 from services.importer.state import Sent
 from services.importer.text import Text, unpacked
 
@@ -124,6 +124,28 @@ def test_an_export_says_for_each_piece_of_which_database_it_is() -> None:
         assert {target for target, content in found if b"f=2" in content} == {"/write?precision=ns&db=x+y&rp=long"}
     chosen = Words(precision="s", database="own", retention_policy="p")
     assert {one.target for one in cut(export, Form.LINES, 8, chosen)} == {"/write?precision=s&db=own&rp=p"}
+
+
+@pytest.mark.parametrize(
+    ("head", "wide", "hint"),
+    [
+        (b"timestamp,a,b", False, "if its columns are sensors, say --layout wide"),
+        (b"time,a,b", False, "if its columns are sensors, say --layout wide"),
+        (b"timestamp,a,b", True, ""),
+        (b"timestamp,a", False, ""),
+        (b"\xef\xbb\xbfsensor_id,a,b", False, ""),
+        (b"name,a,b", False, ""),
+        (b"who,timestamp,value", False, ""),
+        (b"sensor_id;timestamp;value", False, "columns are separated by commas"),
+        (b"timestamp\ta\tb", True, "columns are separated by commas"),
+        (b"timestamp", False, ""),
+        (b"x" * 200_000 + b";", False, ""),
+    ],
+)
+def test_a_header_that_is_nearly_right_has_a_hint(head: bytes, wide: bool, hint: str) -> None:
+    piece = TextPiece(Form.CSV, len(head) + 1, 2, Words(wide=wide).target(Form.CSV), head + b"\n", b"1,2,3\n")
+    assert hint_of(piece).startswith(hint)
+    assert bool(hint_of(piece)) == bool(hint)
 
 
 def test_wide_tables_are_cut_into_few_rows() -> None:

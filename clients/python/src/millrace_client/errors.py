@@ -77,7 +77,8 @@ class UnsentError(MillraceError):
 
     def __init__(self, kept: int, lost: int, why: str) -> None:
         parts = [f"{kept} kept in the spool"] * (kept > 0) + [f"{lost} in memory alone"] * (lost > 0)
-        super().__init__(f"{kept + lost} readings are not acknowledged ({', '.join(parts)}): {why}")
+        told = "1 reading is" if kept + lost == 1 else f"{kept + lost} readings are"
+        super().__init__(f"{told} not acknowledged ({', '.join(parts)}): {why}")
         self.kept = kept
         self.lost = lost
         self.why = why

@@ -40,6 +40,7 @@ class Outcome:
         faults: of readings, `{"index", "field", "code", "message"}` each: the first hundred.
         accepted: how many readings were taken.
         rejected: how many readings are wrong where the attempt was refused for that; `faults` may name fewer.
+        skipped: how many values of which kind came beside the readings and are not kept.
     """
 
     state: State
@@ -52,6 +53,7 @@ class Outcome:
     faults: list[dict[str, Any]] = field(default_factory=list)
     accepted: int = 0
     rejected: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
 
     def repeatable(self, *, keyed: bool) -> bool:
         """Tell whether the same batch may be sent again, with its key or without one."""
@@ -64,7 +66,13 @@ def answered(status: int, retry_after: float | None, body: bytes) -> Outcome:
     try:
         found = json.loads(body)
         if status in {200, 202}:
-            return Outcome(State.ACKED, status, batch_id=str(found["batch_id"]), accepted=int(found.get("accepted", 0)))
+            return Outcome(
+                State.ACKED,
+                status,
+                batch_id=str(found["batch_id"]),
+                accepted=int(found.get("accepted", 0)),
+                skipped=dict(found.get("skipped", {})),
+            )
         code = str(found["code"])
         why = f"{status} {code}: {found['detail']}"
         faults = [dict(each) for each in found.get("errors", ())]

@@ -30,9 +30,10 @@ class Rejects:
         if not rejects:
             return
         first = rejects[0]
-        _log.warning(
-            "millrace: %d readings were not taken; the first one for %s: %s", len(rejects), first.code, first.message
+        told = (
+            "1 reading was not taken" if len(rejects) == 1 else f"{len(rejects)} readings were not taken; the first one"
         )
+        _log.warning("millrace: %s for %s: %s", told, first.code, first.message)
         if self._path is not None:
             lines = b"".join(json.dumps(asdict(reject)).encode() + b"\n" for reject in rejects)
             with self._path.open("ab") as file:
