@@ -156,9 +156,47 @@ def test_sensors_are_added_and_removed(open_page: OpenPage) -> None:
     expect(page.locator("#readout tbody tr")).to_have_count(1)
 
 
+def test_labelled_series_are_called_by_name_field_and_labels(open_page: OpenPage) -> None:
+    page = open_page("#explore?start=-1h")
+    add = page.get_by_label("Sensors", exact=True)
+    add.fill("humidity#")
+    options = page.locator("#suggestions option")
+    expect(options).to_have_count(6)
+    labels = {option.get_attribute("label"): option.get_attribute("value") for option in options.all()}
+    kitchen = 'humidity{room="kitchen",site="south"}'
+    identity = labels[kitchen]
+    assert identity
+    add.fill(identity)
+    add.press("Enter")
+    drawn(page)
+    chip = page.locator(".chips code")
+    expect(chip).to_have_text(kitchen)
+    expect(chip).to_have_attribute("title", identity)
+    expect(page.get_by_role("button", name=f"Remove {kitchen}")).to_be_visible()
+    expect(page.locator("#legend li")).to_have_text(kitchen)
+
+
+def test_an_id_that_is_no_sensors_is_told_of_beside_others_too(open_page: OpenPage) -> None:
+    page = open_page("#explore?start=-1h")
+    add = page.get_by_label("Sensors", exact=True)
+    add.fill("humidity")
+    add.press("Enter")
+    said = page.locator(".nothing").filter(has_text="No sensor is called humidity; choose one that is suggested")
+    expect(said).to_be_visible()
+    add.fill("boiler-05")
+    add.press("Enter")
+    expect(page.locator("#readout tbody tr")).to_have_count(1)
+    expect(said).to_be_visible()
+    expect(page.locator(".nothing")).to_have_count(1)
+    expect(page.locator(".chips .missing")).to_have_text(re.compile("^humidity"))
+    page.get_by_role("button", name="Remove humidity").click()
+    expect(said).to_have_count(0)
+    expect(page.locator("#readout tbody tr")).to_have_count(1)
+
+
 def test_a_live_plot_follows(open_page: OpenPage, stack: RunningStack) -> None:
     page = open_page("#explore?sensor_id=followed&start=-15m&live=1")
-    expect(page.locator(".nothing")).to_contain_text("No sensor of this name")
+    expect(page.locator(".nothing")).to_contain_text("No sensor is called followed")
     url = f"http://127.0.0.1:{stack.settings.ingest.port}/ingest?ack=stored"
     at = page.evaluate("new Date().toISOString()")
     assert httpx.post(url, json=[{"sensor_id": "followed", "timestamp": at, "value": 42.5}]).status_code == 200

@@ -23,8 +23,9 @@ export function readout() {
   /** Fill the tables anew from series and their table of values. */
   function show(shown, zone) {
     last = { shown, zone };
-    // One is told from no other.
-    legend.replaceChildren(...(shown.series.length > 1 ? shown.series : [])
+    // One is told from no other, and the form has its id.
+    const alone = shown.series.length === 1 && shown.series[0].name === shown.series[0].sensor;
+    legend.replaceChildren(...(alone ? [] : shown.series)
       .map((each) => element("li", {}, swatch(each), each.name || "all")));
     at(shown, null, zone);
     fill();
