@@ -15,7 +15,7 @@ from playwright.sync_api import FloatRect, Page, expect
 from tests.support.stack import RunningStack
 
 from .conftest import MILLION, Narrow
-from .looks import Look
+from .looks import PHONE, Look
 
 OpenPage = Callable[..., Page]
 
@@ -203,12 +203,59 @@ def test_a_live_plot_follows(open_page: OpenPage, stack: RunningStack) -> None:
     expect(page.locator("#readout tbody td").first).to_have_text("42.5", timeout=20_000)
 
 
-def test_what_is_wrong_is_named(open_page: OpenPage) -> None:
+def test_what_is_wrong_is_named_as_the_form_calls_it_with_its_own_request(open_page: OpenPage) -> None:
     page = open_page("#explore?sensor_id=boiler-01&start=yesterday")
-    expect(page.get_by_role("alert")).to_contain_text("start")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("From: ")
+    shown = set()
+    for wrong in ("noon", "evening", "noon"):
+        with page.expect_request(re.compile("/series")) as asked:
+            page.get_by_label("From").fill(wrong)
+            page.get_by_label("From").press("Enter")
+        request = asked.value.headers["traceparent"].split("-")[1]
+        expect(alert).to_contain_text(f"422 invalid_parameter · request {request}")
+        shown.add(request)
+    assert len(shown) == 3
     page.get_by_label("Range").select_option("-1h")
     drawn(page)
-    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(alert).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "typed", "instant"),
+    [
+        ("Europe/Berlin", "2026-01-27", "2026-01-26T23:00:00.000Z"),
+        ("Europe/Berlin", "2026-07-27 03:00", "2026-07-27T01:00:00.000Z"),
+        ("Asia/Kolkata", "2026-01-27T03:00:30", "2026-01-26T21:30:30.000Z"),
+        ("America/New_York", "2026-11-01 03:00", "2026-11-01T08:00:00.000Z"),
+        # Clocks went from 2 to 3, and from midnight to 1.
+        ("Europe/Berlin", "2026-03-29 02:30", "2026-03-29T01:30:00.000Z"),
+        ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00.000Z"),
+        ("UTC", "2026-02-31", "2026-02-31"),
+        ("Europe/Berlin", "2026-01-27T03:00:00Z", "2026-01-27T03:00:00Z"),
+    ],
+)
+def test_times_without_an_offset_are_those_of_the_zone(
+    open_page: OpenPage, zone: str, typed: str, instant: str
+) -> None:
+    page = open_page("#explore?" + urlencode({"sensor_id": "boiler-01", "start": "-1h", "tz": zone}))
+    drawn(page)
+    with page.expect_request(re.compile("/series")) as asked:
+        page.get_by_label("From").fill(typed)
+        page.get_by_label("From").press("Enter")
+    assert parse_qs(urlsplit(asked.value.url).query)["start"] == [instant]
+    assert state(page)["start"] == [typed]
+
+
+@pytest.mark.parametrize("look", [Look(), PHONE])
+def test_times_have_room_for_a_whole_instant(open_page: OpenPage, look: Look) -> None:
+    page = open_page("#explore?sensor_id=boiler-01&start=2026-08-28T08:58:58.888Z&end=2026-08-28T18:58:58.888Z", look)
+    drawn(page)
+    page.locator("#rest").evaluate("rest => { rest.open = true; }")
+    for name in ("start", "end"):
+        assert page.locator(f"#{name}").evaluate(
+            "field => field.clientWidth > 100 && field.scrollWidth <= field.clientWidth"
+        )
 
 
 @pytest.mark.parametrize(
@@ -312,7 +359,7 @@ def test_an_id_that_looks_like_a_pattern_can_be_chosen(open_page: OpenPage, stac
     assert state(page)["sensor_id"] == ["m{"]
     # Of a text that is both, a person says what is meant.
     page.get_by_role("button", name="Take m{ as pattern").click()
-    expect(page.get_by_role("alert")).to_contain_text("match")
+    expect(page.get_by_role("alert")).to_contain_text("Sensors: m{ goes wrong")
     page.get_by_role("button", name="Take m{ as id").click()
     expect(page.locator("#readout tbody td").first).to_have_text("8.25")
     expect(page.get_by_role("alert")).to_have_count(0)

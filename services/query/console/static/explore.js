@@ -5,7 +5,7 @@ import { Problem, json, limits } from "./api.js";
 import { catalogue } from "./catalogue.js";
 import { chart, plotBox, plotWidth, unitOf } from "./chart.js";
 import { element, number } from "./dom.js";
-import { form } from "./form.js";
+import { captioned, form } from "./form.js";
 import { LEAST, plotted, parameters, question, rangeOf, room, seriesOf, stated } from "./question.js";
 import { readout } from "./readout.js";
 import { downloads, recipes } from "./take.js";
@@ -104,7 +104,7 @@ export function explore(main) {
       if (error.name === "AbortError") return;
       failed = error;
       fewer.textContent = "";
-      tell(problem, error, error.passes ? AGAIN : null);
+      tell(problem, captioned(error), error.passes ? AGAIN : null);
     } finally {
       if (!signal.aborted) {
         box.removeAttribute("aria-busy");

@@ -1,6 +1,6 @@
 /* The explorer's form: what is asked for, as fields. Whoever changes one is told of, and the address changes. */
 
-import { json } from "./api.js";
+import { Problem, json } from "./api.js";
 import { isSensor, spoken } from "./catalogue.js";
 import { element, labelled, select, settled } from "./dom.js";
 import { isPattern, matching } from "./matching.js";
@@ -11,8 +11,19 @@ const RANGES = [["-15m", "last 15 minutes"], ["-1h", "last hour"], ["-6h", "last
 const FILLS = [["null", "shown as gaps"], ["none", "left out"], ["previous", "previous value"], ["linear", "on a line"], ["0", "zero"]];
 const SUGGESTED = 20;
 
+/** What the form calls parameters of the question. */
+const CAPTIONS = { sensor_id: "Sensors", match: "Sensors", start: "From", end: "Up to", tz: "Time zone", agg: "Show",
+  bucket: "Bucket", fill: "Empty buckets", by: "Together by" };
+
 /** Screens on which all but the sensors is folded; the stylesheet has the same. */
 const SMALL = "(max-width: 640px)";
+
+/** Return an error whose message calls parameters as the form does. */
+export function captioned(error) {
+  if (!error.parameters?.length) return error;
+  const detail = error.parameters.map(({ parameter, message }) => `${CAPTIONS[parameter] ?? parameter}: ${message}`).join("; ");
+  return new Problem(error.status, { ...error, detail }, error.request);
+}
 
 /**
  * Return `{ node, show, call, close }`: the form, what sets its fields by a state, what calls its sensors as the catalogue
@@ -27,9 +38,9 @@ export function form(changed) {
   const add = element("input", { id: "add", list: "suggestions", autocomplete: "off", spellcheck: "false",
     placeholder: "add: sensor-1, boiler-*, temperature{site=\"north\"}", oninput: settled(suggest), onchange: added });
   const range = select("range", RANGES, () => (range.value ? changed({ start: range.value, end: "", live: state.live }) : own()));
-  const start = text("start", "-6h or 2026-01-31T12:00:00Z", () => changed({ start: start.value.trim() || "-6h" }));
+  const start = text("start", "-6h or 2026-01-31 12:00", () => changed({ start: start.value.trim() || "-6h" }));
   const end = text("end", "now", () => changed({ end: end.value.trim(), live: false }));
-  const aggregates = element("fieldset", { class: "aggregates" }, element("legend", {}, "Show"),
+  const aggregates = element("fieldset", { class: "aggregates" }, element("legend", {}, CAPTIONS.agg),
     element("label", {}, element("input", { type: "checkbox", value: "", onchange: () => changed({ aggregates: [] }) }), " readings"),
     AGGREGATES.map((name) => element("label", {}, element("input", { type: "checkbox", value: name, onchange: chosen }), ` ${name}`)));
   const bucket = select("bucket", [["auto", "by the width"], ...BUCKETS.map(([name]) => [name, name])], () => changed({ bucket: bucket.value }));
@@ -42,12 +53,12 @@ export function form(changed) {
   const live = element("input", { type: "checkbox", id: "live", onchange: () => changed(live.checked ? { live: true, end: "", ...relative() } : { live: false }) });
   const folded = element("summary", {});
   const rest = element("details", { class: "rest", id: "rest", open: true }, folded,
-    element("div", { class: "line" }, labelled("Range", range), labelled("From", start), labelled("Up to", end), labelled("Time zone", zone),
+    element("div", { class: "line" }, labelled("Range", range), labelled(CAPTIONS.start, start), labelled(CAPTIONS.end, end), labelled(CAPTIONS.tz, zone),
       element("label", { class: "check" }, live, " live"), element("label", { class: "check" }, compare, " period before")),
     element("details", { id: "buckets" }, summary, element("div", { class: "line" }, aggregates),
-      element("div", { class: "line" }, labelled("Bucket", bucket), labelled("Empty buckets", fill), labelled("Together by", by))));
+      element("div", { class: "line" }, labelled(CAPTIONS.bucket, bucket), labelled(CAPTIONS.fill, fill), labelled(CAPTIONS.by, by))));
   const node = element("form", { class: "panel", "aria-label": "Question", onsubmit: (event) => { event.preventDefault(); added(); } },
-    element("div", { class: "line" }, labelled("Sensors", add), suggestions, chips), rest);
+    element("div", { class: "line" }, labelled(CAPTIONS.match, add), suggestions, chips), rest);
   const small = matchMedia(SMALL);
   const fold = () => { rest.open = !small.matches; };
   small.addEventListener("change", fold);
