@@ -139,6 +139,14 @@ def test_a_gap_is_a_gap(open_page: OpenPage) -> None:
     assert all(value == 1 for time, value, _ in column if time < 1000 or time > 3060)
 
 
+def test_buckets_are_counted_once_however_many_aggregates_are_shown(open_page: OpenPage) -> None:
+    asked = {"sensor_id": "boiler-05", "start": "-10h/h", "end": "-4h/h", "bucket": "1h", "compare": "previous"}
+    for aggregates in ("avg", "avg,min,max"):
+        page = open_page("#explore?" + urlencode({**asked, "agg": aggregates}))
+        drawn(page)
+        expect(page.locator("#source")).to_contain_text(re.compile(r"\. 6 buckets of 1h,"))
+
+
 def test_sensors_are_added_and_removed(open_page: OpenPage) -> None:
     page = open_page("#explore")
     expect(page.get_by_text("Choose a sensor above")).to_be_visible()

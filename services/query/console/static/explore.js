@@ -96,7 +96,7 @@ export function explore(main) {
       problem.replaceChildren(...unknown(asked.sensors, known), ...empty(series, known, asked));
       plot.draw(series, found.range, asked.zone);
       beside.show(plot.shown(), asked.zone);
-      source.replaceChildren(...sourceOf(found.meta, asked, series));
+      source.replaceChildren(...sourceOf(found.meta, asked, found.series));
       fewer.textContent = lastRoom.scarce && !asked.aggregates.length ? fewerOf(count, lastRoom) : "";
       source.setAttribute("aria-live", asked.live ? "off" : "polite");
       box.dataset.drawn = String(Number(box.dataset.drawn ?? 0) + 1);
@@ -208,7 +208,8 @@ function empty(series, known, { matches }) {
 function sourceOf(meta, { aggregates }, series) {
   const format = (at) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: meta.tz }).format(at);
   const parts = meta.source.map((part) => `${part.from} ${format(part.start)} – ${format(part.end)}`);
-  const points = series.reduce((sum, each) => sum + each.values.length, 0).toLocaleString();
+  // Every bucket has a value of each aggregate.
+  const points = number(series.reduce((sum, each) => sum + each.values.length, 0) / Math.max(aggregates.length, 1));
   const kind = aggregates.length ? `buckets of ${meta.bucket}` : "readings, the first, last, least and greatest of each pixel";
   return [element("strong", {}, "Source: "), `${parts.join("; ")}. ${points} ${kind}, as of ${format(meta.as_of)}.`];
 }
