@@ -147,6 +147,42 @@ def test_buckets_are_counted_once_however_many_aggregates_are_shown(open_page: O
         expect(page.locator("#source")).to_contain_text(re.compile(r"\. 6 buckets of 1h,"))
 
 
+GAPS = """async ([step, silence]) => {
+  const { withGaps } = await import('./columns.js');
+  const times = Array.from({ length: 200 }, (_, place) => place * 15);
+  const values = times.map((time) => (time % step || (time > 900 && time < 900 + silence) ? null : time));
+  return withGaps({ times, values }, 1).values;
+}"""
+"""The values that are drawn of buckets of 15 s where readings come at a step, but for a silence."""
+
+
+@pytest.mark.parametrize("step", [15, 30, 60, 300])
+def test_a_line_runs_over_empty_buckets_up_to_the_usual_step(open_page: OpenPage, step: int) -> None:
+    page = open_page("#sensors")
+    last = 199 * 15 // step * step
+    # Buckets before the first and behind the last reading stay empty.
+    readings = [value for value in page.evaluate(GAPS, [step, 0]) if value is not None]
+    assert page.evaluate(GAPS, [step, 0])[: len(readings)] == readings == list(range(0, last + 1, step))
+    with_silence = page.evaluate(GAPS, [step, 2 * step])
+    silent = with_silence.index(900) + 1
+    assert with_silence[silent] is None
+    assert [value for value in with_silence if value is not None] == [at for at in readings if at != 900 + step]
+
+
+def test_values_of_short_buckets_are_joined(open_page: OpenPage) -> None:
+    asked = {"sensor_id": "boiler-05", "start": "-60m", "agg": "avg", "bucket": "15s"}
+    page = open_page("#explore?" + urlencode(asked))
+    drawn(page)
+    expect(page.locator("#source")).to_contain_text(re.compile(r"24[01] buckets of 15s"))
+    page.get_by_text("All points as a table").click()
+    cells = page.locator("#points tbody td.number")
+    expect(cells.nth(50)).to_be_attached()
+    measured = [cell[0].isdigit() for cell in cells.all_inner_texts()]
+    first, last = measured.index(True), len(measured) - measured[::-1].index(True)
+    assert last - first > 50
+    assert all(measured[first:last])
+
+
 def test_sensors_are_added_and_removed(open_page: OpenPage) -> None:
     page = open_page("#explore")
     expect(page.get_by_text("Choose a sensor above")).to_be_visible()
