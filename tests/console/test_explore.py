@@ -432,3 +432,17 @@ def test_a_recipe_is_shown_from_its_beginning(open_page: OpenPage) -> None:
     area = page.locator("#recipe")
     expect(area).to_be_focused()
     assert area.evaluate("area => area.scrollHeight > area.clientHeight && area.scrollTop === 0")
+
+
+def test_a_dialog_closes_where_the_address_changes(open_page: OpenPage) -> None:
+    page = open_page("#explore?sensor_id=boiler-01&start=-1h")
+    drawn(page)
+    page.get_by_label("Range").select_option("-6h")
+    drawn(page, 2)
+    page.get_by_label("Copy as").select_option("curl")
+    expect(page.locator("#recipe")).to_be_visible()
+    page.go_back()
+    drawn(page, 3)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_label("Copy as").select_option("sql")
+    expect(page.locator("#recipe")).to_be_visible()
