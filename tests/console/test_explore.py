@@ -446,3 +446,32 @@ def test_a_dialog_closes_where_the_address_changes(open_page: OpenPage) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_label("Copy as").select_option("sql")
     expect(page.locator("#recipe")).to_be_visible()
+
+
+def test_the_lines_of_a_band_are_told_apart(open_page: OpenPage) -> None:
+    asked = {"sensor_id": "boiler-05", "start": "-6h", "agg": "avg,min,max", "compare": "previous"}
+    page = open_page("#explore?" + urlencode(asked))
+    drawn(page)
+    swatches = page.locator("#legend .swatch")
+    expect(swatches).to_have_count(6)
+    looks = swatches.evaluate_all(
+        """swatches => swatches.map((swatch) => {
+          const { borderTopStyle, borderTopWidth, borderTopColor } = getComputedStyle(swatch);
+          return [borderTopStyle, borderTopWidth, borderTopColor].join(" ");
+        })"""
+    )
+    assert len(set(looks)) == 6
+
+
+def test_headings_stand_above_their_numbers(open_page: OpenPage) -> None:
+    page = open_page("#explore?sensor_id=boiler-05&start=-1h")
+    drawn(page)
+    page.get_by_text("All points as a table").click()
+    for table, column in (("#readout", 2), ("#points table", 2)):
+        sides = [
+            page.locator(f"{table} {part} tr")
+            .first.locator(f":nth-child({column})")
+            .evaluate("e => getComputedStyle(e).textAlign")
+            for part in ("thead", "tbody")
+        ]
+        assert sides == ["right", "right"]
