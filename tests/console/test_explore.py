@@ -15,7 +15,7 @@ from playwright.sync_api import FloatRect, Page, expect
 from tests.support.stack import RunningStack
 
 from .conftest import MILLION, Narrow
-from .looks import Look
+from .looks import PHONE, Look
 
 OpenPage = Callable[..., Page]
 
@@ -139,6 +139,50 @@ def test_a_gap_is_a_gap(open_page: OpenPage) -> None:
     assert all(value == 1 for time, value, _ in column if time < 1000 or time > 3060)
 
 
+def test_buckets_are_counted_once_however_many_aggregates_are_shown(open_page: OpenPage) -> None:
+    asked = {"sensor_id": "boiler-05", "start": "-10h/h", "end": "-4h/h", "bucket": "1h", "compare": "previous"}
+    for aggregates in ("avg", "avg,min,max"):
+        page = open_page("#explore?" + urlencode({**asked, "agg": aggregates}))
+        drawn(page)
+        expect(page.locator("#source")).to_contain_text(re.compile(r"\. 6 buckets of 1h,"))
+
+
+GAPS = """async ([step, silence]) => {
+  const { withGaps } = await import('./columns.js');
+  const times = Array.from({ length: 200 }, (_, place) => place * 15);
+  const values = times.map((time) => (time % step || (time > 900 && time < 900 + silence) ? null : time));
+  return withGaps({ times, values }, 1).values;
+}"""
+"""The values that are drawn of buckets of 15 s where readings come at a step, but for a silence."""
+
+
+@pytest.mark.parametrize("step", [15, 30, 60, 300])
+def test_a_line_runs_over_empty_buckets_up_to_the_usual_step(open_page: OpenPage, step: int) -> None:
+    page = open_page("#sensors")
+    last = 199 * 15 // step * step
+    # Buckets before the first and behind the last reading stay empty.
+    readings = [value for value in page.evaluate(GAPS, [step, 0]) if value is not None]
+    assert page.evaluate(GAPS, [step, 0])[: len(readings)] == readings == list(range(0, last + 1, step))
+    with_silence = page.evaluate(GAPS, [step, 2 * step])
+    silent = with_silence.index(900) + 1
+    assert with_silence[silent] is None
+    assert [value for value in with_silence if value is not None] == [at for at in readings if at != 900 + step]
+
+
+def test_values_of_short_buckets_are_joined(open_page: OpenPage) -> None:
+    asked = {"sensor_id": "boiler-05", "start": "-60m", "agg": "avg", "bucket": "15s"}
+    page = open_page("#explore?" + urlencode(asked))
+    drawn(page)
+    expect(page.locator("#source")).to_contain_text(re.compile(r"24[01] buckets of 15s"))
+    page.get_by_text("All points as a table").click()
+    cells = page.locator("#points tbody td.number")
+    expect(cells.nth(50)).to_be_attached()
+    measured = [cell[0].isdigit() for cell in cells.all_inner_texts()]
+    first, last = measured.index(True), len(measured) - measured[::-1].index(True)
+    assert last - first > 50
+    assert all(measured[first:last])
+
+
 def test_sensors_are_added_and_removed(open_page: OpenPage) -> None:
     page = open_page("#explore")
     expect(page.get_by_text("Choose a sensor above")).to_be_visible()
@@ -156,21 +200,106 @@ def test_sensors_are_added_and_removed(open_page: OpenPage) -> None:
     expect(page.locator("#readout tbody tr")).to_have_count(1)
 
 
+def test_labelled_series_are_called_by_name_field_and_labels(open_page: OpenPage) -> None:
+    page = open_page("#explore?start=-1h")
+    add = page.get_by_label("Sensors", exact=True)
+    add.fill("humidity#")
+    options = page.locator("#suggestions option")
+    expect(options).to_have_count(6)
+    labels = {option.get_attribute("label"): option.get_attribute("value") for option in options.all()}
+    kitchen = 'humidity{room="kitchen",site="south"}'
+    identity = labels[kitchen]
+    assert identity
+    add.fill(identity)
+    add.press("Enter")
+    drawn(page)
+    chip = page.locator(".chips code")
+    expect(chip).to_have_text(kitchen)
+    expect(chip).to_have_attribute("title", identity)
+    expect(page.get_by_role("button", name=f"Remove {kitchen}")).to_be_visible()
+    expect(page.locator("#legend li")).to_have_text(kitchen)
+
+
+def test_an_id_that_is_no_sensors_is_told_of_beside_others_too(open_page: OpenPage) -> None:
+    page = open_page("#explore?start=-1h")
+    add = page.get_by_label("Sensors", exact=True)
+    add.fill("humidity")
+    add.press("Enter")
+    said = page.locator(".nothing").filter(has_text="No sensor is called humidity; choose one that is suggested")
+    expect(said).to_be_visible()
+    add.fill("boiler-05")
+    add.press("Enter")
+    expect(page.locator("#readout tbody tr")).to_have_count(1)
+    expect(said).to_be_visible()
+    expect(page.locator(".nothing")).to_have_count(1)
+    expect(page.locator(".chips .missing")).to_have_text(re.compile("^humidity"))
+    page.get_by_role("button", name="Remove humidity").click()
+    expect(said).to_have_count(0)
+    expect(page.locator("#readout tbody tr")).to_have_count(1)
+
+
 def test_a_live_plot_follows(open_page: OpenPage, stack: RunningStack) -> None:
     page = open_page("#explore?sensor_id=followed&start=-15m&live=1")
-    expect(page.locator(".nothing")).to_contain_text("No sensor of this name")
+    expect(page.locator(".nothing")).to_contain_text("No sensor is called followed")
     url = f"http://127.0.0.1:{stack.settings.ingest.port}/ingest?ack=stored"
     at = page.evaluate("new Date().toISOString()")
     assert httpx.post(url, json=[{"sensor_id": "followed", "timestamp": at, "value": 42.5}]).status_code == 200
     expect(page.locator("#readout tbody td").first).to_have_text("42.5", timeout=20_000)
 
 
-def test_what_is_wrong_is_named(open_page: OpenPage) -> None:
+def test_what_is_wrong_is_named_as_the_form_calls_it_with_its_own_request(open_page: OpenPage) -> None:
     page = open_page("#explore?sensor_id=boiler-01&start=yesterday")
-    expect(page.get_by_role("alert")).to_contain_text("start")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("From: ")
+    shown = set()
+    for wrong in ("noon", "evening", "noon"):
+        with page.expect_request(re.compile("/series")) as asked:
+            page.get_by_label("From").fill(wrong)
+            page.get_by_label("From").press("Enter")
+        request = asked.value.headers["traceparent"].split("-")[1]
+        expect(alert).to_contain_text(f"422 invalid_parameter · request {request}")
+        shown.add(request)
+    assert len(shown) == 3
     page.get_by_label("Range").select_option("-1h")
     drawn(page)
-    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(alert).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "typed", "instant"),
+    [
+        ("Europe/Berlin", "2026-01-27", "2026-01-26T23:00:00.000Z"),
+        ("Europe/Berlin", "2026-07-27 03:00", "2026-07-27T01:00:00.000Z"),
+        ("Asia/Kolkata", "2026-01-27T03:00:30", "2026-01-26T21:30:30.000Z"),
+        ("America/New_York", "2026-11-01 03:00", "2026-11-01T08:00:00.000Z"),
+        # Clocks went from 2 to 3, and from midnight to 1.
+        ("Europe/Berlin", "2026-03-29 02:30", "2026-03-29T01:30:00.000Z"),
+        ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00.000Z"),
+        ("UTC", "2026-02-31", "2026-02-31"),
+        ("Europe/Berlin", "2026-01-27T03:00:00Z", "2026-01-27T03:00:00Z"),
+    ],
+)
+def test_times_without_an_offset_are_those_of_the_zone(
+    open_page: OpenPage, zone: str, typed: str, instant: str
+) -> None:
+    page = open_page("#explore?" + urlencode({"sensor_id": "boiler-01", "start": "-1h", "tz": zone}))
+    drawn(page)
+    with page.expect_request(re.compile("/series")) as asked:
+        page.get_by_label("From").fill(typed)
+        page.get_by_label("From").press("Enter")
+    assert parse_qs(urlsplit(asked.value.url).query)["start"] == [instant]
+    assert state(page)["start"] == [typed]
+
+
+@pytest.mark.parametrize("look", [Look(), PHONE])
+def test_times_have_room_for_a_whole_instant(open_page: OpenPage, look: Look) -> None:
+    page = open_page("#explore?sensor_id=boiler-01&start=2026-08-28T08:58:58.888Z&end=2026-08-28T18:58:58.888Z", look)
+    drawn(page)
+    page.locator("#rest").evaluate("rest => { rest.open = true; }")
+    for name in ("start", "end"):
+        assert page.locator(f"#{name}").evaluate(
+            "field => field.clientWidth > 100 && field.scrollWidth <= field.clientWidth"
+        )
 
 
 @pytest.mark.parametrize(
@@ -274,7 +403,7 @@ def test_an_id_that_looks_like_a_pattern_can_be_chosen(open_page: OpenPage, stac
     assert state(page)["sensor_id"] == ["m{"]
     # Of a text that is both, a person says what is meant.
     page.get_by_role("button", name="Take m{ as pattern").click()
-    expect(page.get_by_role("alert")).to_contain_text("match")
+    expect(page.get_by_role("alert")).to_contain_text("Sensors: m{ goes wrong")
     page.get_by_role("button", name="Take m{ as id").click()
     expect(page.locator("#readout tbody td").first).to_have_text("8.25")
     expect(page.get_by_role("alert")).to_have_count(0)
@@ -303,3 +432,46 @@ def test_a_recipe_is_shown_from_its_beginning(open_page: OpenPage) -> None:
     area = page.locator("#recipe")
     expect(area).to_be_focused()
     assert area.evaluate("area => area.scrollHeight > area.clientHeight && area.scrollTop === 0")
+
+
+def test_a_dialog_closes_where_the_address_changes(open_page: OpenPage) -> None:
+    page = open_page("#explore?sensor_id=boiler-01&start=-1h")
+    drawn(page)
+    page.get_by_label("Range").select_option("-6h")
+    drawn(page, 2)
+    page.get_by_label("Copy as").select_option("curl")
+    expect(page.locator("#recipe")).to_be_visible()
+    page.go_back()
+    drawn(page, 3)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_label("Copy as").select_option("sql")
+    expect(page.locator("#recipe")).to_be_visible()
+
+
+def test_the_lines_of_a_band_are_told_apart(open_page: OpenPage) -> None:
+    asked = {"sensor_id": "boiler-05", "start": "-6h", "agg": "avg,min,max", "compare": "previous"}
+    page = open_page("#explore?" + urlencode(asked))
+    drawn(page)
+    swatches = page.locator("#legend .swatch")
+    expect(swatches).to_have_count(6)
+    looks = swatches.evaluate_all(
+        """swatches => swatches.map((swatch) => {
+          const { borderTopStyle, borderTopWidth, borderTopColor } = getComputedStyle(swatch);
+          return [borderTopStyle, borderTopWidth, borderTopColor].join(" ");
+        })"""
+    )
+    assert len(set(looks)) == 6
+
+
+def test_headings_stand_above_their_numbers(open_page: OpenPage) -> None:
+    page = open_page("#explore?sensor_id=boiler-05&start=-1h")
+    drawn(page)
+    page.get_by_text("All points as a table").click()
+    for table, column in (("#readout", 2), ("#points table", 2)):
+        sides = [
+            page.locator(f"{table} {part} tr")
+            .first.locator(f":nth-child({column})")
+            .evaluate("e => getComputedStyle(e).textAlign")
+            for part in ("thead", "tbody")
+        ]
+        assert sides == ["right", "right"]

@@ -14,6 +14,12 @@ const AGES = [20, 50, 100, 200, 500, 1000, 2000, 5000].map((years) => years * YE
 const [LONG, EARLIEST] = [200 * YEAR, 100];
 const COLORS = 8;
 
+/** Lines of one color are told apart by these; the stylesheet has the same for those beside names. */
+const STROKES = {
+  line: { width: 1.5, dash: [] }, high: { width: 1, dash: [] }, low: { width: 1, dash: [2, 3] },
+  "line dashed": { width: 1.5, dash: [6, 4] }, "high dashed": { width: 1, dash: [6, 4] }, "low dashed": { width: 1, dash: [6, 3, 1, 3] },
+};
+
 /** Return the unit of a series: the sensor's, or what its aggregate makes of it. */
 export function unitOf(aggregate, unit) {
   if (aggregate === "count") return "readings";
@@ -78,8 +84,7 @@ export function chart(host, { onrange, oncursor }) {
         })),
       ],
       series: [{}, ...series.map((each) => ({
-        label: each.name, scale: scaleOf(each.unit), stroke: color(each.color), width: each.dashed || each.edge ? 1 : 1.5,
-        dash: each.dashed ? [6, 4] : [], spanGaps: false, points: { size: 5, filter: alone },
+        label: each.name, scale: scaleOf(each.unit), stroke: color(each.color), ...STROKES[strokeOf(each)], spanGaps: false, points: { size: 5, filter: alone },
       }))],
       bands: bandsOf(series),
       hooks: {
@@ -169,6 +174,12 @@ export function chart(host, { onrange, oncursor }) {
 /** Return the color of a series by its number; the stylesheet has them for light and dark. */
 export function color(which) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--series-${(which % COLORS) + 1}`).trim();
+}
+
+/** Return the kind of a series' line: the edges of a band differ from what they are around, and the period before is dashed. */
+export function strokeOf({ edge, aggregate, dashed }) {
+  const kind = edge ? { max: "high", min: "low" }[aggregate] : "line";
+  return dashed ? `${kind} dashed` : kind;
 }
 
 /** Return the units of series, each once, in their order: every one has an axis. */

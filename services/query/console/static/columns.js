@@ -2,18 +2,43 @@
 
 const GAP_STEPS = 5;
 const GAP_PIXELS = 3;
+const EMPTY_STEPS = 1.5;
 
 /**
- * Return series with a null where no reading came for more than five usual steps, and for more than three pixels.
- *
- * Without it a line would run over the time in which a sensor was silent. `pixel` is a pixel's milliseconds.
+ * Return series with a null where a line would run over the time in which a sensor was silent; `pixel` is a pixel's
+ * milliseconds. Buckets that are empty say so themselves.
  */
 export function withGaps(series, pixel) {
+  return series.values.includes(null) ? withoutSteps(series) : silences(series, pixel);
+}
+
+/**
+ * Return series without the empty buckets between two values that are no farther apart than usual.
+ *
+ * Where buckets are shorter than the step of the readings most are empty, and values would be dots without a line.
+ */
+function withoutSteps(series) {
+  const { times, values } = series;
+  const before = [], behind = [];
+  for (let place = 0, last = null; place < times.length; place += 1) before[place] = last = values[place] === null ? last : times[place];
+  for (let place = times.length - 1, next = null; place >= 0; place -= 1) behind[place] = next = values[place] === null ? next : times[place];
+  const longest = EMPTY_STEPS * usual(times.filter((_, place) => values[place] !== null));
+  const kept = times.map((_, place) => values[place] !== null || before[place] === null || behind[place] === null
+    || behind[place] - before[place] > longest);
+  return { ...series, times: times.filter((_, place) => kept[place]), values: values.filter((_, place) => kept[place]) };
+}
+
+/** Return the usual step between instants, which is their middle one. */
+function usual(times) {
+  const steps = times.slice(1).map((time, place) => time - times[place]).sort((a, b) => a - b);
+  return steps[steps.length >> 1];
+}
+
+/** Return series with a null where no reading came for more than five usual steps, and for more than three pixels. */
+function silences(series, pixel) {
   const { times, values } = series;
   if (times.length < 3) return series;
-  const steps = times.slice(1).map((time, place) => time - times[place]).sort((a, b) => a - b);
-  const longest = Math.max(GAP_STEPS * steps[steps.length >> 1], GAP_PIXELS * pixel);
-  if (steps.at(-1) <= longest) return series;
+  const longest = Math.max(GAP_STEPS * usual(times), GAP_PIXELS * pixel);
   const [broken, numbers] = [[times[0]], [values[0]]];
   for (let place = 1; place < times.length; place += 1) {
     if (times[place] - times[place - 1] > longest) {

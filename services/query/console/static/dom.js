@@ -34,10 +34,14 @@ export function settled(act, pause = 200) {
 export function errorBox(error, done = "") {
   // What the service did not say is a fault of the page's.
   if (error.status === undefined) console.error(error);
-  const facts = [error.code ? `${error.status} ${error.code}` : "", error.request ? `request ${error.request}` : ""];
   return element("div", { class: "error", role: "alert" },
     element("strong", {}, error.title ?? "Something went wrong"), element("p", {}, error.message), done ? element("p", {}, done) : null,
-    element("small", {}, facts.filter(Boolean).join(" · ")));
+    element("small", { "aria-live": "off" }, called(error)));
+}
+
+/** Return what the service calls an error, and the request that it ended. */
+export function called(error) {
+  return [error.code ? `${error.status} ${error.code}` : "", error.request ? `request ${error.request}` : ""].filter(Boolean).join(" · ");
 }
 
 /** Return seconds as a short length, such as 12 s, 5 min, 3 h or 2 d. */

@@ -2,10 +2,10 @@
 
 import { AGAIN, later, tell } from "./again.js";
 import { Problem, json, limits } from "./api.js";
+import { catalogue } from "./catalogue.js";
 import { chart, plotBox, plotWidth, unitOf } from "./chart.js";
 import { element, number } from "./dom.js";
-import { form } from "./form.js";
-import { escaped } from "./matching.js";
+import { captioned, form } from "./form.js";
 import { LEAST, plotted, parameters, question, rangeOf, room, seriesOf, stated } from "./question.js";
 import { readout } from "./readout.js";
 import { downloads, recipes } from "./take.js";
@@ -92,10 +92,11 @@ export function explore(main) {
       lastAxes = axes;
       const before = asked.compare ? await previous(asked, found, lastRoom, signal) : [];
       const series = [...found.series, ...before].map((each) => named(each, known.get(each.sensor)));
-      problem.replaceChildren(...empty(series, known));
+      fields.call(known);
+      problem.replaceChildren(...unknown(asked.sensors, known), ...empty(series, known, asked));
       plot.draw(series, found.range, asked.zone);
       beside.show(plot.shown(), asked.zone);
-      source.replaceChildren(...sourceOf(found.meta, asked, series));
+      source.replaceChildren(...sourceOf(found.meta, asked, found.series));
       fewer.textContent = lastRoom.scarce && !asked.aggregates.length ? fewerOf(count, lastRoom) : "";
       source.setAttribute("aria-live", asked.live ? "off" : "polite");
       box.dataset.drawn = String(Number(box.dataset.drawn ?? 0) + 1);
@@ -103,7 +104,7 @@ export function explore(main) {
       if (error.name === "AbortError") return;
       failed = error;
       fewer.textContent = "";
-      tell(problem, error, error.passes ? AGAIN : null);
+      tell(problem, captioned(error), error.passes ? AGAIN : null);
     } finally {
       if (!signal.aborted) {
         box.removeAttribute("aria-busy");
@@ -162,34 +163,6 @@ function colored(series) {
   });
 }
 
-/** Return a function that tells what the catalogue says of the sensors that are asked for, by their ids; it remembers. */
-function catalogue() {
-  let [last, found] = ["", new Map()];
-  return async ({ sensors, matches }, most, signal) => {
-    const match = [...matches, ...sensors.map(escaped)];
-    const key = JSON.stringify(match);
-    if (key !== last) {
-      const known = new Map();
-      // As many as fit into an address; what is not found here is called by its id, and has no unit.
-      for (let from = 0; from < match.length; from += 20) {
-        // One more than may be asked for tells that these are too many.
-        const limit = Math.min(most.sensors + 1, most.page);
-        const page = await json("sensors", { match: match.slice(from, from + 20), limit }, { signal });
-        for (const sensor of page.data) known.set(sensor.sensor_id, { unit: sensor.unit ?? "", name: spoken(sensor) });
-      }
-      [last, found] = [key, known];
-    }
-    return found;
-  };
-}
-
-/** Return what a person calls a sensor: its id, or its name, field and labels. */
-function spoken({ sensor_id, name, field, labels }) {
-  if (!labels) return sensor_id;
-  const pairs = Object.entries(labels).map(([label, value]) => `${label}="${value}"`).join(",");
-  return `${name ?? ""}{${pairs}}${field ? ` ${field}` : ""}`;
-}
-
 /** Return a series with its unit and with the name of its sensor, where the catalogue knows that. */
 function named(series, known) {
   const name = known ? series.name.replace(series.sensor, () => known.name) : series.name;
@@ -213,9 +186,19 @@ function fewerOf(sensors, { points }) {
     + "peaks are still drawn, their places in time are less exact. Zoom in, or choose fewer sensors.";
 }
 
-/** Return what to say where nothing is drawn. */
-function empty(series, known) {
-  if (series.some((each) => each.values.some((value) => value !== null))) return [];
+/** Return what to say of ids that are no sensor's, which may stand beside others that are. */
+function unknown(sensors, known) {
+  const missing = sensors.filter((id) => !known.has(id));
+  if (!missing.length) return [];
+  const [first] = missing;
+  const others = missing.length > 1 ? ` (and ${number(missing.length - 1)} more of those chosen)` : "";
+  return [element("p", { class: "nothing", role: "status" }, `No sensor is called ${first}${others}; choose one that is suggested, or `,
+    element("a", { href: link("sensors", { match: first }) }, "look for it in the list"), ".")];
+}
+
+/** Return what to say where nothing is drawn of sensors that there are, or by patterns that choose none. */
+function empty(series, known, { matches }) {
+  if (series.some((each) => each.values.some((value) => value !== null)) || (!known.size && !matches.length)) return [];
   const why = known.size ? "There is no reading in this range. " : "No sensor of this name has sent anything. ";
   return [element("p", { class: "nothing", role: "status" }, why,
     element("a", { href: "#sensors" }, "The list of sensors"), " tells when each one was heard last.")];
@@ -225,7 +208,8 @@ function empty(series, known) {
 function sourceOf(meta, { aggregates }, series) {
   const format = (at) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: meta.tz }).format(at);
   const parts = meta.source.map((part) => `${part.from} ${format(part.start)} – ${format(part.end)}`);
-  const points = series.reduce((sum, each) => sum + each.values.length, 0).toLocaleString();
+  // Every bucket has a value of each aggregate.
+  const points = number(series.reduce((sum, each) => sum + each.values.length, 0) / Math.max(aggregates.length, 1));
   const kind = aggregates.length ? `buckets of ${meta.bucket}` : "readings, the first, last, least and greatest of each pixel";
   return [element("strong", {}, "Source: "), `${parts.join("; ")}. ${points} ${kind}, as of ${format(meta.as_of)}.`];
 }

@@ -1,8 +1,9 @@
 /* The explorer's form: what is asked for, as fields. Whoever changes one is told of, and the address changes. */
 
-import { json } from "./api.js";
+import { Problem, json } from "./api.js";
+import { isSensor, spoken } from "./catalogue.js";
 import { element, labelled, select, settled } from "./dom.js";
-import { escaped, isPattern, matching } from "./matching.js";
+import { isPattern, matching } from "./matching.js";
 import { AGGREGATES, BUCKETS } from "./question.js";
 
 const RANGES = [["-15m", "last 15 minutes"], ["-1h", "last hour"], ["-6h", "last 6 hours"], ["-24h", "last 24 hours"],
@@ -10,26 +11,36 @@ const RANGES = [["-15m", "last 15 minutes"], ["-1h", "last hour"], ["-6h", "last
 const FILLS = [["null", "shown as gaps"], ["none", "left out"], ["previous", "previous value"], ["linear", "on a line"], ["0", "zero"]];
 const SUGGESTED = 20;
 
+/** What the form calls parameters of the question. */
+const CAPTIONS = { sensor_id: "Sensors", match: "Sensors", start: "From", end: "Up to", tz: "Time zone", agg: "Show",
+  bucket: "Bucket", fill: "Empty buckets", by: "Together by" };
+
 /** Screens on which all but the sensors is folded; the stylesheet has the same. */
 const SMALL = "(max-width: 640px)";
 
-/** Tell whether a sensor of exactly this id is known. */
-async function isSensor(id) {
-  const { data } = await json("sensors", { match: escaped(id), limit: 1 }).catch(() => ({ data: [] }));
-  return data.length > 0;
+/** Return an error whose message calls parameters as the form does. */
+export function captioned(error) {
+  if (!error.parameters?.length) return error;
+  const detail = error.parameters.map(({ parameter, message }) => `${CAPTIONS[parameter] ?? parameter}: ${message}`).join("; ");
+  return new Problem(error.status, { ...error, detail }, error.request);
 }
 
-/** Return `{ node, show, close }`: the form, what sets its fields by a state, and what ends it. `changed` gets what a person changed. */
+/**
+ * Return `{ node, show, call, close }`: the form, what sets its fields by a state, what calls its sensors as the catalogue
+ * does, and what ends it. `changed` gets what a person changed.
+ */
 export function form(changed) {
   let state = null;
+  let known = new Map();
+  let unknown = new Set();
   const chips = element("ul", { class: "chips", "aria-label": "Chosen sensors" });
   const suggestions = element("datalist", { id: "suggestions" });
   const add = element("input", { id: "add", list: "suggestions", autocomplete: "off", spellcheck: "false",
     placeholder: "add: sensor-1, boiler-*, temperature{site=\"north\"}", oninput: settled(suggest), onchange: added });
   const range = select("range", RANGES, () => (range.value ? changed({ start: range.value, end: "", live: state.live }) : own()));
-  const start = text("start", "-6h or 2026-01-31T12:00:00Z", () => changed({ start: start.value.trim() || "-6h" }));
+  const start = text("start", "-6h or 2026-01-31 12:00", () => changed({ start: start.value.trim() || "-6h" }));
   const end = text("end", "now", () => changed({ end: end.value.trim(), live: false }));
-  const aggregates = element("fieldset", { class: "aggregates" }, element("legend", {}, "Show"),
+  const aggregates = element("fieldset", { class: "aggregates" }, element("legend", {}, CAPTIONS.agg),
     element("label", {}, element("input", { type: "checkbox", value: "", onchange: () => changed({ aggregates: [] }) }), " readings"),
     AGGREGATES.map((name) => element("label", {}, element("input", { type: "checkbox", value: name, onchange: chosen }), ` ${name}`)));
   const bucket = select("bucket", [["auto", "by the width"], ...BUCKETS.map(([name]) => [name, name])], () => changed({ bucket: bucket.value }));
@@ -42,12 +53,12 @@ export function form(changed) {
   const live = element("input", { type: "checkbox", id: "live", onchange: () => changed(live.checked ? { live: true, end: "", ...relative() } : { live: false }) });
   const folded = element("summary", {});
   const rest = element("details", { class: "rest", id: "rest", open: true }, folded,
-    element("div", { class: "line" }, labelled("Range", range), labelled("From", start), labelled("Up to", end), labelled("Time zone", zone),
+    element("div", { class: "line" }, labelled("Range", range), labelled(CAPTIONS.start, start), labelled(CAPTIONS.end, end), labelled(CAPTIONS.tz, zone),
       element("label", { class: "check" }, live, " live"), element("label", { class: "check" }, compare, " period before")),
     element("details", { id: "buckets" }, summary, element("div", { class: "line" }, aggregates),
-      element("div", { class: "line" }, labelled("Bucket", bucket), labelled("Empty buckets", fill), labelled("Together by", by))));
+      element("div", { class: "line" }, labelled(CAPTIONS.bucket, bucket), labelled(CAPTIONS.fill, fill), labelled(CAPTIONS.by, by))));
   const node = element("form", { class: "panel", "aria-label": "Question", onsubmit: (event) => { event.preventDefault(); added(); } },
-    element("div", { class: "line" }, labelled("Sensors", add), suggestions, chips), rest);
+    element("div", { class: "line" }, labelled(CAPTIONS.match, add), suggestions, chips), rest);
   const small = matchMedia(SMALL);
   const fold = () => { rest.open = !small.matches; };
   small.addEventListener("change", fold);
@@ -78,7 +89,8 @@ export function form(changed) {
     if (!typed) return;
     // While somebody types a selector it is none yet.
     const page = await json("sensors", { match: matching(typed), limit: SUGGESTED }).catch(() => ({ data: [] }));
-    suggestions.replaceChildren(...page.data.map((sensor) => element("option", { value: sensor.sensor_id })));
+    suggestions.replaceChildren(...page.data.map((sensor) => element("option",
+      { value: sensor.sensor_id, label: sensor.labels ? spoken(sensor) : null })));
   }
 
   async function added() {
@@ -93,16 +105,32 @@ export function form(changed) {
     const others = { [list]: state[list].filter((each) => each !== name) };
     // What is meant by such a text the catalogue may tell, and a person does.
     const [other, kind] = list === "sensors" ? ["matches", "pattern"] : ["sensors", "id"];
-    return element("li", {}, element("code", {}, name),
+    const called = list === "sensors" ? known.get(name)?.name ?? name : name;
+    const missing = list === "sensors" && unknown.has(name);
+    return element("li", { class: missing ? "missing" : null },
+      element("code", { title: missing ? `No sensor is called ${name}` : name }, called),
       isPattern(name) ? element("button", { type: "button", class: "meant", "aria-label": `Take ${name} as ${kind}`,
         onclick: () => changed({ ...others, [other]: [...new Set([...state[other], name])] }) }, `as ${kind}`) : null,
-      element("button", { type: "button", "aria-label": `Remove ${name}`, onclick: () => changed(others) }, "×"));
+      element("button", { type: "button", "aria-label": `Remove ${called}`, onclick: () => changed(others) }, "×"));
+  }
+
+  function showChips() {
+    chips.replaceChildren(...state.sensors.map((name) => chip("sensors", name)), ...state.matches.map((name) => chip("matches", name)));
+  }
+
+  /** Call the chosen sensors as the catalogue does, by a map of what it says of each id. */
+  function call(now) {
+    // A live plot asks often: chips that stay the same keep the focus.
+    const told = () => JSON.stringify(state.sensors.map((id) => [known.get(id)?.name ?? id, unknown.has(id)]));
+    const before = told();
+    [known, unknown] = [now, new Set(state.sensors.filter((id) => !now.has(id)))];
+    if (told() !== before) showChips();
   }
 
   /** Set the fields. */
   function show(now) {
     state = now;
-    chips.replaceChildren(...now.sensors.map((name) => chip("sensors", name)), ...now.matches.map((name) => chip("matches", name)));
+    showChips();
     range.value = now.end === "" && RANGES.some(([value]) => value === now.start) ? now.start : "";
     [start.value, end.value, by.value] = [now.start, now.end, now.by];
     for (const box of aggregates.querySelectorAll("input")) {
@@ -120,5 +148,5 @@ export function form(changed) {
     for (const field of [bucket, fill, by]) field.disabled = !now.aggregates.length;
   }
 
-  return { node, show, close: () => small.removeEventListener("change", fold) };
+  return { node, show, call, close: () => small.removeEventListener("change", fold) };
 }

@@ -20,6 +20,33 @@ const POINTS_A_PIXEL = 4;
 /** The fewest points of a sensor, which are those of one cell of time. */
 export const LEAST = 4;
 
+const LOCAL = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d(?:\.\d{1,3})?)?)?$/;
+
+/** Return a date, or a date and time, that a clock of the zone shows as an instant of UTC; any other text as it stands. */
+export function absolute(text, zone) {
+  const [, date, minute = "00:00", second = ":00"] = LOCAL.exec(text) ?? [];
+  const wall = new Date(`${date}T${minute}${second}Z`);
+  // What is no date, such as the 31st of February, and what is no zone, the service refuses by name.
+  if (Number.isNaN(wall.getTime()) || !wall.toISOString().startsWith(date)) return text;
+  try {
+    const before = wall - ahead(wall, zone);
+    const at = wall - ahead(before, zone);
+    // A time that clocks skip is as far behind the skip as it would be without.
+    return new Date(ahead(at, zone) === ahead(before, zone) ? at : Math.max(at, before)).toISOString();
+  } catch (error) {
+    if (error instanceof RangeError) return text;
+    throw error;
+  }
+}
+
+/** Return by how many milliseconds clocks of a zone are ahead of UTC at an instant. */
+function ahead(at, zone) {
+  const format = new Intl.DateTimeFormat("en", { timeZone: zone, timeZoneName: "longOffset" });
+  const told = format.formatToParts(at).find(({ type }) => type === "timeZoneName").value;
+  const [, sign, hours = 0, minutes = 0, seconds = 0] = /([+-])(\d\d):(\d\d)(?::(\d\d))?/.exec(told) ?? [];
+  return (sign === "-" ? -1 : 1) * (hours * HOUR + minutes * MINUTE + seconds * SECOND);
+}
+
 /** Return an instant in milliseconds, about where an expression such as now-6h or now-1d/d means it; null if unclear. */
 export function roughly(text, now) {
   if (!text || text === "now") return now;
@@ -80,9 +107,10 @@ export function parameters(state) {
 
 /** Return the question as anybody would ask it: all readings of the range, or its buckets, for which there is `room`. */
 export function question(state, { buckets }, now = Date.now()) {
-  const asked = { sensor_id: state.sensors, match: state.matches, start: state.start, end: state.end, tz: state.zone };
+  const [from, to] = [absolute(state.start, state.zone), absolute(state.end, state.zone)];
+  const asked = { sensor_id: state.sensors, match: state.matches, start: from, end: to, tz: state.zone };
   if (!state.aggregates.length) return asked;
-  const [start, end] = [roughly(state.start, now), roughly(state.end, now)];
+  const [start, end] = [roughly(from, now), roughly(to, now)];
   const bucket = state.bucket === "auto" ? fitting((end ?? now) - (start ?? now - DAY), buckets) : state.bucket;
   return { ...asked, agg: state.aggregates.join(","), bucket, fill: state.fill, by: state.by };
 }

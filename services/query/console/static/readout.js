@@ -1,6 +1,6 @@
 /* What the plot shows, in words: the reading under the cursor of each series, and all points as a table. */
 
-import { color } from "./chart.js";
+import { color, strokeOf } from "./chart.js";
 import { element, instant, number, settled } from "./dom.js";
 
 const MOST_ROWS = 1000;
@@ -11,7 +11,8 @@ export function readout() {
   const body = element("tbody", {});
   const table = element("table", { class: "readout", id: "readout" },
     element("caption", {}, "The reading under the cursor; the newest one where there is none"),
-    element("thead", {}, element("tr", {}, ["Series", "Value", "Unit", "When"].map((name) => element("th", { scope: "col" }, name)))),
+    element("thead", {}, element("tr", {}, ["Series", "Value", "Unit", "When"]
+      .map((name) => element("th", { scope: "col", class: name === "Value" ? "number" : null }, name)))),
     body);
   const list = element("div", { class: "scroller small", tabindex: "0", role: "region", "aria-label": "Points" });
   const points = element("details", { id: "points", ontoggle: () => fill() }, element("summary", {}, "All points as a table"), list);
@@ -23,8 +24,9 @@ export function readout() {
   /** Fill the tables anew from series and their table of values. */
   function show(shown, zone) {
     last = { shown, zone };
-    // One is told from no other.
-    legend.replaceChildren(...(shown.series.length > 1 ? shown.series : [])
+    // One is told from no other, and the form has its id.
+    const alone = shown.series.length === 1 && shown.series[0].name === shown.series[0].sensor;
+    legend.replaceChildren(...(alone ? [] : shown.series)
       .map((each) => element("li", {}, swatch(each), each.name || "all")));
     at(shown, null, zone);
     fill();
@@ -55,16 +57,16 @@ export function readout() {
     const more = values[0].length > MOST_ROWS ? `The first ${MOST_ROWS} of ${values[0].length} instants; downloads have all.` : "";
     list.replaceChildren(element("p", {}, more), element("table", {},
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "When"),
-        series.map((each) => element("th", { scope: "col" }, each.name || "all")))),
+        series.map((each) => element("th", { scope: "col", class: "number" }, each.name || "all")))),
       element("tbody", {}, rows)));
   }
 
   return { legend, table, points, show, at };
 }
 
-function swatch({ dashed, color: which }) {
-  const line = element("span", { class: dashed ? "swatch dashed" : "swatch", "aria-hidden": "true" });
-  line.style.borderColor = color(which);
+function swatch(each) {
+  const line = element("span", { class: `swatch ${strokeOf(each)}`, "aria-hidden": "true" });
+  line.style.borderColor = color(each.color);
   return line;
 }
 

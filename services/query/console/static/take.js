@@ -59,9 +59,12 @@ function menu(title, choices, chosen) {
 }
 
 function shown(title, ...children) {
-  const dialog = element("dialog", { "aria-label": title, onclose: () => dialog.remove() },
+  const close = () => dialog.close();
+  const dialog = element("dialog", { "aria-label": title, onclose: () => { removeEventListener("hashchange", close); dialog.remove(); } },
     element("h2", {}, title), children,
     element("form", { method: "dialog" }, element("menu", {}, element("button", {}, "Close"))));
+  // What it tells is of the address that it was opened at.
+  addEventListener("hashchange", close);
   document.body.append(dialog);
   dialog.showModal();
 }
