@@ -180,7 +180,7 @@ async def test_junk_in_the_keys_beside_the_stream_is_passed_over_and_told(
         await redis.xgroup_create(names.stream, "others", id="0", mkstream=True)
         await redis.xgroup_createconsumer(names.stream, GROUP, b"\xff\xfe\r\n")
         assert (await client.post("/ingest?ack=stored", json=[READING])).status_code == 200
-        assert told("count")
+        await eventually(lambda: told("count"))
         assert (await client.get("/readyz")).status_code == 200
     await eventually(lambda: _of_length(settings, 10))
     assert len(await raw_entries(stream, names.dead)) == 16
