@@ -10,6 +10,8 @@ takes ``width`` bytes. Timestamps to the second and dictionary indexes take one 
 """
 
 import uuid
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -92,6 +94,9 @@ class _NaturalPayload(_Payload, forbid_unknown_fields=True):
     slices: list[_Slices]
     natural: list[int]
 
+
+_MOST_KNOWN, _MAX_KNOWN_BYTES = 64, 1 << 20
+"""Packed series that are remembered unpacked, and the most bytes that one of them may come to."""
 
 _MAX_SERIES_BYTES = 1 << 28
 """Bytes that packed series may come to: more than any request body holds."""
@@ -201,15 +206,26 @@ def _entry(payload: _Payload) -> Entry:
 def _series(payload: _LabelledPayload | _SlicedPayload | _NaturalPayload) -> dict[str, Series]:
     if payload.series is None:
         return {}
-    if zstandard.frame_content_size(payload.series) > _MAX_SERIES_BYTES:
+    size = zstandard.frame_content_size(payload.series)
+    if size > _MAX_SERIES_BYTES:
         raise ValueError("packed series are larger than any may be")
-    unpacked = zstandard.ZstdDecompressor().decompress(payload.series, max_output_size=_MAX_SERIES_BYTES)
-    found = _series_decoder.decode(unpacked)
-    if not found or any(not 0 <= labelled.code < len(payload.sensors) for labelled in found):
+    found = (_known_series if 0 <= size <= _MAX_KNOWN_BYTES else _unpacked_series)(payload.series)
+    if not found or found[0][0] < 0 or found[-1][0] >= len(payload.sensors):
         raise ValueError("a series points past the dictionary, or there is none")
+    return {payload.sensors[code]: series for code, series in found}
+
+
+def _unpacked_series(packed: bytes) -> list[tuple[int, Series]]:
+    """Return packed series that hold to the limits, with their codes, in the order of these."""
+    unpacked = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MAX_SERIES_BYTES)
+    found = _series_decoder.decode(unpacked)
     for labelled in found:
         check_series(labelled.series)
-    return {payload.sensors[labelled.code]: labelled.series for labelled in found}
+    return sorted(((labelled.code, labelled.series) for labelled in found), key=itemgetter(0))
+
+
+# Agents send the same series again and again, and so the same bytes.
+_known_series = lru_cache(_MOST_KNOWN)(_unpacked_series)
 
 
 def _slices(payload: _SlicedPayload | _NaturalPayload) -> dict[int, tuple[Slice, ...]]:

@@ -4,6 +4,7 @@ import dataclasses
 import uuid
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -28,6 +29,7 @@ from services.contract import (
     series_of,
 )
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE, TIMESTAMP_LIMITS
+from services.contract.names import FIELD_PAYLOAD
 from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_NAME
 
 LOW, HIGH = TIMESTAMP_LIMITS
@@ -199,6 +201,22 @@ def test_columns_against_the_law_are_damaged(changes: dict[str, Any]) -> None:
     unlawful = dataclasses.replace(lawful, **changes)
     with pytest.raises(DamagedEntryError):
         decode(encode(Entry(None, [Batch(uuid.uuid4(), len(unlawful), 0)], unlawful)))
+
+
+def test_series_that_came_before_are_those_of_the_dictionary_they_come_with() -> None:
+    heat, wind = (series_of(name, [("room", "a")]) for name in ("heat", "wind"))
+    ids = [series_id(heat), series_id(wind)]
+    columns = Columns(
+        ids, np.zeros(1, np.uint32), np.zeros(1, np.int64), np.ones(1), dict(zip(ids, (heat, wind), strict=True))
+    )
+    fields = encode(Entry(None, [Batch(keyed_id("a", "b"), 1, 0)], columns))
+    for sensors in (ids, ids[::-1], [*ids, "plain"], ids):
+        payload = msgspec.msgpack.decode(fields[FIELD_PAYLOAD])
+        again = decode({**fields, FIELD_PAYLOAD: msgspec.msgpack.encode(payload | {"sensors": sensors})})
+        assert again.columns.series == {sensors[0]: heat, sensors[1]: wind}
+    for sensors in (ids[:1], []):
+        with pytest.raises(DamagedEntryError):
+            decode({**fields, FIELD_PAYLOAD: msgspec.msgpack.encode(payload | {"sensors": sensors})})
 
 
 def test_a_row_takes_ten_bytes_where_a_byte_counts_sensors_and_seconds() -> None:
