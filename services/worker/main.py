@@ -54,14 +54,9 @@ async def _run(settings: Settings) -> None:
 
 async def _work(settings: Settings, health: Health, stop: asyncio.Event) -> None:
     connector = Connector(settings.database.writer_url, settings.database)
-    waiting = asyncio.create_task(wait_for_schema(connector, health, needed=may_look))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-    if not waiting.done():
-        await end([waiting])
+    capability = await until_stopped(wait_for_schema(connector, health, needed=may_look), stop)
+    if capability is None:
         return
-    await end([stopping])
-    capability = waiting.result()
     health.has("contract")
     log.info("found the database", action="start", database=str(capability))
     names = names_of(settings.redis)

@@ -3,13 +3,15 @@
 import asyncio
 import signal
 from collections.abc import Coroutine, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 __all__ = ["end", "fail_fast", "until_stopped"]
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _AGAIN = 0.2
 
@@ -30,8 +32,8 @@ def fail_fast(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return task
 
 
-async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event, drain: float) -> None:
-    """Wait for work that ends behind `stop`, from which on it has `drain` seconds for what it has in hand.
+async def until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event, drain: float = 0) -> T | None:
+    """Return what work comes to; None where `stop` comes first and `drain` seconds are too few for what is in hand.
 
     Raises:
         Exception: whatever the work raised.
@@ -40,8 +42,7 @@ async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event, dr
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
     done, late = await asyncio.wait([working], timeout=drain if stop.is_set() else 0)
     await end([stopping, *late])
-    for task in done:
-        task.result()
+    return next((task.result() for task in done), None)
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
