@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .process import address, command, fail, printable
+from .process import address, command, fail, telling
 
 if TYPE_CHECKING:
     from services.importer.delivery import Delivery
@@ -127,22 +127,13 @@ def _done(delivery: "Delivery") -> bool:
         StoppedError: it cannot go on.
         typer.Exit: it was interrupted.
     """
-    from rich.console import Console
-
     from services.importer.delivery import deliver
     from services.importer.forms import STDIN
 
     tally = delivery.files.tally
     paths = [path for path, _ in delivery.files.which.files]
-    try:
+    with telling(tally, "the same command goes on from here"):
         deliver(delivery, None if STDIN in paths else sum(path.stat().st_size for path in paths))
-    except KeyboardInterrupt:
-        typer.echo("millrace: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
-    finally:
-        for fault in tally.faults:
-            typer.echo(printable(fault), err=True)
-        Console().print(tally.table())
     if tally.repeated:
         typer.echo("all was sent before; --run NAME imports it again, such as into a database that was emptied")
     return tally.complete

@@ -1,14 +1,18 @@
 """How a command starts and how it ends: settings and addresses first, and one clear line where it cannot go on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import typer
 
 from services.platform.settings import Settings, SettingsError, load
 
-__all__ = ["CANNOT", "address", "command", "fail", "printable", "service"]
+__all__ = ["CANNOT", "address", "command", "fail", "printable", "service", "telling"]
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 CANNOT = 2
 """Exit code where a command cannot do its work: wrong settings, a taken port, a server that is away."""
@@ -38,6 +42,17 @@ def fail(message: object, code: int = CANNOT) -> typer.Exit:
     return typer.Exit(code)
 
 
+class Told(Protocol):
+    """The counts of a run, and what went wrong in it."""
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """A line each."""
+
+    def table(self) -> "Table":
+        """Return the run's figures."""
+
+
 @contextmanager
 def command() -> Iterator[Settings]:
     """Yield the settings; those that do not fit end the command in one line."""
@@ -46,6 +61,26 @@ def command() -> Iterator[Settings]:
     except SettingsError as error:
         raise fail(error) from None
     yield settings
+
+
+@contextmanager
+def telling(tally: "Told", stopped: str) -> Iterator[None]:
+    """Tell at the end of the block, whatever that is, a run's faults and figures; `stopped` is said behind Ctrl-C.
+
+    Raises:
+        typer.Exit: it was interrupted.
+    """
+    from rich.console import Console
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"millrace: stopped; {stopped}", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        for fault in tally.faults:
+            typer.echo(printable(fault), err=True)
+        Console().print(tally.table())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .process import address, command, fail, printable
+from .process import address, command, fail, telling
 
 if TYPE_CHECKING:
     from services.sender.readings import Batch
@@ -83,21 +83,13 @@ def _sent(plan: "Plan", source: Iterator["Batch"], rows: int, journal: Path | No
     Raises:
         typer.Exit: the journal cannot be used.
     """
-    from rich.console import Console
-
     from services.sender.progress import Tally
     from services.sender.sender import run_sender
 
     tally = Tally()
-    try:
-        run_sender(plan, source, tally, journal, rows)
-    except OSError as error:
-        raise fail(f"{journal}: {error.strerror}") from None
-    except KeyboardInterrupt:
-        typer.echo("millrace: stopped; batches without an answer may be stored or not", err=True)
-        raise typer.Exit(130) from None
-    finally:
-        for fault in tally.faults:
-            typer.echo(printable(fault), err=True)
-        Console().print(tally.table())
+    with telling(tally, "batches without an answer may be stored or not"):
+        try:
+            run_sender(plan, source, tally, journal, rows)
+        except OSError as error:
+            raise fail(f"{journal}: {error.strerror}") from None
     return tally.complete
