@@ -19,9 +19,6 @@ from .tally import Reject, Rejects
 
 __all__ = ["Delivery", "deliver"]
 
-_TOO_LARGE = {"too_many_rows", "body_too_large", "malformed_body"}
-"""Codes that blame a body and may be of one record."""
-
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -93,7 +90,7 @@ class Delivery:
         Raises:
             StoppedError: too much is wrong.
         """
-        if _too_large(outcome):
+        if outcome.too_large:
             # So it was when an answer was lost, and is not stored.
             return True
         if outcome.code == "body_timeout":
@@ -128,7 +125,7 @@ class Delivery:
             rejects = _named(one, outcome)
             one = one._replace(again=one.again or outcome.state is State.UNKNOWN)
             outcome = await self._post(poster, one, partial=True)
-        elif _too_large(outcome):
+        elif outcome.too_large:
             rejects = [
                 Reject(
                     one.name,
@@ -145,7 +142,7 @@ class Delivery:
             self._check(one, outcome, count)
         # A reused key has stored the same records: those without a time then had another, or more of them were good.
         settled = outcome.state is State.ACKED or outcome.code in {"invalid_readings", "key_reused"}
-        if not settled and not _too_large(outcome):
+        if not settled and not outcome.too_large:
             raise StoppedError(f"{_place(one)}: {outcome.why}")
         self.rejects.write(rejects)
         self.files.tally.reject(rejects, count)
@@ -161,10 +158,6 @@ class Delivery:
         body, key = await asyncio.to_thread(lambda: (piece.body(), key_of(piece, which.run)))
         target = f"{piece.target}&{name}={str(partial).lower()}"
         return await poster.post(target, which.words.headers(piece.form), body, key)
-
-
-def _too_large(outcome: Outcome) -> bool:
-    return outcome.code in _TOO_LARGE or outcome.status == 413
 
 
 def _stored(one: ToSend, outcome: Outcome) -> int | None:

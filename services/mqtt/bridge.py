@@ -4,18 +4,18 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import structlog
-from millrace_client.outcomes import Outcome, State, answered, unanswered
+from millrace_client.outcomes import Outcome, State
 
 from services.platform.runtime import metrics
 from services.platform.runtime.health import Health
 from services.platform.settings import MqttSettings
-from services.sender.connection import Connection, NotConnectedError
+from services.sender.connection import Connection
+from services.sender.posting import attempt
 from services.sender.retries import until_final
 
 from .broker import Broker, Message
@@ -27,7 +27,6 @@ __all__ = ["Bridge"]
 
 log = structlog.get_logger(__name__)
 
-_ANSWER_TIMEOUT = 30.0
 _BLOCKED = 5.0
 """Seconds to the next attempt where only people can mend what is wrong, such as a missing key."""
 _TOO_MUCH = {"too_many_rows", "body_too_large", "malformed_body"}
@@ -154,18 +153,8 @@ class Bridge:
         """
         body = orjson.dumps(readings)
 
-        async def attempt() -> Outcome:
-            try:
-                answer = await connection.post(self._target, self._headers, body, _ANSWER_TIMEOUT)
-            except OSError as error:
-                return unanswered(error, connected=not isinstance(error, NotConnectedError))
-            outcome = answered(answer.status, answer.retry_after, answer.body)
-            if outcome.state is not State.ACKED:
-                return outcome
-            return replace(outcome, faults=orjson.loads(answer.body)["rejected"])
-
         async def attempted() -> Outcome:
-            outcome = await attempt()
+            outcome = await attempt(connection, self._target, self._headers, body)
             if outcome.again:
                 self._health.lacks("ingest", outcome.why)
             elif outcome.state is State.ACKED:

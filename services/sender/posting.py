@@ -14,10 +14,19 @@ from .connection import Connection, NotConnectedError
 from .progress import Attempts
 from .retries import until_final
 
-__all__ = ["Poster", "Way"]
+__all__ = ["Poster", "Way", "attempt"]
 
 ANSWER_TIMEOUT = 30.0
 """Seconds that one request may take; above the longest wait of `ack=stored`."""
+
+
+async def attempt(connection: Connection, target: str, headers: dict[str, str], body: bytes) -> Outcome:
+    """Post a body once, and return what is known of it then."""
+    try:
+        answer = await connection.post(target, headers, body, ANSWER_TIMEOUT)
+    except OSError as error:
+        return unanswered(error, connected=not isinstance(error, NotConnectedError))
+    return answered(answer.status, answer.retry_after, answer.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +88,6 @@ class Poster:
 
     async def _attempt(self, target: str, headers: dict[str, str], body: bytes) -> Outcome:
         began = time.monotonic()
-        try:
-            answer = await self._connection.post(target, headers, body, ANSWER_TIMEOUT)
-        except OSError as error:
-            outcome = unanswered(error, connected=not isinstance(error, NotConnectedError))
-        else:
-            outcome = answered(answer.status, answer.retry_after, answer.body)
+        outcome = await attempt(self._connection, target, headers, body)
         self._attempts.answered(outcome.status, time.monotonic() - began)
         return outcome

@@ -20,9 +20,6 @@ from .spool import DamagedError, Spool
 
 __all__ = ["Counts", "Delivery"]
 
-_TOO_LARGE = {"too_many_rows", "body_too_large", "malformed_body"}
-"""Codes that blame the batch and may be of one reading."""
-
 _BLOCKED = 5.0
 """Seconds to the next attempt where only people can mend what is wrong, such as a wrong key."""
 
@@ -141,7 +138,7 @@ class Delivery:
             return batch.behind()
         if outcome.code in {"key_reused", "batch_dead"}:
             return batch.refused(outcome.code, outcome.why, certain=False)
-        if (outcome.code in _TOO_LARGE or outcome.status == 413) and not doubt:
+        if outcome.too_large and not doubt:
             alone = len(batch.readings[: batch.take]) == 1
             return batch.refused(outcome.code, outcome.why, certain=True) if alone else batch.halved()
         return None

@@ -25,6 +25,10 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
+_TOO_LARGE = {"too_many_rows", "body_too_large", "malformed_body"}
+"""Codes that blame the batch and may be of one reading."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What is known of a batch after an attempt.
@@ -37,7 +41,8 @@ class Outcome:
         again: whether the fault may pass.
         after: seconds that the server asks to wait.
         code: the problem's, empty where there is none.
-        faults: of readings, `{"index", "field", "code", "message"}` each: the first hundred.
+        faults: of readings, `{"index", "field", "code", "message"}` each: the first hundred, also of a batch of which
+            the others were taken.
         accepted: how many readings were taken.
         rejected: how many readings are wrong where the attempt was refused for that; `faults` may name fewer.
         skipped: how many values of which kind came beside the readings and are not kept.
@@ -55,6 +60,11 @@ class Outcome:
     rejected: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def too_large(self) -> bool:
+        """Whether fewer readings may be taken; a single one that is answered so is at fault itself."""
+        return self.code in _TOO_LARGE or self.status == 413
+
     def repeatable(self, *, keyed: bool) -> bool:
         """Tell whether the same batch may be sent again, with its key or without one."""
         return self.again and (keyed or self.state is not State.UNKNOWN)
@@ -70,6 +80,7 @@ def answered(status: int, retry_after: float | None, body: bytes) -> Outcome:
                 State.ACKED,
                 status,
                 batch_id=str(found["batch_id"]),
+                faults=[dict(each) for each in found.get("rejected", ())],
                 accepted=int(found.get("accepted", 0)),
                 skipped=dict(found.get("skipped", {})),
             )
