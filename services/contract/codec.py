@@ -89,9 +89,7 @@ class _SlicedPayload(_Payload, forbid_unknown_fields=True):
     slices: list[_Slices]
 
 
-class _NaturalPayload(_Payload, forbid_unknown_fields=True):
-    series: bytes | None
-    slices: list[_Slices]
+class _NaturalPayload(_SlicedPayload, forbid_unknown_fields=True):
     natural: list[int]
 
 
@@ -182,9 +180,9 @@ def _entry(payload: _Payload) -> Entry:
         _index(payload.index),
         _unpack(payload.time),
         np.frombuffer(payload.value, "<f8"),
-        _series(payload) if isinstance(payload, _LabelledPayload | _SlicedPayload | _NaturalPayload) else {},
+        _series(payload) if isinstance(payload, _LabelledPayload | _SlicedPayload) else {},
     )
-    slices = _slices(payload) if isinstance(payload, _SlicedPayload | _NaturalPayload) else {}
+    slices = _slices(payload) if isinstance(payload, _SlicedPayload) else {}
     natural = _natural(payload) if isinstance(payload, _NaturalPayload) else frozenset()
     batches = [
         Batch(
@@ -203,7 +201,7 @@ def _entry(payload: _Payload) -> Entry:
     return Entry(None if payload.group is None else uuid.UUID(bytes=payload.group), batches, columns)
 
 
-def _series(payload: _LabelledPayload | _SlicedPayload | _NaturalPayload) -> dict[str, Series]:
+def _series(payload: _LabelledPayload | _SlicedPayload) -> dict[str, Series]:
     if payload.series is None:
         return {}
     size = zstandard.frame_content_size(payload.series)
@@ -228,9 +226,9 @@ def _unpacked_series(packed: bytes) -> list[tuple[int, Series]]:
 _known_series = lru_cache(_MOST_KNOWN)(_unpacked_series)
 
 
-def _slices(payload: _SlicedPayload | _NaturalPayload) -> dict[int, tuple[Slice, ...]]:
+def _slices(payload: _SlicedPayload) -> dict[int, tuple[Slice, ...]]:
     """Return the slices of batches by the batches' positions; the rows of each add up to its batch's."""
-    if not payload.slices and isinstance(payload, _SlicedPayload):
+    if not payload.slices and not isinstance(payload, _NaturalPayload):
         raise ValueError("there are no slices")
     found: dict[int, tuple[Slice, ...]] = {}
     for one in payload.slices:
