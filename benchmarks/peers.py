@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ store-enabled = false
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(ABC):
     """A store that takes line protocol.
 
     Attributes:
@@ -63,43 +64,47 @@ class Peer:
         """Whether the program is on the path."""
         return shutil.which(self.program) is not None
 
+    @abstractmethod
     def command(self, folder: Path, port: int) -> Sequence[str]:
         """Return how it is started with its data in `folder`."""
-        if self is VICTORIAMETRICS:
-            return [
-                self.program,
-                f"-storageDataPath={folder}/data",
-                f"-httpListenAddr=127.0.0.1:{port}",
-                "-retentionPeriod=10y",
-            ]
+
+    async def prepare(self, client: httpx.AsyncClient) -> None:  # noqa: B027 -- most want nothing
+        """Make what it wants before the first line."""
+
+    @abstractmethod
+    async def stored(self, client: httpx.AsyncClient) -> int:
+        """Return how many rows can be seen."""
+
+
+class _InfluxDB(Peer):
+    def command(self, folder: Path, port: int) -> Sequence[str]:
         configuration = folder / "influxdb.conf"
         configuration.write_text(_INFLUXDB.format(folder=folder, port=port, rpc=free_port()))
         return [self.program, "-config", str(configuration)]
 
     async def prepare(self, client: httpx.AsyncClient) -> None:
-        """Make what it wants before the first line."""
-        if self is INFLUXDB:
-            (await client.post("/query", data={"q": "create database bench"})).raise_for_status()
+        (await client.post("/query", data={"q": "create database bench"})).raise_for_status()
 
     async def stored(self, client: httpx.AsyncClient) -> int:
-        """Return how many rows can be seen."""
-        if self is INFLUXDB:
-            asked = {"db": "bench", "q": "select count(value) from sensor_data"}
-            series = (await client.get("/query", params=asked)).json()["results"][0].get("series")
-            return int(series[0]["values"][0][1]) if series else 0
+        asked = {"db": "bench", "q": "select count(value) from sensor_data"}
+        series = (await client.get("/query", params=asked)).json()["results"][0].get("series")
+        return int(series[0]["values"][0][1]) if series else 0
+
+
+class _VictoriaMetrics(Peer):
+    def command(self, folder: Path, port: int) -> Sequence[str]:
+        own = [f"-storageDataPath={folder}/data", f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=10y"]
+        return [self.program, *own]
+
+    async def stored(self, client: httpx.AsyncClient) -> int:
         await client.get("/internal/force_flush")
         lines = (await client.get("/metrics")).text.splitlines()
-        return sum(
-            round(float(line.rsplit(" ", 1)[1]))
-            for line in lines
-            if line.startswith('vm_rows_inserted_total{type="influx"')
-        )
+        counters = (line for line in lines if line.startswith('vm_rows_inserted_total{type="influx"'))
+        return sum(round(float(line.rsplit(" ", 1)[1])) for line in counters)
 
 
-INFLUXDB = Peer("InfluxDB", "influxd", "/ping")
-VICTORIAMETRICS = Peer("VictoriaMetrics", "victoria-metrics", "/health")
-
-
+INFLUXDB = _InfluxDB("InfluxDB", "influxd", "/ping")
+VICTORIAMETRICS = _VictoriaMetrics("VictoriaMetrics", "victoria-metrics", "/health")
 LINES = LINE._replace(path="/write?db=bench&precision=u")
 """As both take them."""
 
