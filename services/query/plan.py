@@ -67,6 +67,7 @@ class Plan:
         finish: makes the answer's columns of the statement's.
         finished: what the answer's columns hold; None where that is the same.
         lead: goes before the answer's batches, as it is; None where nothing does.
+        divisible: whether `$2` and `$3` are the ends of a range, and its rows may come in any order.
     """
 
     statement: str
@@ -77,6 +78,7 @@ class Plan:
     finish: Callable[[Table], Table] = lambda table: table
     finished: Mapping[str, Kind] | None = None
     lead: Table | None = None
+    divisible: bool = False
 
     @property
     def columns(self) -> Mapping[str, Kind]:
