@@ -1,6 +1,5 @@
 """A large range read by two connections: the rows of one snapshot, each once, whatever happens meanwhile."""
 
-import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +23,17 @@ from services.query.series.plan import plan
 from services.query.series.question import Limits, Parameters, ask
 from tests.support import TestDatabase, eventually
 from tests.support.query import (
-    EPOCH, LARGE, LARGE_ROWS, STREAMING, asking, backends, fill, insert, owner, query_settings, some_sensor,
+    EPOCH,
+    LARGE,
+    LARGE_ROWS,
+    STREAMING,
+    asking,
+    backends,
+    fill,
+    insert,
+    owner,
+    query_settings,
+    some_sensor,
 )  # fmt: skip
 
 LIMITS = Limits(1000, 1_000_000, 1_000_000)
@@ -80,6 +89,15 @@ def m4(rows: Sequence[tuple[int, float]], start: int, end: int, points: int) -> 
     return kept
 
 
+async def chunks_of(connection: asyncpg.Connection) -> list[str]:
+    """Return the names of the readings' chunks in the order of time."""
+    found = await connection.fetch(
+        "select format('%I.%I', chunk_schema, chunk_name) as name from timescaledb_information.chunks "
+        "where hypertable_name = 'sensor_data' order by range_start"
+    )
+    return [row["name"] for row in found]
+
+
 @pytest.fixture
 async def written(timescaledb: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> TestDatabase:
     """Readings in the columnstore and in the row store, late ones and several of one instant; some were deleted."""
@@ -94,9 +112,8 @@ async def written(timescaledb: TestDatabase, monkeypatch: pytest.MonkeyPatch) ->
 
     async with owner(timescaledb) as connection:
         await insert(connection, SENSOR, some(ROWS))
-        chunks = await connection.fetch("select show_chunks('sensor_data')::text as name order by 1")
-        for chunk in chunks[:-1]:
-            await connection.execute(f"call convert_to_columnstore('{chunk['name']}')")
+        for chunk in (await chunks_of(connection))[:-1]:
+            await connection.execute(f"call convert_to_columnstore('{chunk}')")
         await insert(connection, SENSOR, some(ROWS // 20), late=True)
         low = EPOCH + SPAN * chance.random()
         await connection.execute(
@@ -117,38 +134,42 @@ async def test_points_are_those_of_plain_python(written: TestDatabase) -> None:
         for points in (4, 52, 400, 4000, 200_000):
             start = micros_of(EPOCH + SPAN * chance.random() * 0.4)
             end = start + int((micros_of(EPOCH + SPAN) - start) * chance.uniform(0.7, 1.2))
-            asked: dict[str, Any] = {"sensor_id": SENSOR, "points": points, "epoch": "us", "layout": "columns",
-                                     "start": instant_of(start).isoformat(), "end": instant_of(end).isoformat()}  # fmt: skip
-            answer = (await client.get("/series", params=asked)).json()["data"]
+            span = {"start": instant_of(start).isoformat(), "end": instant_of(end).isoformat()}
+            asked: dict[str, Any] = {"sensor_id": SENSOR, "points": points, "epoch": "us", "layout": "columns"}
+            answer = (await client.get("/series", params=asked | span)).json()["data"]
             kept = list(zip(answer["timestamp"], answer["value"], strict=True))
             assert kept == m4([row for row in rows if start <= row[0] < end], start, end, points)
 
 
 async def test_all_parts_are_of_one_snapshot(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "LARGE", 1_000)
-    sensor = some_sensor()
-    await fill(database, sensor, range(ROWS), 7)
+    # So the second connection comes behind the first batch, and so behind what happens then.
+    monkeypatch.setattr(parts, "LARGE", 2_000)
+    rows, half = 100_000, EPOCH + timedelta(seconds=50_000)
     for pool_size in (1, 8):
-        async with (
-            fetching(query_settings(database), pool_size) as fetcher,
-            fetcher.fetch(points_of(sensor, EPOCH, EPOCH + timedelta(seconds=ROWS))) as batches,
-            owner(database) as connection,
-        ):
-            values = await taken(batches, 1)
-            where = "where sensor_id = $1 and timestamp >= $2"
-            await connection.execute(f"delete from sensor_data {where}", sensor, EPOCH + timedelta(seconds=ROWS // 2))
-            await insert(connection, sensor, [(timedelta(seconds=ROWS - 1), -1.0)])
-            values += await values_of(batches)
-        assert sorted(values) == [number / 7 for number in range(ROWS)]
-        async with owner(database) as connection:
-            await connection.execute("delete from sensor_data where sensor_id = $1", sensor)
-        await fill(database, sensor, range(ROWS), 7)
+        sensor = some_sensor()
+        await fill(database, sensor, range(rows), 7)
+        async with fetching(query_settings(database), pool_size) as fetcher, owner(database) as connection:
+            await warmed(fetcher, min(pool_size, 2))
+            async with fetcher.fetch(points_of(sensor, EPOCH, EPOCH + timedelta(seconds=rows))) as batches:
+                values = await taken(batches, 1)
+                await connection.execute(
+                    "delete from sensor_data where sensor_id = $1 and timestamp >= $2", sensor, half
+                )
+                await insert(connection, sensor, [(timedelta(seconds=rows - 1), -1.0)])
+                values += await values_of(batches)
+        assert sorted(values) == [number / 7 for number in range(rows)]
+
+
+async def warmed(fetcher: Fetcher, connections: int) -> None:
+    """Have a fetcher's connections made."""
+    async with contextlib.AsyncExitStack() as held:
+        for _ in range(connections):
+            await held.enter_async_context(fetcher._connection(None))
 
 
 async def test_no_chunk_is_truncated_before_it_is_read(written: TestDatabase) -> None:
     async with owner(written) as connection:
-        chunks = [row["name"] for row in await connection.fetch("select show_chunks('sensor_data')::text as name")]
-        last = sorted(chunks)[-1]
+        *_, last = await chunks_of(connection)
         before = await connection.fetchval("select count(*) from sensor_data where sensor_id = $1", SENSOR)
         async with (
             fetching(query_settings(written), pool_size=1) as fetcher,
@@ -184,15 +205,17 @@ async def two(watching: asyncpg.Connection) -> list[int]:
 async def test_the_loss_of_either_connection_is_a_failure_and_no_shorter_answer(
     large: TestDatabase, watching: asyncpg.Connection
 ) -> None:
+    async def losing(which: int) -> None:
+        async with fetcher.fetch(large_plan()) as batches:
+            await taken(batches, LARGE_RANGE + 1)
+            reading = sorted(await eventually(lambda: two(watching)))
+            await watching.execute("select pg_terminate_backend($1)", reading[which])
+            await values_of(batches)
+
     async with fetching(query_settings(large)) as fetcher:
-        for lost in range(2):
+        for which in range(2):
             with pytest.raises(Problem, match="failed during"):
-                async with fetcher.fetch(large_plan()) as batches:
-                    await taken(batches, LARGE_RANGE + 1)
-                    await watching.execute(
-                        "select pg_terminate_backend($1)", sorted(await eventually(lambda: two(watching)))[lost]
-                    )
-                    await values_of(batches)
+                await losing(which)
             await eventually(lambda: none(watching))
 
 
@@ -205,7 +228,8 @@ async def test_no_second_connection_is_taken_from_others(
     large: TestDatabase, watching: asyncpg.Connection, share: float, held: int
 ) -> None:
     async with fetching(query_settings(large, caller_share=share)) as fetcher, contextlib.AsyncExitStack() as holding:
-        await asyncio.gather(*(holding.enter_async_context(fetcher._connection(None)) for _ in range(held)))
+        for _ in range(held):
+            await holding.enter_async_context(fetcher._connection(None))
         async with fetcher.fetch(large_plan(), "one caller") as batches:
             assert len(await values_of(batches)) == LARGE_ROWS
         assert len(await backends(watching, "true")) == held + 1
