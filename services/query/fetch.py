@@ -125,7 +125,7 @@ class Fetcher:
             replica = servers.popleft()
             begun = False
             try:
-                async with self._connection(replica, asker, snapshot=isinstance(asked, RoutedPlan)) as connection:
+                async with self._connection(replica, asker, snapshot=asked.snapshot) as connection:
                     as_of = _now() if replica is None else replica.as_of
                     with _not_there(asked):
                         plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
