@@ -1,7 +1,8 @@
 """A large range read by two connections at once: rows cost the database most, and it has a core for each connection.
 
 Both see one snapshot. Moving a chunk to the columnstore truncates it, which no snapshot undoes; so the first connection
-locks the table and its chunks before it takes the snapshot, and where a lock is not to be had at once reads alone.
+locks the table and its chunks before it takes the snapshot. Where a lock is not to be had at once, or there are so many
+chunks that the server's table of locks would fill, it reads alone.
 """
 
 import asyncio
@@ -35,6 +36,11 @@ LARGE = 65_536
 _EIGHTHS = (0, 4, 6, 8)
 """Where a range is cut: who is done with a half, or finds nothing in it, takes a part of the rest."""
 
+_MOST_CHUNKS = 256
+"""Of the table. A server has room for some thousand locks, of all sessions together, unless it is told otherwise."""
+
+_CHUNKS = "select count(*) from pg_catalog.pg_inherits where inhparent = 'sensor_data'::regclass"
+
 _AT_ONCE = 2
 """Batches that may wait to be taken."""
 
@@ -54,9 +60,10 @@ async def exported(connection: Connection) -> AsyncIterator[str | None]:
     async with contextlib.AsyncExitStack() as held:
         name: str | None = None
         try:
-            await held.enter_async_context(connection.writing("repeatable read"))
-            await connection.execute("lock table sensor_data in access share mode nowait")
-            name = await connection.fetchval("select pg_export_snapshot()")
+            if await connection.fetchval(_CHUNKS) <= _MOST_CHUNKS:
+                await held.enter_async_context(connection.writing("repeatable read"))
+                await connection.execute("lock table sensor_data in access share mode nowait")
+                name = await connection.fetchval("select pg_export_snapshot()")
         except DATABASE_FAILURES as error:
             log.debug("a range is read by one connection", action="share_snapshot", error=words_of(error))
             await held.aclose()

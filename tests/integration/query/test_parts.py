@@ -246,6 +246,16 @@ async def test_where_a_lock_is_not_to_be_had_a_range_is_read_alone(database: Tes
             assert name
 
 
+async def test_where_there_are_many_chunks_a_range_is_read_alone(
+    written: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fetching(query_settings(written)) as fetcher, fetcher._connection(None) as connection:
+        for most, shared in ((len(await chunks_of(connection)), True), (1, False)):
+            monkeypatch.setattr(parts, "_MOST_CHUNKS", most)
+            async with exported(connection) as name:
+                assert (name is not None) == connection.is_in_transaction() == shared
+
+
 @pytest.mark.parametrize(
     ("start", "end"),
     [(FIRST, LAST), (EPOCH, EPOCH + timedelta(microseconds=1)), (EPOCH, EPOCH + timedelta(days=1, microseconds=5))],
