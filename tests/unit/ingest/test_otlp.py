@@ -38,6 +38,7 @@ def rows(decoded: Decoded) -> list[tuple[str, Labels, int, float]]:
 def same(one: Decoded, other: Decoded) -> None:
     assert rows(one) == rows(other)
     assert one.columns().sensor_ids == other.columns().sensor_ids
+    assert one.columns().series == other.columns().series
     assert one.skipped == other.skipped
     assert one.faults == other.faults
     assert one.positions is not None
@@ -57,6 +58,23 @@ def test_gauges_and_sums_become_labelled_readings() -> None:
         ("temperature", shared | {"room": "b"}, MICROS, -2.0),
         ("turns", shared, MICROS, 3.0),
     ]
+
+
+def test_kinds_and_units_are_told_of_series() -> None:
+    message = request(
+        make("Metric", name="g", unit="Cel", gauge={"data_points": [number(1)]}),
+        make("Metric", name="u", unit="u" * 64, sum={"data_points": [number(1)]}),
+        make("Metric", name="c", unit="1", sum={"data_points": [number(1)], "is_monotonic": True}),
+        make("Metric", name="h", unit="s", histogram={"data_points": [{"time_unix_nano": T, "count": 1}]}),
+        make("Metric", name="e", exponential_histogram={"data_points": [{"time_unix_nano": T, "count": 1}]}),
+        make("Metric", name="s", summary={"data_points": [{"time_unix_nano": T, "count": 1}]}),
+    )
+    for body, media in ((message.SerializeToString(), PROTOBUF), (as_json(message), JSON)):
+        series = MetricsDecoder().decode(body, media).columns().series.values()
+        assert {(one.name[0], one.kind, one.unit) for one in series} == {
+            ("g", "gauge", "Cel"), ("u", "updowncounter", None), ("c", "counter", "1"),
+            ("h", "histogram", "s"), ("e", "histogram", None), ("s", "summary", None),
+        }  # fmt: skip
 
 
 def test_who_is_closer_to_the_reading_has_a_name_that_several_want() -> None:
@@ -264,6 +282,7 @@ VALUES = st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
 )
 ATTRIBUTES = st.dictionaries(NAMES, VALUES | st.text(max_size=2), max_size=3).map(attributes)
+UNITS = st.sampled_from(["", "Cel", "1", "s" * 64, "\0"])
 TIMES = st.sampled_from([0, 1, T, T + 1, 2**64 - 1])
 UNSIGNED = st.integers(0, 2**64 - 1) | st.integers(0, 9)
 FLAGS = st.sampled_from([0, 0, 0, 1, 2, 3])
@@ -303,8 +322,10 @@ SUMMARIES = st.builds(
 
 def metric(kind: str, points: st.SearchStrategy[Any]) -> st.SearchStrategy[Message]:
     return st.builds(
-        lambda name, found: make("Metric", name=name, **{kind: {"data_points": found}}),
+        lambda name, unit, data, found: make("Metric", name=name, unit=unit, **{kind: {"data_points": found, **data}}),
         NAMES,
+        UNITS,
+        st.fixed_dictionaries({"is_monotonic": st.booleans()} if kind == "sum" else {}),
         st.lists(points, max_size=3),
     )
 
