@@ -7,7 +7,7 @@ from services.contract import Outcome, Verdict
 from services.contract.instants import instant_of
 from services.platform.runtime.foreign_content import refusals
 
-from .work import Part, Verdicts
+from .work import ApartError, Part, Verdicts
 
 __all__ = ["DUPLICATE", "judge_known"]
 
@@ -24,18 +24,26 @@ _REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any
 async def judge_known(connection: Any, parts: Sequence[Part]) -> Verdicts:
     """Return verdicts on what the ledger knew already: duplicates, keys with another body, dead ones.
 
-    A duplicate that was accepted at another moment is a client's repeat, and counted as one in its ledger row; one
-    of the same moment is the same entry, read again.
+    A keyed duplicate that was accepted at another moment is a client's repeat, and counted as one in its ledger row;
+    any other is the same entry, read again.
+
+    Raises:
+        ApartError: some batches of a part were refused.
+        DATABASE_FAILURES: the ledger cannot be asked.
     """
     if not parts:
         return {}
     rows = await connection.fetch(_KNOWN, [part.ledger_id for part in parts])
     ledger = {row["batch_id"]: row for row in rows}
+    if any(part.batches > 1 and ledger[part.ledger_id]["dead"] is not None for part in parts):
+        raise ApartError
     verdicts = {part: _known_verdict(part, ledger[part.ledger_id]) for part in parts}
     repeated = {
         part.ledger_id
         for part, verdict in verdicts.items()
-        if verdict is DUPLICATE and ledger[part.ledger_id]["accepted_at"] != instant_of(part.batch.accepted_at)
+        if verdict is DUPLICATE
+        and part.ledger_id.version != 7
+        and ledger[part.ledger_id]["accepted_at"] != instant_of(part.batch.accepted_at)
     }
     if repeated:
         await connection.execute(_REPEATED, sorted(repeated))

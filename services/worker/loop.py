@@ -193,10 +193,10 @@ class Loop:
             read.append((one.delivery, one.entry))
             rows += len(one.entry.columns)
             if rows >= self._settings.batch_rows:
-                await self._write(Work(read))
+                await self._write(Work(read, together=True))
                 read, rows = [], 0
         if read:
-            await self._write(Work(read))
+            await self._write(Work(read, together=True))
 
     async def _let_go(self, gone: list[Delivery]) -> None:
         """Acknowledge entries that somebody deleted while they were pending."""
@@ -261,9 +261,9 @@ class Loop:
         self._health.has("database")
         self._written_at = time.monotonic()
         failpoints.reach("worker.after_commit")
-        await self._stream.settle(work.settlement(written.verdicts))
+        await self._stream.settle(written.work.settlement(written.verdicts))
         failpoints.reach("worker.after_settle")
-        self._report(work, written, began)
+        self._report(written, began)
 
     async def _committed(self, work: Work) -> Written:
         """Write `work`, as soon as the dead letters that it comes to are within the limit."""
@@ -275,8 +275,9 @@ class Loop:
                 dead = error.count
             await self._check_limit(dead)
 
-    def _report(self, work: Work, written: Written, began: int) -> None:
+    def _report(self, written: Written, began: int) -> None:
         """Count what a transaction did, and end the spans of its batches."""
+        work = written.work
         now = time.time_ns()
         metrics.commit_seconds.record((now - began) / 1e9)
         metrics.entry_age_seconds.record(now / 1e9 - work.oldest / 1e6)
@@ -286,7 +287,7 @@ class Loop:
             came_before = written.selection.repeated(part)
             repeated += came_before
             if verdict.outcome is Outcome.DUPLICATE:
-                metrics.duplicate_batches.add(1)
+                metrics.duplicate_batches.add(part.batches)
             elif verdict.outcome is Outcome.DEAD:
                 metrics.dead_batches.add(1, {"reason": verdict.code})
                 batch_id = str(part.batch.batch_id)

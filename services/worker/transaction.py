@@ -30,7 +30,7 @@ from .known import DUPLICATE, judge_known
 from .natural import lock_sensors, natural_repeats
 from .pruning import prune_ledger, prune_slices
 from .slices import claim_slices, correct_ledger
-from .work import Part, Rows, Selection, Unit, Verdicts, Work, Written
+from .work import ApartError, Part, Rows, Selection, Unit, Verdicts, Work, Written
 
 __all__ = ["DeadLettersError", "Store"]
 
@@ -158,16 +158,19 @@ class Store:
         """Write `work`, and again with care where the database refuses rows, or has dropped those of their time.
 
         Each round is a transaction of `patience` seconds at most. The last one that was rolled back says what the next
-        one has to know, so there are few: a refusal is looked into once, a span of dropped rows is met once, and
-        deletions are people's.
+        one has to know, so there are few: a refusal is looked into once, a span of dropped rows is met once, batches
+        are taken apart once, and deletions are people's.
         """
         careful, dropped = False, list[Span]()
         while True:
             transaction = self._transaction(work, dropped, most_dead, careful=careful)
             try:
                 return await with_deadline(transaction, patience, self.close)
+            except ApartError:
+                work = work.apart()
             except BehindRetentionError as error:
                 dropped += error.spans
+                work = work.apart()
             except NewDeletionError:
                 self._deletions = NONE_KNOWN
             except _REFUSED as error:
@@ -175,6 +178,7 @@ class Store:
                     raise
                 log.warning("the database refuses some rows; looking which", action="bisect", error=message_of(error))
                 careful = True
+                work = work.apart()
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
@@ -211,6 +215,7 @@ class Store:
 
         Raises:
             DeadLettersError: it would make more dead letters.
+            ApartError: not all batches of a part come to the same.
             BehindRetentionError: rows lie in a span that `dropped` lacks.
             NewDeletionError: there is a deletion that was not known.
             DATABASE_FAILURES: nothing is known to be written.
@@ -223,7 +228,7 @@ class Store:
             async with connection.writing():
                 fresh, known = await self._claim(connection, work, selection)
                 failpoints.reach("worker.after_ledger")
-                refused = self._expired(fresh)
+                refused = self._expired(work, fresh)
                 refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
                 entered, repeated = list[str](), list[Rows]()
@@ -251,7 +256,7 @@ class Store:
         self._catalogue.remember(entered)
         if late:
             metrics.late_ranges_noted.add(late)
-        return Written(verdicts, selection)
+        return Written(work, verdicts, selection)
 
     async def _claim(self, connection: Any, work: Work, selection: Selection) -> tuple[list[Unit], Verdicts]:
         """Put the units into the ledger, sorted so that two workers cannot deadlock.
@@ -263,7 +268,7 @@ class Store:
         rows = await connection.fetch(
             _CLAIM,
             [unit.ledger_id for unit in units],
-            [len(unit.parts) for unit in units],
+            [unit.batches for unit in units],
             [selection.rows(unit) for unit in units],
             [unit.parts[0].batch.digest for unit in units],
             [instant_of(unit.accepted_at) for unit in units],
@@ -280,12 +285,16 @@ class Store:
         known = [part for unit in units if unit.ledger_id not in new for part in unit.parts] + work.repeats
         return [unit for unit in units if unit.ledger_id in new], await judge_known(connection, known)
 
-    def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
+    def _expired(self, work: Work, units: Iterable[Unit]) -> dict[Part, Verdict]:
         """Find batches so old that the ledger may have forgotten that it had them."""
         horizon = dt.timedelta(hours=self._settings.ledger_horizon)
-        oldest = dt.datetime.now(dt.UTC) - horizon
+        oldest = micros_of(dt.datetime.now(dt.UTC) - horizon)
+        if work.oldest >= oldest:
+            return {}
+        if any(part.batches > 1 for part in work.parts):
+            raise ApartError
         verdict = Verdict(Outcome.DEAD, "expired", f"accepted longer than the ledger's horizon ({horizon}) ago")
-        return {part: verdict for unit in units for part in unit.parts if instant_of(part.batch.accepted_at) < oldest}
+        return {part: verdict for unit in units for part in unit.parts if part.batch.accepted_at < oldest}
 
     async def _bisect(
         self, connection: Any, selection: Selection, parts: Sequence[Part]
