@@ -362,7 +362,8 @@ class Store:
         if not self._compresses:
             return
         least = self._settings.compress_rows_per_sensor
-        chosen = bool(least) and len(rows) >= least * max(1, len(set(rows.index.tolist())))
+        sensors = 1 + np.count_nonzero(np.diff(rows.index))
+        chosen = bool(least) and len(rows) >= least * sensors
         await connection.execute(
             f"set local timescaledb.enable_direct_compress_copy = {'on' if chosen else 'off'};"
             "set local timescaledb.enable_direct_compress_copy_sort_batches = off"
