@@ -1,15 +1,16 @@
-"""What the ledger knew before a transaction: duplicates, keys with another body, batches that were refused."""
+"""Verdicts in the ledger: duplicates, keys with another body, and which batches were refused, now or before."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from services.contract import Outcome, Verdict
+from services.contract import Outcome, Verdict, encode_refusals
 from services.contract.instants import instant_of
 from services.platform.runtime.foreign_content import refusals
 
 from .work import ApartError, Part, Verdicts
 
-__all__ = ["DUPLICATE", "judge_known"]
+__all__ = ["DUPLICATE", "judge_known", "record_refusals"]
 
 DUPLICATE = Verdict(Outcome.DUPLICATE)
 
@@ -18,6 +19,7 @@ _KNOWN = """
 select batch_id, digest, greatest(least(accepted_at, '9999-01-01Z'), '0001-01-01Z') as accepted_at, dead
 from ingest_ledger where batch_id = any($1::uuid[])
 """
+_DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
 _REPEATED = "update ingest_ledger set repeats = repeats + 1 where batch_id = any($1::uuid[])"
 
 
@@ -54,3 +56,16 @@ def _known_verdict(part: Part, row: Any) -> Verdict:
     if row["digest"] != part.batch.digest:
         return Verdict(Outcome.DEAD, "key_reused", "its Idempotency-Key was stored with other readings")
     return refusals(row["dead"]).get(part.position, DUPLICATE)
+
+
+async def record_refusals(connection: Any, refused: Verdicts) -> None:
+    """Note in the ledger which batches become dead letters and why: a repeat of one meets the same verdict.
+
+    Raises:
+        DATABASE_FAILURES: nothing is noted.
+    """
+    by_row: dict[uuid.UUID, list[tuple[int, Verdict]]] = {}
+    for part, verdict in refused.items():
+        by_row.setdefault(part.ledger_id, []).append((part.position, verdict))
+    for ledger_id, dead in by_row.items():
+        await connection.execute(_DEAD, ledger_id, encode_refusals(dead))

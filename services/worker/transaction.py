@@ -5,7 +5,6 @@ not commit ends by an error, and nothing of it is kept.
 """
 
 import datetime as dt
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.contract import Columns, Outcome, Verdict, encode_refusals
+from services.contract import Columns, Outcome, Verdict
 from services.contract.instants import instant_of, micros_of
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connector
@@ -26,7 +25,7 @@ from services.platform.settings import DatabaseSettings, WorkerSettings
 from .catalogue import Catalogue
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
-from .known import DUPLICATE, judge_known
+from .known import DUPLICATE, judge_known, record_refusals
 from .natural import lock_sensors, natural_repeats
 from .pruning import prune_ledger, prune_slices
 from .slices import claim_slices, correct_ledger
@@ -65,7 +64,6 @@ returning
   pg_catalog.current_setting('synchronous_commit') as synchronous_commit,
   (select hashtextextended(concat(pg_postmaster_start_time(), pg_relation_filenode('sensors')), 0)) as epoch
 """
-_DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
 _NOTE = """
 with late as (
   select range_start, range_end
@@ -247,7 +245,7 @@ class Store:
                     await correct_ledger(connection, selection, fresh)
                 stored = [part for part in parts if part not in refused]
                 late = await self._note(connection, selection.pick(stored).timestamps) if stored else 0
-                await self._record_dead(connection, refused)
+                await record_refusals(connection, refused)
                 verdicts = {**known, **refused, **{part: _stored_verdict(part, selection) for part in stored}}
                 dead = len(refused) + sum(verdict.outcome is Outcome.DEAD for verdict in known.values())
                 if dead > most_dead:
@@ -392,15 +390,6 @@ class Store:
         if dropped := [span for span in dropped if within(timestamps, [span]).any()]:
             raise BehindRetentionError(dropped)
         return int(found["noted"])
-
-    @staticmethod
-    async def _record_dead(connection: Any, refused: Verdicts) -> None:
-        """Note in the ledger which batches became dead letters and why: a repeat of one meets the same verdict."""
-        by_row: dict[uuid.UUID, list[tuple[int, Verdict]]] = {}
-        for part, verdict in refused.items():
-            by_row.setdefault(part.ledger_id, []).append((part.position, verdict))
-        for ledger_id, dead in by_row.items():
-            await connection.execute(_DEAD, ledger_id, encode_refusals(dead))
 
 
 def _stored_verdict(part: Part, selection: Selection) -> Verdict:
