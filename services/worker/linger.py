@@ -23,6 +23,9 @@ _ENTRIES = 4
 """Entries that must be expected in a wait for it to pay. A client that looks for its reading before it sends the next
 stays below."""
 
+_MISSED = 8
+"""Entries that should have come since the last one did, at which the flood is over and the wait with it."""
+
 _ENOUGH_BYTES = 16 * 1024 * 1024
 """Payload that is a large transaction, whatever its rows are."""
 
@@ -98,6 +101,9 @@ def wait_for_more(hand: Hand, arrivals: Arrivals, now: float, bounds: Bounds) ->
         bounds: of the wait.
     """
     if hand.awaited or hand.entries >= bounds.entries or hand.rows >= bounds.rows or hand.size >= _ENOUGH_BYTES:
+        return 0.0
+    missed, _, _ = arrivals.expected_in(now - arrivals.at)
+    if missed >= _MISSED:
         return 0.0
     entries, rows, awaited = arrivals.expected_in(bounds.longest)
     share = min(1.0, rows / _ROWS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -18,6 +19,12 @@ from tests.support.worker import Start, parts_of
 
 NOW = 1_790_000_000_000_000
 AN_HOUR = 3600.0
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no silence end a wait."""
+    monkeypatch.setattr("services.worker.linger._MISSED", math.inf)
 
 
 @contextlib.asynccontextmanager
@@ -73,6 +80,7 @@ async def test_a_reading_that_comes_alone_is_written_without_a_wait(
     assert waits == [0.0] * 5
 
 
+@pytest.mark.usefixtures("patient")
 async def test_many_small_entries_share_full_transactions(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     await send(stream, 5)
@@ -88,6 +96,18 @@ async def test_many_small_entries_share_full_transactions(settings: Settings, st
     assert [count for (count,) in transactions] == [10, 10, 10]
 
 
+async def test_what_waits_is_written_when_nothing_more_comes(settings: Settings, stream: Stream) -> None:
+    await stream.ensure_group()
+    await send(stream, 5)
+    async with lingering(settings):
+
+        async def stored() -> bool:
+            return len(await rows_in(settings.database)) == 5
+
+        await eventually(stored)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_as_many_rows_as_make_a_large_transaction_wait_for_no_more(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     async with lingering(settings, batch_rows=100):
@@ -98,6 +118,7 @@ async def test_as_many_rows_as_make_a_large_transaction_wait_for_no_more(setting
     assert len(await rows_in(settings.database)) == 50
 
 
+@pytest.mark.usefixtures("patient")
 async def test_who_asks_to_hear_that_a_batch_is_stored_ends_the_wait(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     async with lingering(settings):
@@ -112,6 +133,7 @@ async def test_who_asks_to_hear_that_a_batch_is_stored_ends_the_wait(settings: S
         assert len(await rows_in(settings.database)) == 4
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_worker_that_is_told_to_stop_writes_what_waits(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     async with lingering(settings) as stop:
@@ -123,6 +145,7 @@ async def test_a_worker_that_is_told_to_stop_writes_what_waits(settings: Setting
     assert (await stream.backlog()).entries == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_what_waits_while_the_stream_is_lost_is_stored_once(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     async with lingering(settings):

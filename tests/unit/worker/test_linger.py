@@ -38,6 +38,12 @@ def test_nothing_waits_beyond_the_longest_wait_of_its_first_entry(
     assert 0 <= wait_for_more(hand, arrivals, now, bounds) <= max(0.0, hand.since + bounds.longest - now)
 
 
+@given(st.floats(0.025, 1))
+def test_behind_the_end_of_a_flood_nothing_waits_for_what_no_longer_comes(silence: float) -> None:
+    # Four hundred entries a second came.
+    assert wait_for_more(small(since=FLOOD.at + silence), FLOOD, FLOOD.at + silence, BOUNDS) == 0
+
+
 @given(st.floats(0, 0.5))
 def test_a_flood_of_small_entries_waits_until_the_first_of_them_has_waited_for_the_longest_wait(age: float) -> None:
     found = wait_for_more(small(since=1000.0 - age), FLOOD, 1000.0, BOUNDS)
@@ -102,7 +108,7 @@ def test_a_hand_that_grows_is_written_within_the_longest_wait_and_at_the_latest_
         seconds = wait_for_more(hand, arrivals, now, BOUNDS)
         if not seconds:
             break
-        now += min(seconds, gap)
+        now += min(seconds, gap, 0.02)
         assert now <= hand.since + BOUNDS.longest + 1e-9
         assert hand.entries < BOUNDS.entries
         assert hand.rows < BOUNDS.rows
