@@ -13,7 +13,7 @@ from typing import Self
 __all__ = ["Arrivals", "Bounds", "Hand", "wait_for_more"]
 
 _MEMORY = 0.25
-"""Seconds in which an arrival's weight falls to a third: a lone reading soon behind a flood is not held."""
+"""Seconds in which an arrival's weight falls to a third."""
 
 _ROWS = 500
 """Rows that come in the longest wait, from which on a wait is so long; of fewer it is a share. So light loads are
@@ -24,7 +24,7 @@ _ENTRIES = 4
 stays below."""
 
 _MISSED = 8
-"""Entries that should have come since the last one did, at which the flood is over and the wait with it."""
+"""Entries that should have come since the last one did, at which a flood is over."""
 
 _ENOUGH_BYTES = 16 * 1024 * 1024
 """Payload that is a large transaction, whatever its rows are."""
@@ -47,9 +47,13 @@ class Arrivals:
     awaited: float = 0.0
 
     def followed_by(self, now: float, entries: int, rows: int, awaited: int) -> Self:
-        """Return the arrivals with those of this moment."""
-        left = math.exp((self.at - now) / _MEMORY)
+        """Return the arrivals with those of this moment; of a flood that is over nothing is left."""
+        left = 0.0 if self.over(now) else math.exp((self.at - now) / _MEMORY)
         return type(self)(now, left * self.entries + entries, left * self.rows + rows, left * self.awaited + awaited)
+
+    def over(self, now: float) -> bool:
+        """Tell whether what should have come since the last arrival, if it went on so, did not."""
+        return self.expected_in(now - self.at)[0] >= _MISSED
 
     def expected_in(self, seconds: float) -> tuple[float, float, float]:
         """Return how many entries, rows and awaited entries come in so many seconds, if it goes on so."""
@@ -102,8 +106,7 @@ def wait_for_more(hand: Hand, arrivals: Arrivals, now: float, bounds: Bounds) ->
     """
     if hand.awaited or hand.entries >= bounds.entries or hand.rows >= bounds.rows or hand.size >= _ENOUGH_BYTES:
         return 0.0
-    missed, _, _ = arrivals.expected_in(now - arrivals.at)
-    if missed >= _MISSED:
+    if arrivals.over(now):
         return 0.0
     entries, rows, awaited = arrivals.expected_in(bounds.longest)
     share = min(1.0, rows / _ROWS)
