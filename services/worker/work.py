@@ -162,12 +162,13 @@ class Work:
 
 def _together(entry: Entry) -> Iterator[tuple[Batch, int]]:
     """Yield the batches of an entry and that each is one; a run of those that nobody asks about one by one as one."""
-    for alone, found in groupby(entry.batches, partial(_asked_about, group=entry.group)):
+    group = entry.group if entry.group is not None and entry.group.version == 7 else None
+    for alone, found in groupby(entry.batches, partial(_asked_about, group=group)):
         run = list(found)
-        if alone or entry.group is None or len(run) == 1:
+        if alone or group is None or len(run) == 1:
             yield from ((batch, 1) for batch in run)
         else:
-            yield Batch(entry.group, sum(batch.rows for batch in run), run[0].accepted_at), len(run)
+            yield Batch(group, sum(batch.rows for batch in run), run[0].accepted_at), len(run)
 
 
 def _asked_about(batch: Batch, group: uuid.UUID | None) -> bool:
