@@ -18,7 +18,7 @@ class Columns:
     """Readings as columns; all three arrays have one item a row.
 
     Attributes:
-        sensor_ids: the dictionary of distinct sensor ids, in no particular order.
+        sensor_ids: the dictionary of distinct sensor ids, in no particular order; others may share it, so it stays.
         index: uint32, a row's position in `sensor_ids`.
         timestamps: int64, microseconds since 1970-01-01 UTC.
         values: float64.
@@ -53,6 +53,10 @@ class Columns:
         """
         if len(parts) == 1:
             return parts[0]
+        labelled = {id(part.series): part.series for part in parts if part.series}
+        if len(labelled) <= 1 and all(part.sensor_ids is parts[0].sensor_ids for part in parts):
+            series = next(iter(labelled.values()), parts[0].series)
+            return Columns(parts[0].sensor_ids, *_rows(parts, [part.index for part in parts]), series)
         known: dict[str, int] = {}
         recoded: dict[int, NDArray[np.uint32]] = {}
         indexes = []
@@ -62,16 +66,21 @@ class Columns:
                 codes = [known.setdefault(sensor_id, len(known)) for sensor_id in part.sensor_ids]
                 recoded[dictionary] = np.array(codes, np.uint32)
             indexes.append(recoded[dictionary][part.index])
-        series: dict[str, Series] = {}
-        for labelled in {id(part.series): part.series for part in parts}.values():
-            series |= labelled
-        return Columns(
-            list(known),
-            np.concatenate(indexes),
-            np.concatenate([part.timestamps for part in parts]),
-            np.concatenate([part.values for part in parts]),
-            series,
-        )
+        joined: dict[str, Series] = {}
+        for one in labelled.values():
+            joined |= one
+        return Columns(list(known), *_rows(parts, indexes), joined)
+
+
+def _rows(
+    parts: Sequence[Columns], indexes: Sequence[NDArray[np.uint32]]
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]:
+    """Return index, timestamps and values of all parts; `indexes` are theirs in one dictionary."""
+    return (
+        np.concatenate(indexes),
+        np.concatenate([part.timestamps for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
