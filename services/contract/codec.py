@@ -11,8 +11,8 @@ takes ``width`` bytes. Timestamps to the second and dictionary indexes take one 
 """
 
 import uuid
+from collections.abc import Mapping
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,6 +43,7 @@ TIMESTAMP_LIMITS = (-62_135_510_400_000_000, 253_370_764_799_999_999)
 _WIDTHS = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _STEPS = (1_000_000, 1_000)
 _SLICE_KEY = 16
+_UNLABELLED: Mapping[str, Series] = {}
 
 
 class _Packed(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -53,7 +54,7 @@ class _Packed(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class _Batch(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    batch_id: bytes
+    batch_id: uuid.UUID
     rows: int
     accepted_at: int
     traceparent: str | None
@@ -62,9 +63,9 @@ class _Batch(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class _Payload(msgspec.Struct, forbid_unknown_fields=True):
-    group: bytes | None
+    group: uuid.UUID | None
     batches: list[_Batch]
-    sensors: list[str]
+    sensors: msgspec.Raw
     index: _Packed
     time: _Packed
     value: bytes
@@ -106,6 +107,9 @@ class _PackedSeries(NamedTuple):
     described: bool
 
 
+_MOST_DICTIONARIES, _MAX_DICTIONARY_BYTES = 128, 1 << 16
+"""Dictionaries that are remembered unpacked, and the most bytes that one of them may come to."""
+
 _MOST_KNOWN, _MAX_KNOWN_BYTES = 64, 1 << 20
 """Packed series of whole entries that are remembered, packed and unpacked, and the most bytes that one may come to."""
 
@@ -115,7 +119,8 @@ _packed: dict[tuple[str, ...], _PackedSeries] = {}
 _MAX_SERIES_BYTES = 1 << 28
 """Bytes that packed series may come to: more than any request body holds."""
 
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+_sensors_decoder = msgspec.msgpack.Decoder(list[str])
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     1: msgspec.msgpack.Decoder(_Payload),
     2: msgspec.msgpack.Decoder(_LabelledPayload),
@@ -130,11 +135,9 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
     """Return the stream fields of `entry`."""
     columns = entry.columns
     payload = _Payload(
-        group=None if entry.group is None else entry.group.bytes,
-        batches=[
-            _Batch(b.batch_id.bytes, b.rows, b.accepted_at, b.traceparent, b.digest, b.notify) for b in entry.batches
-        ],
-        sensors=columns.sensor_ids,
+        group=entry.group,
+        batches=[_Batch(b.batch_id, b.rows, b.accepted_at, b.traceparent, b.digest, b.notify) for b in entry.batches],
+        sensors=msgspec.Raw(_encoder.encode(columns.sensor_ids)),
         index=_pack(columns.index.astype(np.int64), base=0, steps=()),
         time=_pack(columns.timestamps, base=int(columns.timestamps.min()), steps=_STEPS),
         value=columns.values.astype("<f8", copy=False).tobytes(),
@@ -211,18 +214,15 @@ def decode(fields: dict[bytes, bytes]) -> Entry:
 
 
 def _entry(payload: _Payload) -> Entry:
+    sensor_ids, series = _dictionary(payload)
     columns = Columns(
-        payload.sensors,
-        _index(payload.index),
-        _unpack(payload.time),
-        np.frombuffer(payload.value, "<f8"),
-        _series(payload) if isinstance(payload, _LabelledPayload | _SlicedPayload) else {},
+        sensor_ids, _index(payload.index), _unpack(payload.time), np.frombuffer(payload.value, "<f8"), series
     )
     slices = _slices(payload) if isinstance(payload, _SlicedPayload) else {}
     natural = _natural(payload) if isinstance(payload, _NaturalPayload) else frozenset()
     batches = [
         Batch(
-            uuid.UUID(bytes=b.batch_id),
+            b.batch_id,
             b.rows,
             b.accepted_at,
             b.traceparent,
@@ -234,31 +234,48 @@ def _entry(payload: _Payload) -> Entry:
         for position, b in enumerate(payload.batches)
     ]
     _check(columns, batches)
-    return Entry(None if payload.group is None else uuid.UUID(bytes=payload.group), batches, columns)
+    return Entry(payload.group, batches, columns)
 
 
-def _series(payload: _LabelledPayload | _SlicedPayload) -> dict[str, Series]:
-    if payload.series is None:
-        return {}
-    size = zstandard.frame_content_size(payload.series)
+def _dictionary(payload: _Payload) -> tuple[list[str], Mapping[str, Series]]:
+    """Return the sensors of an entry, and what the labelled ones stand for.
+
+    Fleets and agents send the same sensors again and again, and so the same bytes: these lead to the same objects.
+    """
+    sensors = bytes(payload.sensors)
+    small = len(sensors) <= _MAX_DICTIONARY_BYTES
+    sensor_ids = (_known_sensors if small else _unpacked_sensors)(sensors)
+    packed = payload.series if isinstance(payload, (_LabelledPayload, _SlicedPayload)) else None
+    if packed is None:
+        return sensor_ids, _UNLABELLED
+    size = zstandard.frame_content_size(packed)
     if size > _MAX_SERIES_BYTES:
         raise ValueError("packed series are larger than any may be")
-    found = (_known_series if 0 <= size <= _MAX_KNOWN_BYTES else _unpacked_series)(payload.series)
-    if not found or found[0][0] < 0 or found[-1][0] >= len(payload.sensors):
-        raise ValueError("a series points past the dictionary, or there is none")
-    return {payload.sensors[code]: series for code, series in found}
+    return sensor_ids, (_known_series if small and 0 <= size <= _MAX_KNOWN_BYTES else _unpacked_series)(sensors, packed)
 
 
-def _unpacked_series(packed: bytes) -> list[tuple[int, Series]]:
-    """Return packed series that hold to the limits, with their codes, in the order of these."""
+def _unpacked_sensors(sensors: bytes) -> list[str]:
+    """Return packed sensor ids that hold to the limits."""
+    found: list[str] = _sensors_decoder.decode(sensors)
+    lengths = set(map(len, found))
+    if not found or min(lengths) == 0 or max(lengths) > MAX_SENSOR_ID or "\0" in "".join(found):
+        raise ValueError("there is no sensor id, or one is empty, too long or holds NUL")
+    return found
+
+
+def _unpacked_series(sensors: bytes, packed: bytes) -> dict[str, Series]:
+    """Return packed series that hold to the limits, by the ids of the packed sensors that they are of."""
     unpacked = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MAX_SERIES_BYTES)
     found = _series_decoder.decode(unpacked)
     for labelled in found:
         check_series(labelled.series)
-    return sorted(((labelled.code, labelled.series) for labelled in found), key=itemgetter(0))
+    sensor_ids = _unpacked_sensors(sensors)
+    if not found or not all(0 <= labelled.code < len(sensor_ids) for labelled in found):
+        raise ValueError("a series points past the dictionary, or there is none")
+    return {sensor_ids[labelled.code]: labelled.series for labelled in found}
 
 
-# Agents send the same series again and again, and so the same bytes.
+_known_sensors = lru_cache(_MOST_DICTIONARIES)(_unpacked_sensors)
 _known_series = lru_cache(_MOST_KNOWN)(_unpacked_series)
 
 
@@ -298,7 +315,7 @@ def _index(packed: _Packed) -> NDArray[np.uint32]:
 
 def _check(columns: Columns, batches: list[Batch]) -> None:
     rows = len(columns)
-    if rows == 0 or not columns.sensor_ids or not len(columns.index) == len(columns.timestamps) == rows:
+    if rows == 0 or not len(columns.index) == len(columns.timestamps) == rows:
         raise ValueError("columns are empty or of different lengths")
     if any(b.rows < 1 for b in batches) or sum(b.rows for b in batches) != rows:
         raise ValueError("the batches' rows do not add up to the columns'")
@@ -309,9 +326,6 @@ def _check(columns: Columns, batches: list[Batch]) -> None:
         raise ValueError("an acceptance lies outside the years 1 to 9998")
     if columns.index.max() >= len(columns.sensor_ids):
         raise ValueError("an index points past the dictionary")
-    lengths = set(map(len, columns.sensor_ids))
-    if min(lengths) == 0 or max(lengths) > MAX_SENSOR_ID or "\0" in "".join(columns.sensor_ids):
-        raise ValueError("a sensor id is empty, too long or holds NUL")
     if not (np.abs(columns.values) <= MAX_VALUE).all():
         raise ValueError(f"a value is not finite or beyond {MAX_VALUE:g}")
     if columns.timestamps.min() < low or columns.timestamps.max() > high:

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,23 +47,29 @@ class Columns:
 
     @staticmethod
     def concat(parts: Sequence["Columns"]) -> "Columns":
-        """Join `parts` (at least one) in their order, with one dictionary for all."""
+        """Join `parts` (at least one) in their order, with one dictionary for all.
+
+        Those of parts that share one, or what its sensors stand for, are looked through once.
+        """
         if len(parts) == 1:
             return parts[0]
-        if all(part.sensor_ids is parts[0].sensor_ids for part in parts):
-            return Columns(parts[0].sensor_ids, *_rows(parts, [part.index for part in parts]), parts[0].series)
+        labelled = {id(part.series): part.series for part in parts if part.series}
+        if len(labelled) <= 1 and all(part.sensor_ids is parts[0].sensor_ids for part in parts):
+            series = next(iter(labelled.values()), parts[0].series)
+            return Columns(parts[0].sensor_ids, *_rows(parts, [part.index for part in parts]), series)
         known: dict[str, int] = {}
         recoded: dict[int, NDArray[np.uint32]] = {}
-        series: dict[str, Series] = {}
         indexes = []
         for part in parts:
             dictionary = id(part.sensor_ids)
             if dictionary not in recoded:
                 codes = [known.setdefault(sensor_id, len(known)) for sensor_id in part.sensor_ids]
                 recoded[dictionary] = np.array(codes, np.uint32)
-                series |= part.series
             indexes.append(recoded[dictionary][part.index])
-        return Columns(list(known), *_rows(parts, indexes), series)
+        joined: dict[str, Series] = {}
+        for one in labelled.values():
+            joined |= one
+        return Columns(list(known), *_rows(parts, indexes), joined)
 
 
 def _rows(
@@ -89,9 +96,8 @@ class Slice:
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one request brought.
+class Batch(msgspec.Struct, frozen=True):
+    """What one request brought. A struct, for there are many: it is made in a tenth of a dataclass's time.
 
     Attributes:
         batch_id: the id that the client was told.

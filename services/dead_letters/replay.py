@@ -1,10 +1,11 @@
 """Replaying dead letters: each leaves for the stream in one step, so that it is there once however often one asks."""
 
-import dataclasses
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+import msgspec
 
 from services.contract import (
     Batch,
@@ -128,7 +129,7 @@ class Replay:
                 "it was accepted longer ago than the ledger remembers, so a replay may store it a second time; "
                 "if you know that it was not stored, say even_expired=true",
             )
-        return Entry(entry.group, [dataclasses.replace(b, accepted_at=now) for b in entry.batches], entry.columns)
+        return Entry(entry.group, [msgspec.structs.replace(b, accepted_at=now) for b in entry.batches], entry.columns)
 
 
 def unknown_letter(letter_id: str) -> Problem:
@@ -156,4 +157,4 @@ def _entry(fields: dict[bytes, bytes], mended: Columns | None) -> Entry:
         return entry
     if len(entry.batches) != 1:
         raise Problem("letter_damaged", "it holds several batches, so it can be replayed only as it stands")
-    return Entry(None, [dataclasses.replace(entry.batches[0], rows=len(mended), slices=())], mended)
+    return Entry(None, [msgspec.structs.replace(entry.batches[0], rows=len(mended), slices=())], mended)

@@ -20,7 +20,7 @@ import time
 
 import structlog
 
-from services.contract import DamagedEntryError, DeadLetter, Entry, NewerVersionError, Outcome, decode
+from services.contract import DeadLetter, Entry, EntryError, NewerVersionError, Outcome
 from services.platform.postgres.errors import DATABASE_FAILURES, words_of
 from services.platform.runtime import failpoints, metrics
 from services.platform.runtime.health import Health
@@ -31,6 +31,7 @@ from services.platform.settings import WorkerSettings
 from services.platform.stream import STREAM_ERRORS, DeadLetters, Delivery, GroupMissingError, Settlement, Stream
 
 from .janitor import tell_losses
+from .reading import Opened, Reader, opened
 from .transaction import DeadLettersError, Store
 from .work import Work, Written
 
@@ -71,7 +72,7 @@ class Loop:
         self._stop = stop
         self._newer: set[bytes] = set()
         self._had_group = False
-        self._count = 1
+        self._reader = Reader(stream, settings, health, stop)
         self._next_look = 0.0
         self._written_at = 0.0
 
@@ -115,12 +116,12 @@ class Loop:
         await self._own_pending()
         # All that was pending is written, so the limit stops nothing.
         self._health.has("dead_letters")
-        reading = asyncio.create_task(self._read())
+        reading = asyncio.create_task(self._reader.read())
         try:
             while not self._stop.is_set():
-                deliveries = await reading
-                reading = asyncio.create_task(self._read())
-                await self._process(deliveries)
+                found = await reading
+                reading = asyncio.create_task(self._reader.read())
+                await self._process(found)
                 await self._look()
             await self._process(await reading)
         finally:
@@ -132,19 +133,8 @@ class Loop:
         after = b"0"
         while deliveries := await self._stream.read_pending(self._settings.name, after, 64):
             after = deliveries[-1].entry_id
-            await self._process(deliveries)
+            await self._process(list(map(opened, deliveries)))
         self._tell_newer()
-
-    async def _read(self) -> list[Delivery]:
-        """Read about a transaction's worth: the more rows entries have, the fewer of them."""
-        deliveries = await self._stream.read_new(self._settings.name, self._count, self._settings.block)
-        self._health.beat()
-        if deliveries:
-            failpoints.reach("worker.after_read")
-            largest = max(1, *(delivery.rows for delivery in deliveries))
-            fitting = max(1, self._settings.batch_rows // largest)
-            self._count = min(fitting, self._settings.batch_entries, max(8, self._count * 2))
-        return deliveries
 
     async def _look(self) -> None:
         """Look every few seconds, in a quiet stream too, at what others may have changed."""
@@ -188,26 +178,25 @@ class Loop:
         fresh = [delivery for delivery in deliveries if delivery.entry_id not in self._newer]
         if fresh:
             log.info("took over entries", action="reclaim", entries=len(fresh))
-            await self._process(fresh)
+            await self._process(list(map(opened, fresh)))
 
-    async def _process(self, deliveries: list[Delivery]) -> None:
-        """Write and settle `deliveries`, in transactions of about `batch_rows` rows."""
-        await self._let_go([delivery for delivery in deliveries if delivery.fields is None])
+    async def _process(self, found: list[Opened]) -> None:
+        """Write and settle what was read, in transactions of about `batch_rows` rows."""
+        await self._let_go([one.delivery for one in found if one.entry is None])
         read: list[tuple[Delivery, Entry]] = []
         rows = 0
-        for delivery in deliveries:
-            if delivery.fields is None:
+        for one in found:
+            if isinstance(one.entry, EntryError):
+                await self._put_aside(one.delivery, one.entry)
+            if not isinstance(one.entry, Entry):
                 continue
-            entry = await self._decoded(delivery)
-            if entry is None:
-                continue
-            read.append((delivery, entry))
-            rows += len(entry.columns)
+            read.append((one.delivery, one.entry))
+            rows += len(one.entry.columns)
             if rows >= self._settings.batch_rows:
-                await self._write(Work(read))
+                await self._write(Work(read, together=True))
                 read, rows = [], 0
         if read:
-            await self._write(Work(read))
+            await self._write(Work(read, together=True))
 
     async def _let_go(self, gone: list[Delivery]) -> None:
         """Acknowledge entries that somebody deleted while they were pending."""
@@ -217,23 +206,20 @@ class Loop:
             await self._stream.settle(Settlement(entries=[(delivery, []) for delivery in gone]))
             await tell_losses(self._stream)
 
-    async def _decoded(self, delivery: Delivery) -> Entry | None:
-        """Decode an entry; a damaged one becomes a dead letter, a newer one stays pending."""
-        fields = delivery.fields or {}
-        try:
-            return decode(fields)
-        except NewerVersionError as error:
+    async def _put_aside(self, delivery: Delivery, error: EntryError) -> None:
+        """Make a damaged entry a dead letter; leave a newer one pending."""
+        entry_id = delivery.entry_id.decode()
+        if isinstance(error, NewerVersionError):
             self._newer.add(delivery.entry_id)
             self._tell_newer()
             metrics.foreign_content.add(1, {"what": "newer_entry"})
-            log.error("a newer entry", action="decode", entry_id=delivery.entry_id.decode(), error=str(error))
-        except DamagedEntryError as error:
-            await self._check_limit(1)
-            letter = DeadLetter("damaged", str(error), delivery.entry_id.decode(), fields)
-            await self._stream.settle(Settlement(entries=[(delivery, [letter])]))
-            metrics.dead_batches.add(1, {"reason": "damaged"})
-            log.error("a damaged entry", action="dead_letter", entry_id=delivery.entry_id.decode(), error=str(error))
-        return None
+            log.error("a newer entry", action="decode", entry_id=entry_id, error=str(error))
+            return
+        await self._check_limit(1)
+        letter = DeadLetter("damaged", str(error), entry_id, delivery.fields or {})
+        await self._stream.settle(Settlement(entries=[(delivery, [letter])]))
+        metrics.dead_batches.add(1, {"reason": "damaged"})
+        log.error("a damaged entry", action="dead_letter", entry_id=entry_id, error=str(error))
 
     async def _check_limit(self, more: int) -> None:
         """Let `more` dead letters be written where fewer than the limit are there.
@@ -275,9 +261,9 @@ class Loop:
         self._health.has("database")
         self._written_at = time.monotonic()
         failpoints.reach("worker.after_commit")
-        await self._stream.settle(work.settlement(written.verdicts))
+        await self._stream.settle(written.work.settlement(written.verdicts))
         failpoints.reach("worker.after_settle")
-        self._report(work, written, began)
+        self._report(written, began)
 
     async def _committed(self, work: Work) -> Written:
         """Write `work`, as soon as the dead letters that it comes to are within the limit."""
@@ -289,8 +275,9 @@ class Loop:
                 dead = error.count
             await self._check_limit(dead)
 
-    def _report(self, work: Work, written: Written, began: int) -> None:
+    def _report(self, written: Written, began: int) -> None:
         """Count what a transaction did, and end the spans of its batches."""
+        work = written.work
         now = time.time_ns()
         metrics.commit_seconds.record((now - began) / 1e9)
         metrics.entry_age_seconds.record(now / 1e9 - work.oldest / 1e6)
@@ -300,7 +287,7 @@ class Loop:
             came_before = written.selection.repeated(part)
             repeated += came_before
             if verdict.outcome is Outcome.DUPLICATE:
-                metrics.duplicate_batches.add(1)
+                metrics.duplicate_batches.add(part.batches)
             elif verdict.outcome is Outcome.DEAD:
                 metrics.dead_batches.add(1, {"reason": verdict.code})
                 batch_id = str(part.batch.batch_id)

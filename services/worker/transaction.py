@@ -5,7 +5,6 @@ not commit ends by an error, and nothing of it is kept.
 """
 
 import datetime as dt
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.contract import Columns, Outcome, Verdict, encode_refusals
+from services.contract import Columns, Outcome, Verdict
 from services.contract.instants import instant_of, micros_of
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connector
@@ -26,11 +25,11 @@ from services.platform.settings import DatabaseSettings, WorkerSettings
 from .catalogue import Catalogue
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
-from .known import DUPLICATE, judge_known
+from .known import DUPLICATE, judge_known, record_refusals
 from .natural import lock_sensors, natural_repeats
 from .pruning import prune_ledger, prune_slices
 from .slices import claim_slices, correct_ledger
-from .work import Part, Rows, Selection, Unit, Verdicts, Work, Written
+from .work import ApartError, Part, Rows, Selection, Unit, Verdicts, Work, Written
 
 __all__ = ["DeadLettersError", "Store"]
 
@@ -65,7 +64,6 @@ returning
   pg_catalog.current_setting('synchronous_commit') as synchronous_commit,
   (select hashtextextended(concat(pg_postmaster_start_time(), pg_relation_filenode('sensors')), 0)) as epoch
 """
-_DEAD = "update ingest_ledger set dead = $2::text::jsonb where batch_id = $1"
 _NOTE = """
 with late as (
   select range_start, range_end
@@ -158,16 +156,19 @@ class Store:
         """Write `work`, and again with care where the database refuses rows, or has dropped those of their time.
 
         Each round is a transaction of `patience` seconds at most. The last one that was rolled back says what the next
-        one has to know, so there are few: a refusal is looked into once, a span of dropped rows is met once, and
-        deletions are people's.
+        one has to know, so there are few: a refusal is looked into once, a span of dropped rows is met once, batches
+        are taken apart once, and deletions are people's.
         """
         careful, dropped = False, list[Span]()
         while True:
             transaction = self._transaction(work, dropped, most_dead, careful=careful)
             try:
                 return await with_deadline(transaction, patience, self.close)
+            except ApartError:
+                work = work.apart()
             except BehindRetentionError as error:
                 dropped += error.spans
+                work = work.apart()
             except NewDeletionError:
                 self._deletions = NONE_KNOWN
             except _REFUSED as error:
@@ -175,6 +176,7 @@ class Store:
                     raise
                 log.warning("the database refuses some rows; looking which", action="bisect", error=message_of(error))
                 careful = True
+                work = work.apart()
 
     async def prune(self, horizon: float) -> int:
         """Delete up to 20,000 ledger rows older than `horizon` hours; return how many. One worker at a time does."""
@@ -211,6 +213,7 @@ class Store:
 
         Raises:
             DeadLettersError: it would make more dead letters.
+            ApartError: not all batches of a part come to the same.
             BehindRetentionError: rows lie in a span that `dropped` lacks.
             NewDeletionError: there is a deletion that was not known.
             DATABASE_FAILURES: nothing is known to be written.
@@ -223,7 +226,7 @@ class Store:
             async with connection.writing():
                 fresh, known = await self._claim(connection, work, selection)
                 failpoints.reach("worker.after_ledger")
-                refused = self._expired(fresh)
+                refused = self._expired(work, fresh)
                 refused |= {part: _DROPPED for unit in fresh for part in unit.parts if work.touches(part, dropped)}
                 parts = [part for unit in fresh for part in unit.parts if part not in refused]
                 entered, repeated = list[str](), list[Rows]()
@@ -242,7 +245,7 @@ class Store:
                     await correct_ledger(connection, selection, fresh)
                 stored = [part for part in parts if part not in refused]
                 late = await self._note(connection, selection.pick(stored).timestamps) if stored else 0
-                await self._record_dead(connection, refused)
+                await record_refusals(connection, refused)
                 verdicts = {**known, **refused, **{part: _stored_verdict(part, selection) for part in stored}}
                 dead = len(refused) + sum(verdict.outcome is Outcome.DEAD for verdict in known.values())
                 if dead > most_dead:
@@ -251,7 +254,7 @@ class Store:
         self._catalogue.remember(entered)
         if late:
             metrics.late_ranges_noted.add(late)
-        return Written(verdicts, selection)
+        return Written(work, verdicts, selection)
 
     async def _claim(self, connection: Any, work: Work, selection: Selection) -> tuple[list[Unit], Verdicts]:
         """Put the units into the ledger, sorted so that two workers cannot deadlock.
@@ -263,7 +266,7 @@ class Store:
         rows = await connection.fetch(
             _CLAIM,
             [unit.ledger_id for unit in units],
-            [len(unit.parts) for unit in units],
+            [unit.batches for unit in units],
             [selection.rows(unit) for unit in units],
             [unit.parts[0].batch.digest for unit in units],
             [instant_of(unit.accepted_at) for unit in units],
@@ -280,12 +283,16 @@ class Store:
         known = [part for unit in units if unit.ledger_id not in new for part in unit.parts] + work.repeats
         return [unit for unit in units if unit.ledger_id in new], await judge_known(connection, known)
 
-    def _expired(self, units: Iterable[Unit]) -> dict[Part, Verdict]:
+    def _expired(self, work: Work, units: Iterable[Unit]) -> dict[Part, Verdict]:
         """Find batches so old that the ledger may have forgotten that it had them."""
         horizon = dt.timedelta(hours=self._settings.ledger_horizon)
-        oldest = dt.datetime.now(dt.UTC) - horizon
+        oldest = micros_of(dt.datetime.now(dt.UTC) - horizon)
+        if work.oldest >= oldest:
+            return {}
+        if any(part.batches > 1 for part in work.parts):
+            raise ApartError
         verdict = Verdict(Outcome.DEAD, "expired", f"accepted longer than the ledger's horizon ({horizon}) ago")
-        return {part: verdict for unit in units for part in unit.parts if instant_of(part.batch.accepted_at) < oldest}
+        return {part: verdict for unit in units for part in unit.parts if part.batch.accepted_at < oldest}
 
     async def _bisect(
         self, connection: Any, selection: Selection, parts: Sequence[Part]
@@ -353,7 +360,8 @@ class Store:
         if not self._compresses:
             return
         least = self._settings.compress_rows_per_sensor
-        chosen = bool(least) and len(rows) >= least * max(1, len(set(rows.index.tolist())))
+        sensors = 1 + np.count_nonzero(np.diff(rows.index))
+        chosen = bool(least) and len(rows) >= least * sensors
         await connection.execute(
             f"set local timescaledb.enable_direct_compress_copy = {'on' if chosen else 'off'};"
             "set local timescaledb.enable_direct_compress_copy_sort_batches = off"
@@ -382,15 +390,6 @@ class Store:
         if dropped := [span for span in dropped if within(timestamps, [span]).any()]:
             raise BehindRetentionError(dropped)
         return int(found["noted"])
-
-    @staticmethod
-    async def _record_dead(connection: Any, refused: Verdicts) -> None:
-        """Note in the ledger which batches became dead letters and why: a repeat of one meets the same verdict."""
-        by_row: dict[uuid.UUID, list[tuple[int, Verdict]]] = {}
-        for part, verdict in refused.items():
-            by_row.setdefault(part.ledger_id, []).append((part.position, verdict))
-        for ledger_id, dead in by_row.items():
-            await connection.execute(_DEAD, ledger_id, encode_refusals(dead))
 
 
 def _stored_verdict(part: Part, selection: Selection) -> Verdict:

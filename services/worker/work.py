@@ -1,34 +1,47 @@
 """What one transaction has to do, and what became of it. Pure, and nothing in it changes once it is made.
 
-A `Work` is decoded entries, regrouped into what the ledger decides (units) and what gets a verdict (parts). Which of
-its rows go into the table depends on the deletions that a transaction knows, and so stands beside it, in a
-`Selection`. A transaction that commits returns what it did as `Written`, and from that the acknowledgement is made.
+A `Work` is decoded entries, regrouped into what the ledger decides (units) and what gets a verdict (parts). Batches
+that nobody asks about one by one are a part together, as long as one verdict is true of all. Which of its rows go into
+the table depends on the deletions that a transaction knows, and so stands beside it, in a `Selection`. A transaction
+that commits returns what it did as `Written`, and from that the acknowledgement is made.
 """
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Batch, Columns, DeadLetter, Entry, Outcome, Verdict, encode, position_of
+from services.contract.ids import MAX_GROUP
 from services.platform.stream import Delivery, Settlement
 
 from .copy import within
 from .deletions import Deletions
 
-__all__ = ["Part", "Rows", "Selection", "Unit", "Verdicts", "Work", "Written"]
+__all__ = ["ApartError", "Part", "Rows", "Selection", "Unit", "Verdicts", "Work", "Written"]
 
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """One batch of one delivery, and where its rows are in the work's columns."""
+    """A batch of a delivery, or several as one, and where the rows are in the work's columns.
+
+    Attributes:
+        delivery: what brought it.
+        batch: the batch. Several are one of all their rows, with the group's id and the first one's acceptance.
+        ledger_id: of the ledger row that decides whether it is new.
+        rows: the rows.
+        batches: how many they are.
+    """
 
     delivery: Delivery
     batch: Batch
     ledger_id: uuid.UUID
     rows: slice
+    batches: int = 1
 
     @property
     def position(self) -> int:
@@ -41,6 +54,10 @@ class Part:
         for one in self.batch.slices:
             yield uuid.UUID(bytes=one.key), slice(start, start + one.rows)
             start += one.rows
+
+
+class ApartError(Exception):
+    """What became of a batch did not become of all that are one part with it: the work is to be done `apart`."""
 
 
 Verdicts = Mapping[Part, Verdict]
@@ -61,35 +78,48 @@ class Unit:
         """When its first batch was accepted, in microseconds since 1970."""
         return self.parts[0].batch.accepted_at
 
+    @property
+    def batches(self) -> int:
+        """How many batches it has."""
+        return sum(part.batches for part in self.parts)
+
 
 class Work:
     """Entries to write together. A ledger id that comes twice is one unit once; its later parts are repeats."""
 
-    def __init__(self, read: Iterable[tuple[Delivery, Entry]]) -> None:
-        """Take at least one decoded entry."""
+    def __init__(self, read: Iterable[tuple[Delivery, Entry]], *, together: bool = False) -> None:
+        """Take at least one decoded entry; batches that nobody asks about one by one may be a part `together`."""
         self.parts: list[Part] = []
         self.units: dict[uuid.UUID, Unit] = {}
         self.repeats: list[Part] = []
-        pairs = list(read)
+        self._read = list(read)
         start = 0
-        for delivery, entry in pairs:
-            for batch, span in entry.spans():
-                rows = slice(start + span.start, start + span.stop)
-                self._add(Part(delivery, batch, entry.ledger_id(batch), rows))
-            start += len(entry.columns)
-        self.columns = Columns.concat([entry.columns for _, entry in pairs])
-        self.deliveries = [delivery for delivery, _ in pairs]
+        for delivery, entry in self._read:
+            for batch, batches in _together(entry) if together else ((batch, 1) for batch in entry.batches):
+                rows = slice(start, start + batch.rows)
+                self._add(Part(delivery, batch, entry.ledger_id(batch), rows, batches))
+                start = rows.stop
+        self.columns = Columns.concat([entry.columns for _, entry in self._read])
+        self.deliveries = [delivery for delivery, _ in self._read]
 
     @property
     def oldest(self) -> int:
         """When its first batch was accepted, in microseconds since 1970."""
-        return min(part.batch.accepted_at for part in self.parts)
+        return min(batch.accepted_at for batch in self._batches())
+
+    def apart(self) -> "Work":
+        """Return the same work with a part for each batch; this one, where it is so."""
+        return Work(self._read) if any(part.batches > 1 for part in self.parts) else self
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yield all batches in the order of their rows."""
+        return (batch for _, entry in self._read for batch in entry.batches)
 
     def without(self, deletions: Deletions) -> "Selection":
         """Return the rows that `deletions` do not cover."""
         covered = None
         if deletions.found:
-            batches = [part.batch for part in self.parts]
+            batches = list(self._batches())
             accepted_at = np.repeat([batch.accepted_at for batch in batches], [batch.rows for batch in batches])
             covered = deletions.covered(self.columns, accepted_at)
         return Selection(self.columns, covered if covered is not None and covered.any() else None)
@@ -128,6 +158,24 @@ class Work:
         entry = Entry(None, [part.batch], self.columns.take(part.rows).compact())
         origin = part.delivery.entry_id.decode()
         return DeadLetter(verdict.code, verdict.detail, origin, encode(entry), part.batch.batch_id)
+
+
+def _together(entry: Entry) -> Iterator[tuple[Batch, int]]:
+    """Yield the batches of an entry and that each is one; a run of those that nobody asks about one by one as one."""
+    group = entry.group if entry.group is not None and entry.group.version == 7 else None
+    for alone, found in groupby(entry.batches, partial(_asked_about, group=group)):
+        run = list(found)
+        if alone or group is None or len(run) == 1:
+            yield from ((batch, 1) for batch in run)
+        else:
+            yield Batch(group, sum(batch.rows for batch in run), run[0].accepted_at), len(run)
+
+
+def _asked_about(batch: Batch, group: uuid.UUID | None) -> bool:
+    """Tell whether a batch has anything that is its own: a ledger row, a trace, somebody who waits, other rules."""
+    if group is None or batch.batch_id.int ^ group.int > MAX_GROUP:
+        return True
+    return bool(batch.traceparent or batch.digest or batch.notify or batch.slices or batch.natural)
 
 
 class Selection:
@@ -193,7 +241,8 @@ def _count(rows: NDArray[np.bool_] | None, part: Part) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a transaction did that committed: a verdict for each part of its work, and which rows went in."""
+    """What a transaction did that committed: its work, a verdict for each part of it, and which rows went in."""
 
+    work: Work
     verdicts: Verdicts
     selection: Selection

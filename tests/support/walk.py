@@ -21,6 +21,7 @@ from services.platform.runtime.health import Health
 from services.platform.settings import Settings
 from services.platform.stream import DeadLetters, Delivery, Stream, redis_client
 from services.worker.loop import Loop
+from services.worker.reading import opened
 from services.worker.transaction import Store
 
 from .readings import sql
@@ -130,7 +131,7 @@ class Walk:
         hand, self._hands[worker], self.world.death = self._hands[worker], [], death
         with suppress(Died):
             async with asyncio.timeout(30):
-                await self._loops[worker]._process(hand)
+                await self._loops[worker]._process(list(map(opened, hand)))
         self.world.death = None
 
     async def replay(self, letter_id: str, mended: Columns | None) -> None:

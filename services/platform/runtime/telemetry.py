@@ -37,7 +37,8 @@ _sampled = {"share": 0.0}
 @contextmanager
 def telemetry(settings: TelemetrySettings, service: str) -> Iterator[None]:
     """Set up the process's providers, and flush them at the end."""
-    _sampled["share"] = settings.sample_ratio
+    # A span that nobody is told of costs as much as one that somebody is.
+    _sampled["share"] = settings.sample_ratio if settings.otlp_endpoint else 0.0
     resource = Resource.create({"service.name": f"millrace-{service}", "service.version": __version__})
     readers: list[MetricReader] = [PrometheusMetricReader()]
     tracing = TracerProvider(resource=resource, sampler=DEFAULT_ON)

@@ -21,6 +21,14 @@ class WorkerSettings(Section):
     )
     batch_rows: PositiveInt = setting(100_000, "Rows after which a transaction is full.", "rows")
     batch_entries: PositiveInt = setting(512, "Entries after which a transaction is full.", "entries")
+    linger: float = setting(
+        0.2,
+        "Longest that what was read waits for more to share its transaction, where much comes in small entries; little "
+        "never waits, nor what somebody waits for by ack=stored. 0 writes everything at once.",
+        "s",
+        ge=0,
+        le=1,
+    )
     block: PositiveFloat = setting(1.0, "How long a read waits for entries.", "s")
     reclaim_idle: PositiveFloat = setting(
         30.0,

@@ -65,7 +65,7 @@ async def test_a_late_reading_behind_a_truncate_is_stored(
     work = work_of(entry_of([("a", micros(OLD), 1.0), ("a", micros(KEPT), 1.0)]))
     written = await store.write(work)
     store.close()
-    assert outcomes(work, written) == [Outcome.STORED]
+    assert outcomes(written) == [Outcome.STORED]
     for _ in range(2):
         assert await hourly(timescaledb) == {OLD: 1, KEPT: 1}
         await repaired(timescaledb)
@@ -87,7 +87,7 @@ async def test_a_late_reading_behind_retention_is_a_dead_letter_and_every_hour_s
     )
     written = await store.write(work, 2)
     store.close()
-    assert outcomes(work, written) == [Outcome.DEAD, Outcome.STORED, Outcome.DEAD]
+    assert outcomes(written) == [Outcome.DEAD, Outcome.STORED, Outcome.DEAD]
     assert {verdict.code for verdict in written.verdicts.values()} == {"behind_retention", ""}
     await repaired(timescaledb)
     assert await hourly(timescaledb) == before
@@ -102,7 +102,7 @@ async def test_history_from_before_all_that_is_kept_is_stored(
     work = work_of(entry_of([("a", micros(OLD - 60 * DAY), 1.0)]))
     written = await store.write(work)
     store.close()
-    assert outcomes(work, written) == [Outcome.STORED]
+    assert outcomes(written) == [Outcome.STORED]
     await repaired(timescaledb)
     assert {OLD - 60 * DAY, OLD, OLD + 5 * HOUR, KEPT} <= set(await hourly(timescaledb))
 

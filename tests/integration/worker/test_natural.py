@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import asyncpg
+import msgspec
 import pytest
 
 from services.contract import Batch, Columns, Entry, Outcome, Slice, decode, encode, keyed_id, member_id, new_group
@@ -37,7 +38,7 @@ WORKERS, ROUNDS = 4, 8
 def natural(*batches: Sequence[Row], keys: Sequence[uuid.UUID | None] = (), **members: object) -> Entry:
     """Return an entry of natural batches."""
     entry = entry_of(*batches, keys=keys, **members)
-    return dataclasses.replace(entry, batches=[dataclasses.replace(batch, natural=True) for batch in entry.batches])
+    return dataclasses.replace(entry, batches=[msgspec.structs.replace(batch, natural=True) for batch in entry.batches])
 
 
 def some(count: int, value: float = 0.0, sensor: str = "a", start: int = NOW, step: int = SECOND) -> list[Row]:

@@ -2,6 +2,7 @@ import asyncio
 import time
 import uuid
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -29,11 +30,12 @@ async def store_for(settings: Settings, worker: WorkerSettings | None = None) ->
 
 def work_of(*entries: Entry) -> Work:
     deliveries = [Delivery(b"%d-0" % number, encode(entry)) for number, entry in enumerate(entries, 1)]
-    return Work((delivery, decode(delivery.fields or {})) for delivery in deliveries)
+    return Work(((delivery, decode(delivery.fields or {})) for delivery in deliveries), together=True)
 
 
-def outcomes(work: Work, written: Written) -> list[Outcome]:
-    return [written.verdicts[part].outcome for part in work.parts]
+def outcomes(written: Written) -> list[Outcome]:
+    """Return the outcome of each batch."""
+    return [written.verdicts[part].outcome for part in written.work.parts for _ in range(part.batches)]
 
 
 def some(count: int, sensor: str = "a", start: int = NOW) -> list[Row]:
@@ -45,7 +47,7 @@ async def test_rows_of_an_entry_are_stored_with_one_ledger_row_for_its_anonymous
     work = work_of(entry_of(some(3), some(2, "bb"), some(1, "größe")))
     written = await store.write(work)
     store.close()
-    assert outcomes(work, written) == [Outcome.STORED] * 3
+    assert outcomes(written) == [Outcome.STORED] * 3
     assert await rows_in(settings.database) == sorted(some(3) + some(2, "bb") + some(1, "größe"))
     ledger = await sql(settings.database, "select batches, rows, repeats, dead from ingest_ledger")
     assert [tuple(row) for row in ledger] == [(3, 6, 0, None)]
@@ -53,13 +55,16 @@ async def test_rows_of_an_entry_are_stored_with_one_ledger_row_for_its_anonymous
 
 async def test_a_redelivered_entry_is_stored_once_and_not_counted_as_a_repeat(settings: Settings) -> None:
     store = await store_for(settings)
-    entry = entry_of(some(2), some(2))
+    entry = entry_of(some(2), some(2), some(2))
+    # They came one behind the other; what has a trace is a part of its own between the others.
+    batches = [msgspec.structs.replace(batch, accepted_at=NOW + number) for number, batch in enumerate(entry.batches)]
+    batches[1] = msgspec.structs.replace(batches[1], traceparent=f"00-{'1' * 32}-{'1' * 16}-01")
+    entry = Entry(entry.group, batches, entry.columns)
     await store.write(work_of(entry))
-    again = work_of(entry, entry_of(some(1, "new")))
-    written = await store.write(again)
+    written = await store.write(work_of(entry, entry_of(some(1, "new"))))
     store.close()
-    assert outcomes(again, written) == [Outcome.DUPLICATE, Outcome.DUPLICATE, Outcome.STORED]
-    assert await rows_in(settings.database) == sorted(some(2) + some(2) + some(1, "new"))
+    assert outcomes(written) == [Outcome.DUPLICATE] * 3 + [Outcome.STORED]
+    assert await rows_in(settings.database) == sorted(some(2) * 3 + some(1, "new"))
     assert [row[0] for row in await sql(settings.database, "select repeats from ingest_ledger")] == [0, 0]
 
 
@@ -73,8 +78,8 @@ async def test_a_repeat_of_a_key_is_refused_and_counted_even_within_one_transact
     later = work_of(repeat)
     written_later = await store.write(later)
     store.close()
-    assert outcomes(work, written) == [Outcome.STORED, Outcome.DUPLICATE]
-    assert outcomes(later, written_later) == [Outcome.DUPLICATE]
+    assert outcomes(written) == [Outcome.STORED, Outcome.DUPLICATE]
+    assert outcomes(written_later) == [Outcome.DUPLICATE]
     assert await rows_in(settings.database) == sorted(some(2))
     assert [row[0] for row in await sql(settings.database, "select repeats from ingest_ledger")] == [2]
 
@@ -86,8 +91,8 @@ async def test_a_key_with_other_readings_becomes_a_dead_letter_and_leaves_the_st
     other = work_of(entry_of(some(3, "x"), keys=[key], digest=b"two"))
     written = await store.write(other, 1)
     store.close()
-    assert outcomes(other, written) == [Outcome.DEAD]
-    [(_, [letter])] = other.settlement(written.verdicts).entries
+    assert outcomes(written) == [Outcome.DEAD]
+    [(_, [letter])] = written.work.settlement(written.verdicts).entries
     assert letter.code == "key_reused"
     assert len(decode(letter.fields).columns) == 3
     assert await rows_in(settings.database) == sorted(some(2))
@@ -99,19 +104,18 @@ async def test_what_the_database_refuses_is_bisected_to_the_batch(settings: Sett
     poison: list[Row] = [("p", NOW, 1.0), ("p", NOW, 13.0)]
     entries = [entry_of(some(4, f"s{number}"), some(1, "n")) for number in range(5)]
     keyed = entry_of(poison, some(1, "k"), keys=[keyed_id("", "bad"), keyed_id("", "good")], digest=b"d")
-    work = work_of(*entries, entry_of(some(2, "g1"), poison, some(2, "g2")), keyed)
-    written = await store.write(work, 2)
-    dead = [part for part in work.parts if written.verdicts[part].outcome is Outcome.DEAD]
+    grouped = entry_of(some(2, "g1"), poison, some(2, "g2"))
+    written = await store.write(work_of(*entries, grouped, keyed), 2)
+    dead = [part for part in written.work.parts if written.verdicts[part].outcome is Outcome.DEAD]
     assert [part.position for part in dead] == [2, 0]
     good = [row for number in range(5) for row in some(4, f"s{number}") + some(1, "n")]
     assert await rows_in(settings.database) == sorted(good + some(2, "g1") + some(2, "g2") + some(1, "k"))
-    redelivered = work_of(*(Entry(e.group, e.batches, e.columns) for e in [keyed]))
-    written = await store.write(redelivered, 1)
-    assert outcomes(redelivered, written) == [Outcome.DEAD, Outcome.DUPLICATE]
+    written = await store.write(work_of(grouped, keyed), 2)
+    assert outcomes(written) == [Outcome.DUPLICATE, Outcome.DEAD, Outcome.DUPLICATE, Outcome.DEAD, Outcome.DUPLICATE]
     await sql(settings.database, "alter table sensor_data drop constraint c")
-    written = await store.write(mended := work_of(keyed))
+    written = await store.write(work_of(keyed))
     store.close()
-    assert outcomes(mended, written) == [Outcome.STORED, Outcome.DUPLICATE]
+    assert outcomes(written) == [Outcome.STORED, Outcome.DUPLICATE]
     reasons = await sql(settings.database, "select dead from ingest_ledger where dead is not null")
     assert len(reasons) == 1
     assert '"2"' in reasons[0][0]
@@ -134,17 +138,19 @@ async def test_what_would_make_more_dead_letters_than_it_may_is_rolled_back_whol
     await sql(settings.database, "alter table sensor_data drop constraint c")
     written = await store.write(work, 1)
     store.close()
-    assert outcomes(work, written) == [Outcome.STORED] * 3 + [Outcome.DEAD]
+    assert outcomes(written) == [Outcome.STORED] * 3 + [Outcome.DEAD]
     assert await rows_in(settings.database) == sorted(some(1) + poison + some(1, "b"))
 
 
-async def test_an_entry_older_than_the_ledger_remembers_is_a_dead_letter(settings: Settings) -> None:
+async def test_a_batch_older_than_the_ledger_remembers_is_a_dead_letter_and_its_neighbour_is_stored(
+    settings: Settings,
+) -> None:
     store = await store_for(settings)
-    old = NOW - 73 * HOUR
-    work = work_of(entry_of(some(1), accepted_at=old), entry_of(some(1, "b")))
-    written = await store.write(work, 1)
+    entry = entry_of(some(1), some(1, "b"))
+    old = msgspec.structs.replace(entry.batches[0], accepted_at=NOW - 73 * HOUR)
+    written = await store.write(work_of(Entry(entry.group, [old, entry.batches[1]], entry.columns)), 1)
     store.close()
-    assert outcomes(work, written) == [Outcome.DEAD, Outcome.STORED]
+    assert outcomes(written) == [Outcome.DEAD, Outcome.STORED]
     assert await rows_in(settings.database) == some(1, "b")
 
 
@@ -160,7 +166,7 @@ async def test_concurrent_writers_of_the_same_entries_in_any_order_store_each_on
         found: list[Outcome] = []
         for chosen in np.array_split(random.permutation(20), 5):
             work = work_of(*(entries[number] for number in chosen))
-            found += outcomes(work, await store.write(work))
+            found += outcomes(await store.write(work))
         return found
 
     found = [outcome for part in await asyncio.gather(*map(writer, stores)) for outcome in part]
@@ -244,7 +250,7 @@ async def test_prune_deletes_what_is_past_the_horizon_only(settings: Settings) -
 
 
 def test_columns_are_shared_and_not_copied_where_everything_is_new() -> None:
-    work = work_of(entry_of(some(3), some(2)))
+    work = work_of(entry_of(some(3), some(2))).apart()
     selection = work.without(NONE_KNOWN)
     assert selection.pick(work.parts) is work.columns
     assert isinstance(selection.pick(work.parts[:1]), Columns)

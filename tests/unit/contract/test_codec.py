@@ -285,3 +285,19 @@ def rows_of(found: Columns) -> list[tuple[str, int, str]]:
     ids = [found.sensor_ids[code] for code in found.index.tolist()]
     values = [value.hex() for value in found.values.tolist()]
     return list(zip(ids, found.timestamps.tolist(), values, strict=True))
+
+
+def test_concat_of_parts_that_share_ids_has_what_any_of_them_says_of_these() -> None:
+    heat, wind = (series_of(name, [("room", "a")]) for name in ("heat", "wind"))
+    ids = [series_id(heat), series_id(wind)]
+    plain_ones = Columns(ids, np.zeros(1, np.uint32), np.zeros(1, np.int64), np.ones(1))
+    one, other = (dataclasses.replace(plain_ones, series={series_id(found): found}) for found in (heat, wind))
+    for parts, found in [
+        ([plain_ones, one], one.series),
+        ([one, plain_ones, one], one.series),
+        ([one, other], {**one.series, **other.series}),
+        ([plain_ones, plain_ones], {}),
+    ]:
+        joined = Columns.concat(parts)
+        assert joined.series == found
+        assert rows_of(joined) == [row for part in parts for row in rows_of(part)]
