@@ -56,22 +56,25 @@ class GroupCommit:
         self._waiting: deque[PendingBatch] = deque()
         self._arrived = asyncio.Event()
 
-    async def put(self, batch: PendingBatch) -> Accepted:
-        """Return when the batch is in the stream, and for a durable one, on disk.
+    def put(self, batch: PendingBatch) -> None:
+        """Let a batch wait for its place in an entry.
 
-        Raises:
-            Problem: `invalid_readings`, `key_reused`, `stream_full` or `stream_unavailable`.
+        Its `done` hears when it is in the stream, and if it is durable, on disk; or of a Problem: `invalid_readings`,
+        `key_reused`, `stream_full` or `stream_unavailable`.
         """
         self._waiting.append(batch)
         self._arrived.set()
-        return await batch.done
 
     async def run(self, stream: Stream) -> None:
         """Write for ever. Several may run, each on a stream of its own connection."""
-        while True:
-            await self._arrived.wait()
-            # Not by a name of this frame, which would keep the batches until others come.
-            await self._write(stream, self._next_entry())
+        try:
+            while True:
+                await self._arrived.wait()
+                # Not by a name of this frame, which would keep the batches until others come.
+                await self._write(stream, self._next_entry())
+        finally:
+            left, self._waiting = self._waiting, deque()
+            _fail(left, _stopping())
 
     def _next_entry(self) -> list[PendingBatch]:
         """Take pending batches until an entry is full.
@@ -123,7 +126,7 @@ class GroupCommit:
             if any(one.pending.durable for one in checked) and self._proof() is Durability.WAITAOF:
                 await self._reach_disk(stream)
         except asyncio.CancelledError:
-            _fail(batches, Problem("stream_unavailable", "the service is stopping", {"Retry-After": "1"}))
+            _fail(batches, _stopping())
             raise
         except Problem as problem:
             _fail(batches, problem)
@@ -159,7 +162,15 @@ class GroupCommit:
         if inexact:
             metrics.rows_inexact.add(inexact)
         return [
-            Accepted(batch.batch_id, batch.digest, batch.accepted_at, batch.rows, one.faults, event)
+            Accepted(
+                batch.batch_id,
+                batch.digest,
+                batch.accepted_at,
+                batch.rows,
+                one.faults,
+                event,
+                one.pending.decoded.skipped,
+            )
             for one, batch, event in zip(checked, entry.batches, settled, strict=True)
         ]
 
@@ -170,6 +181,10 @@ class GroupCommit:
                 "the stream's server did not confirm the disk in time",
                 {"Retry-After": "1"},
             )
+
+
+def _stopping() -> Problem:
+    return Problem("stream_unavailable", "the service is stopping", {"Retry-After": "1"})
 
 
 def _fail(batches: Iterable[PendingBatch], error: Exception) -> None:

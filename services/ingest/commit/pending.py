@@ -3,9 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from services.contract import Batch, Columns, Entry, Slice, member_id, new_group
 from services.platform.http.errors import Problem
@@ -14,7 +14,7 @@ from ..idempotency import digest
 from ..limits.window import Limits
 from ..readings import Decoded, Fault, check
 
-__all__ = ["Accepted", "CheckedBatch", "PendingBatch", "check_together", "shared_entry"]
+__all__ = ["Accepted", "CheckedBatch", "Done", "PendingBatch", "check_together", "shared_entry"]
 
 
 class Accepted(NamedTuple):
@@ -27,6 +27,7 @@ class Accepted(NamedTuple):
         rows: readings that were taken.
         faults: of the readings that were left out.
         settled: for who asked, what is set when it is said to be settled.
+        skipped: how many values of which kind came beside the readings that are not kept.
     """
 
     batch_id: uuid.UUID
@@ -35,6 +36,23 @@ class Accepted(NamedTuple):
     rows: int
     faults: list[Fault]
     settled: asyncio.Event | None
+    skipped: Mapping[str, int]
+
+
+class Done(Protocol):
+    """What hears what became of a batch: a future, or what answers at once, in the call."""
+
+    def done(self) -> bool:
+        """Tell whether it has heard, or wants to no more."""
+
+    def cancelled(self) -> bool:
+        """Tell whether it wants to hear no more."""
+
+    def set_result(self, accepted: Accepted, /) -> None:
+        """Hear that the batch is in the stream."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Hear why it is not."""
 
 
 @dataclass(slots=True)
@@ -51,7 +69,7 @@ class PendingBatch:
         notify: whether to hear what becomes of it.
         natural: whether only the first reading of a sensor and instant is stored; its readings then have no slices.
         accepted_at: microseconds since 1970.
-        done: what the request waits for.
+        done: hears what becomes of it.
     """
 
     decoded: Decoded
@@ -63,7 +81,7 @@ class PendingBatch:
     notify: bool = False
     natural: bool = False
     accepted_at: int = field(default_factory=lambda: time.time_ns() // 1000)
-    done: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: Done = field(kw_only=True)
 
     def succeed(self, accepted: Accepted) -> None:
         """Answer, where nobody has."""

@@ -22,7 +22,7 @@ from services import __version__
 
 from ..settings import TelemetrySettings
 
-__all__ = ["BY_OURSELVES", "carried", "current_traceparent", "request_span", "telemetry", "tracer"]
+__all__ = ["BY_OURSELVES", "carried", "current_traceparent", "is_sampled", "request_span", "telemetry", "tracer"]
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -59,14 +59,18 @@ def telemetry(settings: TelemetrySettings, service: str) -> Iterator[None]:
         metering.shutdown()
 
 
+def is_sampled(traceparent: str | None) -> bool:
+    """Tell whether a request is traced, as its traceparent or else the ratio decides: asked once a request."""
+    return not traceparent.endswith("-00") if traceparent else random.random() < _sampled["share"]  # noqa: S311
+
+
 def request_span(
-    name: str, traceparent: str | None, kind: trace.SpanKind = trace.SpanKind.INTERNAL
+    name: str, traceparent: str | None, kind: trace.SpanKind = trace.SpanKind.INTERNAL, *, sampled: bool
 ) -> AbstractContextManager[trace.Span]:
-    """Return the span of a request, as its traceparent or else the ratio decides.
+    """Return the span of a request where it is sampled.
 
     The draw comes before the span is made: one that is made and then not sampled costs as much as the work.
     """
-    sampled = not traceparent.endswith("-00") if traceparent else random.random() < _sampled["share"]  # noqa: S311
     return tracer.start_as_current_span(name, carried(traceparent), kind) if sampled else _NOT_SAMPLED
 
 
