@@ -177,10 +177,17 @@ class Acceptor:
         timed_out = taken.settled is not None and not await self._stored(taken, taken.settled)
         return acceptance(taken, timed_out=timed_out)
 
-    def accept_whole(
-        self, door: str, caller: Caller, headers: Mapping[bytes, bytes], body: bytes, asked: Asked, done: Done
-    ) -> bool:
-        """Put the readings of a request that is here whole on their way, where nothing but the stream is waited for.
+    def takes_whole(self, caller: Caller, headers: Mapping[bytes, bytes], parameters: IngestParameters) -> bool:
+        """Tell whether `accept_whole` takes what is asked for so: nothing but the stream must be waited for."""
+        return (
+            parameters.key is None
+            and parameters.ack is not Ack.STORED
+            and caller.series_per_hour is None
+            and content_encoding(headers, parameters.encoding) == IDENTITY
+        )
+
+    def accept_whole(self, door: str, caller: Caller, asked: Asked, body: bytes, done: Done) -> bool:
+        """Put the readings of a request that is here whole on their way; it is one that `takes_whole` tells.
 
         Nothing has been counted or taken where this returns False or raises, so that `accept` may be asked as if for
         the first time.
@@ -188,9 +195,8 @@ class Acceptor:
         Args:
             door: the name of the door's protocol.
             caller: who sends it.
-            headers: by their names, in small letters.
-            body: as sent.
             asked: what the door says of it.
+            body: as sent.
             done: hears what becomes of the readings.
 
         Returns:
@@ -200,14 +206,7 @@ class Acceptor:
             Problem: whatever the client can mend or must wait for.
         """
         parameters = asked.parameters
-        if (
-            parameters.key is not None
-            or parameters.ack is Ack.STORED
-            or caller.series_per_hour is not None
-            or len(body) > self.settings.max_body_bytes
-            or (parameters.slow and len(body) >= _LARGE)
-            or content_encoding(headers, parameters.encoding) != IDENTITY
-        ):
+        if len(body) > self.settings.max_body_bytes or (parameters.slow and len(body) >= _LARGE):
             return False
         self._check(caller)
         decoded = asked.decode(body, self.settings.max_rows)
@@ -218,7 +217,7 @@ class Acceptor:
         self.rates.count_request(caller)
         self.passed_over.count(door, caller.name, decoded.skipped)
         self.rates.count_rows(caller, len(decoded))
-        self.group_commit.put(_pending(caller, parameters, decoded, len(body), done))
+        self.group_commit.put(_pending(caller, parameters, decoded, len(body), None, done))
         return True
 
     async def _take(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Accepted | Acceptance:
@@ -248,7 +247,7 @@ class Acceptor:
             await self.new_series.check(caller, decoded.readings.sensor_ids)
         self.rates.count_rows(caller, len(decoded))
         done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        batch = _pending(caller, parameters, decoded, len(body), done)
+        batch = _pending(caller, parameters, decoded, len(body), current_traceparent(), done)
         if batch.batch_id is not None:
             repeat = await self._repeat(batch.batch_id, decoded, partial=parameters.partial)
             if repeat is not None:
@@ -315,13 +314,11 @@ def acceptance(accepted: Accepted, *, timed_out: bool = False) -> Acceptance:
     """Return what became of readings that are in the stream, and count those that were left out."""
     if accepted.faults:
         _count(accepted.faults)
-    return Acceptance(
-        accepted.batch_id, accepted.rows, accepted.faults, timed_out=timed_out, skipped=accepted.skipped
-    )
+    return Acceptance(accepted.batch_id, accepted.rows, accepted.faults, timed_out=timed_out, skipped=accepted.skipped)
 
 
 def _pending(
-    caller: Caller, parameters: IngestParameters, decoded: Decoded, size: int, done: Done
+    caller: Caller, parameters: IngestParameters, decoded: Decoded, size: int, traceparent: str | None, done: Done
 ) -> PendingBatch:
     """Return the batch of a caller's readings, which came in a body of `size` bytes."""
     return PendingBatch(
@@ -329,7 +326,7 @@ def _pending(
         parameters.partial,
         decoded.label_bytes or (size if decoded.readings.series else 0),
         None if parameters.key is None else keyed_id(caller.name, parameters.key),
-        current_traceparent(),
+        traceparent,
         parameters.ack is not Ack.QUEUED,
         parameters.ack is Ack.STORED,
         parameters.natural,

@@ -7,12 +7,14 @@ counted or taken then.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from starlette.responses import Response
 
-from services.platform.http.direct import Left, WholeRequest
+from services.platform.http.auth import Caller
+from services.platform.http.direct import Left, Take
 from services.platform.http.errors import Problem
+from services.platform.http.http11 import Header
 from services.platform.http.parameters import by_name
 from services.platform.runtime import metrics
 from services.platform.runtime.telemetry import is_sampled
@@ -24,11 +26,12 @@ from .limits.in_flight import InFlight, RequestInFlight
 
 __all__ = ["DirectWay"]
 
-_NOT_OURS: Left = {}
+_TRACED: Left = {SAMPLED: True}
+_UNTRACED: Left = {SAMPLED: False}
 
 
 class DirectWay:
-    """Takes the requests at doors that are here whole. One a process."""
+    """Knows who takes the requests at doors that are here whole. One a process."""
 
     def __init__(self, doors: Iterable[Door], acceptor: Acceptor, in_flight: InFlight, root_path: str) -> None:
         """`root_path` is the prefix that a proxy may have left before the doors' paths."""
@@ -36,48 +39,67 @@ class DirectWay:
         self._acceptor = acceptor
         self._in_flight = in_flight
 
-    def __call__(self, request: WholeRequest, answer: Callable[[Response], None]) -> Left | None:
-        """Take a POST, and answer it later; or leave it.
+    def __call__(self, target: bytes, headers: Sequence[Header]) -> Take | None:
+        """Return what takes POSTs of this head; None where they are the application's.
 
         Pages of other origins are left to the middleware that knows which of them may send, traced requests to the
         way that has a span.
         """
-        path, _, query = request.target.partition(b"?")
+        path, _, query = target.partition(b"?")
         door = self._doors.get(path)
         if door is None:
-            return _NOT_OURS
-        began = time.perf_counter()
-        headers = dict(request.headers)
-        sampled = is_sampled(headers.get(b"traceparent", b"").decode("latin-1"))
-        if not sampled and b"origin" not in headers:
-            # What is raised, the fast path meets again, and answers.
-            with contextlib.suppress(Exception):
-                if self._take(door, query, by_name(request.headers), request.body, began, answer):
-                    return None
-        return {SAMPLED: sampled}
+            return None
+        try:
+            named = by_name(headers)
+        except Problem:
+            return None
+        traceparent = named.get(b"traceparent")
+        if b"origin" in named or (traceparent is not None and is_sampled(traceparent.decode("latin-1"))):
+            return None
+        return _Taker(door, query, named, self._acceptor, self._in_flight).take
 
-    def _take(
-        self,
-        door: Door,
-        query: bytes,
-        headers: Mapping[bytes, bytes],
-        body: bytes,
-        began: float,
-        answer: Callable[[Response], None],
-    ) -> bool:
-        """Take a request, and tell whether it is taken.
+
+class _Taker:
+    """Takes requests of one head."""
+
+    def __init__(
+        self, door: Door, query: bytes, headers: Mapping[bytes, bytes], acceptor: Acceptor, in_flight: InFlight
+    ) -> None:
+        self._door = door
+        self._query = query
+        self._headers = headers
+        self._acceptor = acceptor
+        self._in_flight = in_flight
+        self._asked: tuple[Caller, Asked] | None = None
+
+    def take(self, body: bytes, answer: Callable[[Response], None]) -> Left | None:
+        """Take a request, and answer it later; or leave it."""
+        began = time.perf_counter()
+        if b"traceparent" not in self._headers and is_sampled(None):
+            return _TRACED
+        # What is raised, the fast path meets again, and answers.
+        with contextlib.suppress(Exception):
+            caller = self._door.credentials(self._headers, self._query)
+            if self._asked is None or self._asked[0] is not caller:
+                self._asked = (caller, self._door.asked(caller, self._query, self._headers))
+            if self._put(caller, self._asked[1], body, began, answer):
+                return None
+        return _UNTRACED
+
+    def _put(self, caller: Caller, asked: Asked, body: bytes, began: float, answer: Callable[[Response], None]) -> bool:
+        """Put a request's readings on their way, and tell whether they are.
 
         Raises:
             Problem: it must be refused.
         """
-        caller = door.credentials(headers, query)
-        asked = door.asked(caller, query, headers)
+        if not self._acceptor.takes_whole(caller, self._headers, asked.parameters):
+            return False
         in_flight = self._in_flight.request()
         taken = False
         try:
             in_flight.take(len(body))
-            under_way = _UnderWay(door, headers, asked, in_flight, began, answer)
-            taken = self._acceptor.accept_whole(door.name, caller, headers, body, asked, under_way)
+            under_way = _UnderWay(self._door, self._headers, asked, in_flight, began, answer)
+            taken = self._acceptor.accept_whole(self._door.name, caller, asked, body, under_way)
         finally:
             if not taken:
                 in_flight.end()

@@ -122,7 +122,9 @@ class CancelOnDisconnect:
             return
         traceparent = Headers(scope=scope).get("traceparent")
         begun = time.perf_counter()
-        with request_span(f"{scope['method']} {route}", traceparent, SpanKind.SERVER, sampled=is_sampled(traceparent)) as span:
+        with request_span(
+            f"{scope['method']} {route}", traceparent, SpanKind.SERVER, sampled=is_sampled(traceparent)
+        ) as span:
             complete = False
 
             async def observed(message: Message) -> None:

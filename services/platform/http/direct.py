@@ -5,8 +5,9 @@ that calls for an answer before its body is read. Whatever else comes, and whate
 application as if nobody had looked.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 from starlette.responses import Response
@@ -15,47 +16,74 @@ from uvicorn.protocols.http.httptools_impl import HEADER_VALUE_RE, STATUS_LINE
 from .http11 import Header
 from .protocol import PatientProtocol
 
-__all__ = ["Direct", "DirectProtocol", "Left", "WholeRequest"]
+__all__ = ["Direct", "DirectProtocol", "Heads", "Left", "Take"]
 
 log = structlog.get_logger(__name__)
 
 _CLOSE = (b"connection", b"close")
+_LENGTH = b"content-length"
 _NOT_PLAIN = {b"expect", b"transfer-encoding", b"upgrade"}
-
-
-class WholeRequest(NamedTuple):
-    """A POST that is here whole.
-
-    Attributes:
-        target: path and query string, as sent.
-        headers: names in small letters, with their values.
-        body: as sent.
-    """
-
-    target: bytes
-    headers: list[Header]
-    body: bytes
-
+_CHANGING = {b"traceparent", b"tracestate", b"x-request-id"}
+"""Headers that are new with each request."""
 
 Left = Mapping[str, object]
 """What the connection scope of a request that is left to the application holds beside what it always does."""
 
-Direct = Callable[[WholeRequest, Callable[[Response], None]], Left | None]
-"""Takes a request, and calls what it is given with the answer once, later; or leaves it, and does neither."""
+Take = Callable[[bytes, Callable[[Response], None]], Left | None]
+"""Takes the request of a body, and calls what it is given with the answer once, later; or leaves it, and does
+neither."""
+
+Direct = Callable[[bytes, Sequence[Header]], Take | None]
+"""Returns what takes POSTs of a target with these headers, Content-Length left out; None where nobody does.
+
+The same head means the same: it may be asked once for many requests.
+"""
+
+
+class Heads:
+    """What takes the requests of which heads: clients send the same one again and again. One a server."""
+
+    _MOST, _LONGEST = 4096, 2048
+
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
+        self._known: dict[tuple[bytes, tuple[Header, ...]], Take] = {}
+
+    def known(self, target: bytes, headers: Sequence[Header]) -> Take | None:
+        """Return what takes requests of a plain head that has come before; None where it is not remembered."""
+        return self._known.get((target, tuple(headers)))
+
+    def meet(self, target: bytes, headers: Sequence[Header]) -> Take | None:
+        """Return what takes requests of a plain head, and remember it, unless it is long or will not come again."""
+        take = self._direct(target, headers)
+        if take is None:
+            return None
+        names = {name for name, _ in headers}
+        size = len(target) + sum(len(name) + len(value) for name, value in headers)
+        if size <= self._LONGEST and names.isdisjoint(_CHANGING):
+            if len(self._known) >= self._MOST:
+                self._known.clear()
+            self._known[target, tuple(headers)] = take
+        return take
 
 
 class _DirectCycle:
-    """Stands where uvicorn looks for the cycle of a request, and waits for nothing."""
+    """A request that was taken. It stands where uvicorn looks for a request's cycle, and waits for nothing."""
 
-    __slots__ = ("disconnected", "keep_alive", "response_complete")
+    __slots__ = ("_answer", "disconnected", "keep_alive", "response_complete")
 
     more_body = False
     response_started = False
 
-    def __init__(self) -> None:
+    def __init__(self, answer: "Callable[[_DirectCycle, Response], None]") -> None:
+        self._answer = answer
         self.disconnected = False
         self.keep_alive = True
         self.response_complete = False
+
+    def __call__(self, response: Response) -> None:
+        """Answer."""
+        self._answer(self, response)
 
     @property
     def message_event(self) -> "_DirectCycle":
@@ -67,69 +95,112 @@ class _DirectCycle:
 
 
 class DirectProtocol(PatientProtocol):
-    """A connection whose plain requests are shown to `direct` before the application."""
+    """A connection whose plain requests are taken by whom `heads` names, the others by the application."""
 
-    def __init__(self, *arguments: Any, direct: Direct | None = None, **named: Any) -> None:
+    def __init__(self, *arguments: Any, heads: Heads | None = None, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._direct = direct
-        self._held: list[bytes] | None = None
+        self._heads = heads
+        self._length: Header | None = None
+        self._take: Take | None = None
+        self._held = b""
+        self._idle_since = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read on; a request whose end did not come with this piece goes to the application."""
         super().data_received(data)
-        if self._held is not None:
+        if self._take is not None:
             self._let_go()
 
-    def begin(self) -> None:
-        """Hold a plain request until its end; give any other to the application."""
-        if self._direct is not None and self._is_plain():
-            self._held = []
+    def on_message_begin(self) -> None:
+        """Begin to read a request."""
+        self._length = None
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; the length apart, which alone differs among the requests of many clients."""
+        if self._length is None and name.lower() == _LENGTH:
+            self._length = (_LENGTH, value)
         else:
-            super().begin()
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Hold a request whose head is known until its end; look closely at any other."""
+        if self._heads is not None and self._length is not None and self._is_free():
+            self._take = self._heads.known(self.url, self.headers)
+        if self._take is None:
+            super().on_headers_complete()
+        else:
+            self.begun()
+
+    def begin(self) -> None:
+        """Hold a request that may be taken until its end; give any other to the application."""
+        if self._heads is not None and self._is_free() and self._is_plain():
+            self._take = self._heads.meet(self.url, self.headers)
+        if self._take is None:
+            self._begin_cycle()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
-        if self._held is None:
+        if self._take is None:
             super().on_body(body)
         else:
-            self._held.append(body)
+            self._held += body
 
     def on_message_complete(self) -> None:
-        """Show a request that was held to who may take it."""
-        if self._held is not None:
-            assert self._direct is not None  # noqa: S101 -- narrows for the type checker
-            cycle = _DirectCycle()
-            request = WholeRequest(self.url, self.headers, b"".join(self._held))
-            left = self._direct(request, lambda response: self._answer(cycle, response))
-            if left is None:
-                self._held = None
-                self.cycle = self._answering = cycle  # type: ignore[assignment]
-                return
-            self.scope.update(left)  # type: ignore[typeddict-item]
-            self._let_go()
+        """Let a request that was held be taken, or give it to the application."""
+        if self._take is None:
+            super().on_message_complete()
+            return
+        cycle = _DirectCycle(self._answer)
+        left = self._take(self._held, cycle)
+        if left is None:
+            self._take, self._held = None, b""
+            self.cycle = self._answering = cycle  # type: ignore[assignment]
+            return
+        self.scope.update(left)  # type: ignore[typeddict-item]
+        self._let_go()
         super().on_message_complete()
 
-    def _is_plain(self) -> bool:
-        """Tell whether the request, whose head is here, may be taken if its body follows."""
-        if self.cycle is not None and not self.cycle.response_complete:  # type: ignore[redundant-expr]
-            return False
-        names = {name for name, _ in self.headers}
+    def on_response_complete(self) -> None:
+        """Go on, and note since when there is nothing to do."""
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
+
+    def _is_free(self) -> bool:
+        """Tell whether the connection owes no answer, takes one at once, and is at a POST of HTTP/1.1."""
         return (
-            b"content-length" in names
-            and names.isdisjoint(_NOT_PLAIN)
+            (self.cycle is None or self.cycle.response_complete)  # type: ignore[redundant-expr]
+            and not self.flow.write_paused
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
+        )
+
+    def _is_plain(self) -> bool:
+        """Tell whether the head says nothing unusual."""
+        return (
+            self._length is not None
             and self.parser.should_keep_alive()
-            and not self.flow.write_paused
-            and self.refusal is None
+            and _NOT_PLAIN.isdisjoint(name for name, _ in self.headers)
         )
 
     def _let_go(self) -> None:
         """Give the request that is held to the application, as much of it as is here."""
-        held, self._held = self._held or [], None
+        held, self._take, self._held = self._held, None, b""
+        self._begin_cycle()
+        if held:
+            super().on_body(held)
+
+    def _begin_cycle(self) -> None:
+        if self._length is not None:
+            self.headers.append(self._length)
         super().begin()
-        for part in held:
-            super().on_body(part)
 
     def _answer(self, cycle: _DirectCycle, response: Response) -> None:
         """Write an answer whole, where the client is still there, and go on with what came meanwhile."""
@@ -137,15 +208,38 @@ class DirectProtocol(PatientProtocol):
         if cycle.disconnected:
             return
         fields = [*self.server_state.default_headers, *response.raw_headers]
-        says_close = _CLOSE in response.raw_headers
-        if not (cycle.keep_alive or says_close):
+        stays = cycle.keep_alive and _CLOSE not in response.raw_headers
+        if not stays and _CLOSE not in fields:
             fields.append(_CLOSE)
         if any(HEADER_VALUE_RE.search(value) for _, value in response.raw_headers):
             log.error("an answer has a header that is none", action="answer")
             self.transport.abort()
             return
         head = b"".join([b"%s: %s\r\n" % field for field in fields])
-        self.transport.write(b"%s%s\r\n%s" % (STATUS_LINE[response.status_code], head, bytes(response.body)))
-        if says_close or not cycle.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
+        self.write_whole(b"%s%s\r\n%s" % (STATUS_LINE[response.status_code], head, response.body))
+        if stays and not self.pipeline and not self.flow.read_paused:
+            self._rest()
+        else:
+            if not stays:
+                self.transport.close()
+            self.on_response_complete()
+
+    def _rest(self) -> None:
+        """Wait for the next request, as `on_response_complete` does, but with one timer for many requests."""
+        self._answering = None
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        self.await_next()
+        if self._alarm is None:
+            self._alarm = self.loop.call_later(self.timeout_keep_alive, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        """Close the connection where it has been idle for too long; while there is something to do, that has limits."""
+        self._alarm = None
+        if not self.cycle.response_complete or self.is_at_head():
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._alarm = self.loop.call_later(left, self._look_at_clock)
+        else:
+            self.timeout_keep_alive_handler()

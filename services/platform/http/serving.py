@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from ..runtime.health import Health, health_routes
 from .app import bare_app
-from .direct import Direct, DirectProtocol
+from .direct import Direct, DirectProtocol, Heads
 from .protocol import HEADER_TIMEOUT, raise_file_limit
 
 __all__ = ["Port", "StartError", "health_app", "serve", "serving", "stop_signal", "tune_gc"]
@@ -148,7 +148,9 @@ def _config(app: ASGIApp, grace: float, header_timeout: float, direct: Direct | 
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(DirectProtocol, header_timeout=header_timeout, direct=direct),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            DirectProtocol, header_timeout=header_timeout, heads=None if direct is None else Heads(direct)
+        ),
         ws="none",
         log_config=None,
         access_log=False,

@@ -58,7 +58,9 @@ class OtlpDoor(HeaderKeyDoor):
             decoded = self.decoder.decode(body, media)
             return decoded if key or natural else whole(decoded, caller.name)
 
-        return Asked(IngestParameters(partial=True, key=key, slow=True, natural=natural), decode, partial(_answer, media))
+        return Asked(
+            IngestParameters(partial=True, key=key, slow=True, natural=natural), decode, partial(_answer, media)
+        )
 
     def refusal(self, problem: Problem, headers: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as google.rpc.Status."""
