@@ -143,7 +143,7 @@ class _UnderWay:
         except Exception as error:  # noqa: BLE001 -- as the fast path does
             response = refused(self._door, self._headers, error)
         else:
-            metrics.request_seconds.record(time.perf_counter() - self._began, {"status": response.status_code})
+            metrics.request_seconds.record(time.perf_counter() - self._began, response.status_code)
         self._end(response)
 
     def set_exception(self, error: Exception) -> None:

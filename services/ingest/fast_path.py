@@ -115,7 +115,7 @@ class FastPath(FastAPI):
                 metrics.refused_requests.add(1, {"code": problem.code})
                 span.set_attribute("millrace.code", problem.code)
                 raise
-            metrics.request_seconds.record(time.perf_counter() - began, {"status": response.status_code})
+            metrics.request_seconds.record(time.perf_counter() - began, response.status_code)
             return response
 
 

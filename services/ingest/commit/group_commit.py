@@ -86,14 +86,16 @@ class GroupCommit:
         taken: list[PendingBatch] = []
         left: deque[PendingBatch] = deque()
         rows, labels, keys = 0, 0, set()
+        by_durability = self._proof() is Durability.WAITAOF
         while self._waiting and len(taken) < MAX_GROUP:
             batch = self._waiting.popleft()
             if batch.done.cancelled():
                 continue
+            count = len(batch.decoded)
             full = bool(taken) and (
-                rows + len(batch.decoded) > self._settings.entry_rows or labels + batch.label_bytes > _MOST_LABEL_BYTES
+                rows + count > self._settings.entry_rows or labels + batch.label_bytes > _MOST_LABEL_BYTES
             )
-            apart = self._proof() is Durability.WAITAOF and taken and taken[0].durable != batch.durable
+            apart = by_durability and taken and taken[0].durable != batch.durable
             if full or apart or batch.batch_id in keys:
                 left.append(batch)
                 if full:
@@ -101,7 +103,7 @@ class GroupCommit:
                 continue
             if batch.batch_id is not None:
                 keys.add(batch.batch_id)
-            rows += len(batch.decoded)
+            rows += count
             labels += batch.label_bytes
             taken.append(batch)
         self._waiting.extendleft(reversed(left))

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, trace
@@ -11,7 +12,7 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, MetricsData, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -21,6 +22,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from services import __version__
 
 from ..settings import TelemetrySettings
+from .durations import beside
+from .metrics import DURATIONS, METER
 
 __all__ = ["BY_OURSELVES", "carried", "current_traceparent", "is_sampled", "request_span", "telemetry", "tracer"]
 
@@ -36,19 +39,33 @@ _NOT_SAMPLED = nullcontext(trace.INVALID_SPAN)
 _sampled = {"share": 0.0}
 
 
+class _DurationsToo(MetricReader):
+    """Reads the histograms that count by themselves beside OpenTelemetry's own instruments."""
+
+    def _receive_metrics(self, metrics_data: MetricsData | None, *arguments: Any, **named: Any) -> None:
+        data = None if metrics_data is None else beside(metrics_data, METER, DURATIONS)
+        super()._receive_metrics(data, *arguments, **named)  # type: ignore[safe-super, arg-type]
+
+
+class _PrometheusReader(_DurationsToo, PrometheusMetricReader):
+    pass
+
+
+class _PeriodicReader(_DurationsToo, PeriodicExportingMetricReader):
+    pass
+
+
 @contextmanager
 def telemetry(settings: TelemetrySettings, service: str) -> Iterator[None]:
     """Set up the process's providers, and flush them at the end."""
     _sampled["share"] = settings.sample_ratio
     resource = Resource.create({"service.name": f"millrace-{service}", "service.version": __version__})
-    readers: list[MetricReader] = [PrometheusMetricReader()]
+    readers: list[MetricReader] = [_PrometheusReader()]
     tracing = TracerProvider(resource=resource, sampler=DEFAULT_ON)
     if settings.otlp_endpoint:
         base = settings.otlp_endpoint.get_secret_value().rstrip("/")
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
-        readers.append(
-            PeriodicExportingMetricReader(OTLPMetricExporter(f"{base}/v1/metrics"), settings.metric_interval * 1000)
-        )
+        readers.append(_PeriodicReader(OTLPMetricExporter(f"{base}/v1/metrics"), settings.metric_interval * 1000))
     metering = MeterProvider(readers, resource)
     trace.set_tracer_provider(tracing)
     metrics.set_meter_provider(metering)
