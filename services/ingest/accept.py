@@ -210,13 +210,17 @@ class Acceptor:
             return False
         self._check(caller)
         decoded = asked.decode(body, self.settings.max_rows)
-        if isinstance(decoded, Coroutine):
-            decoded.close()
-        if not isinstance(decoded, Decoded) or not len(decoded):
+        if not isinstance(decoded, Decoded):
+            # It is read elsewhere, and has not begun.
+            if isinstance(decoded, Coroutine):
+                decoded.close()
+            return False
+        rows = len(decoded)
+        if not rows:
             return False
         self.rates.count_request(caller)
         self.passed_over.count(door, caller.name, decoded.skipped)
-        self.rates.count_rows(caller, len(decoded))
+        self.rates.count_rows(caller, rows)
         self.group_commit.put(_pending(caller, parameters, decoded, len(body), None, done))
         return True
 

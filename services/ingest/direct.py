@@ -70,7 +70,8 @@ class _Taker:
         self._headers = headers
         self._acceptor = acceptor
         self._in_flight = in_flight
-        self._asked: tuple[Caller, Asked] | None = None
+        self._caller: Caller | None = None
+        self._asked: Asked | None = None
 
     def take(self, body: bytes, answer: Callable[[Response], None]) -> Left | None:
         """Take a request, and answer it later; or leave it."""
@@ -80,11 +81,22 @@ class _Taker:
         # What is raised, the fast path meets again, and answers.
         with contextlib.suppress(Exception):
             caller = self._door.credentials(self._headers, self._query)
-            if self._asked is None or self._asked[0] is not caller:
-                self._asked = (caller, self._door.asked(caller, self._query, self._headers))
-            if self._put(caller, self._asked[1], body, began, answer):
+            asked = self._asked_by(caller)
+            if asked is not None and self._put(caller, asked, body, began, answer):
                 return None
         return _UNTRACED
+
+    def _asked_by(self, caller: Caller) -> Asked | None:
+        """Return what the head asks for where a caller shows it; None where more than the stream is waited for.
+
+        Raises:
+            Problem: whatever the client can mend.
+        """
+        if self._caller is not caller:
+            asked = self._door.asked(caller, self._query, self._headers)
+            whole = self._acceptor.takes_whole(caller, self._headers, asked.parameters)
+            self._caller, self._asked = caller, asked if whole else None
+        return self._asked
 
     def _put(self, caller: Caller, asked: Asked, body: bytes, began: float, answer: Callable[[Response], None]) -> bool:
         """Put a request's readings on their way, and tell whether they are.
@@ -92,8 +104,6 @@ class _Taker:
         Raises:
             Problem: it must be refused.
         """
-        if not self._acceptor.takes_whole(caller, self._headers, asked.parameters):
-            return False
         in_flight = self._in_flight.request()
         taken = False
         try:

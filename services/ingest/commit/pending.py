@@ -3,8 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from services.contract import Batch, Columns, Entry, Slice, member_id, new_group
@@ -95,13 +96,29 @@ class PendingBatch:
 
 
 class CheckedBatch(NamedTuple):
-    """A pending batch with its good readings, the faults of the others, the digest of a keyed one, and its slices."""
+    """A pending batch whose readings are right, or some of them.
+
+    Attributes:
+        pending: the batch.
+        columns: its good readings, or those of all that were checked together.
+        rows: which of `columns` are its own.
+        faults: of its other readings.
+        digest: of a keyed batch's good readings.
+        slices: as far as these are in them.
+    """
 
     pending: PendingBatch
     columns: Columns
+    rows: slice
     faults: list[Fault]
     digest: bytes | None
     slices: tuple[Slice, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many its good readings are."""
+        size: int = self.rows.stop - self.rows.start
+        return size
 
 
 def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[CheckedBatch]:
@@ -128,7 +145,7 @@ def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[Chec
             start = 0
             for batch in whole:
                 end = start + len(batch.decoded)
-                checked.append(CheckedBatch(batch, columns.take(slice(start, end)), [], None, batch.decoded.slices))
+                checked.append(CheckedBatch(batch, columns, slice(start, end), [], None, batch.decoded.slices))
                 start = end
     for batch in alone:
         try:
@@ -137,7 +154,7 @@ def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[Chec
             batch.fail(problem)
         else:
             key = None if batch.batch_id is None else digest(columns)
-            checked.append(CheckedBatch(batch, columns, faults, key, slices))
+            checked.append(CheckedBatch(batch, columns, slice(0, len(columns)), faults, key, slices))
     return checked
 
 
@@ -162,7 +179,7 @@ def shared_entry(checked: Sequence[CheckedBatch]) -> tuple[Entry, dict[uuid.UUID
         batches.append(
             Batch(
                 batch_id,
-                len(one.columns),
+                one.size,
                 pending.accepted_at,
                 pending.traceparent,
                 one.digest,
@@ -173,4 +190,18 @@ def shared_entry(checked: Sequence[CheckedBatch]) -> tuple[Entry, dict[uuid.UUID
         )
     if anonymous:
         marks[group] = b"%d" % anonymous
-    return Entry(group, batches, Columns.concat([one.columns for one in checked])), marks
+    return Entry(group, batches, Columns.concat(list(_parts(checked)))), marks
+
+
+def _parts(checked: Sequence[CheckedBatch]) -> Iterator[Columns]:
+    """Yield the readings of batches in their order; of those that were checked together in one piece, if all are there.
+
+    Taking columns apart and joining them again would cost more than the check.
+    """
+    for _, found in groupby(checked, lambda one: id(one.columns)):
+        run = list(found)
+        columns = run[0].columns
+        if sum(one.size for one in run) == len(columns):
+            yield columns
+        else:
+            yield from (columns.take(one.rows) for one in run)

@@ -6,6 +6,7 @@ application as if nobody had looked.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,18 @@ Direct = Callable[[bytes, Sequence[Header]], Take | None]
 
 The same head means the same: it may be asked once for many requests.
 """
+
+
+def _line(field: Header) -> bytes:
+    return b"%s: %s\r\n" % field
+
+
+@functools.lru_cache(maxsize=1024)
+def _head(status: int, fields: tuple[Header, ...]) -> bytes | None:
+    """Return an answer's status line and headers; None where one has a value that HTTP does not let pass."""
+    if any(HEADER_VALUE_RE.search(value) for _, value in fields):
+        return None
+    return STATUS_LINE[status] + b"".join(map(_line, fields))
 
 
 class Heads:
@@ -207,16 +220,15 @@ class DirectProtocol(PatientProtocol):
         cycle.response_complete = True
         if cycle.disconnected:
             return
-        fields = [*self.server_state.default_headers, *response.raw_headers]
-        stays = cycle.keep_alive and _CLOSE not in response.raw_headers
-        if not stays and _CLOSE not in fields:
-            fields.append(_CLOSE)
-        if any(HEADER_VALUE_RE.search(value) for _, value in response.raw_headers):
+        head = _head(response.status_code, tuple(response.raw_headers))
+        if head is None:
             log.error("an answer has a header that is none", action="answer")
             self.transport.abort()
             return
-        head = b"".join([b"%s: %s\r\n" % field for field in fields])
-        self.write_whole(b"%s%s\r\n%s" % (STATUS_LINE[response.status_code], head, response.body))
+        closes = _CLOSE in response.raw_headers
+        stays = cycle.keep_alive and not closes
+        more = self.server_state.default_headers if stays or closes else [*self.server_state.default_headers, _CLOSE]
+        self.write_whole(b"%s%s\r\n%s" % (head, b"".join(map(_line, more)), response.body))
         if stays and not self.pipeline and not self.flow.read_paused:
             self._rest()
         else:

@@ -1,5 +1,6 @@
 """`POST /write`, `/api/v2/write` and `/api/v3/write_lp`: line protocol, as Telegraf and InfluxDB's clients send it."""
 
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,6 +173,7 @@ def _takes_problems(headers: Mapping[bytes, bytes]) -> bool:
     return PROBLEM.encode() in headers.get(b"accept", b"")
 
 
+@functools.lru_cache(maxsize=256)
 def _password(query: bytes) -> bytes | None:
     return next((value.encode() for name, value in parameters(query) if name == "p"), None)
 
