@@ -124,13 +124,13 @@ class CheckedBatch(NamedTuple):
 def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[CheckedBatch]:
     """Return the batches that are right, in any order, and fail the others.
 
-    A vectorised check costs nearly the same for one reading as for a thousand, so small batches share it: those that
-    must be right as a whole. A keyed one is checked alone, for its digest may not depend on its neighbours' ids; and
-    so is each where one of them is wrong, so that only who sent a fault hears of it.
+    A vectorised check costs nearly the same for one reading as for a thousand, so small batches share it. A keyed one
+    is checked alone, for its digest may not depend on its neighbours' ids; and so is each where one of them is wrong,
+    so that only who sent a fault hears of it.
     """
     whole, alone = list[PendingBatch](), list[PendingBatch]()
     for batch in pending:
-        shares = batch.batch_id is None and not batch.partial and not batch.decoded.faults
+        shares = batch.batch_id is None and not batch.decoded.faults
         (whole if shares else alone).append(batch)
     checked = list[CheckedBatch]()
     if whole:
