@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["POSTGRES", "Cost", "Snapshot", "machine_seconds", "peaks", "reset_peaks", "snapshot"]
+__all__ = ["POSTGRES", "Cost", "Snapshot", "held", "machine_seconds", "peaks", "reset_peaks", "snapshot"]
 
 POSTGRES = ("PostgreSQL backends", "PostgreSQL background")
 _VALKEY = "Valkey"
@@ -110,6 +110,16 @@ def peaks(family: Iterable[psutil.Process]) -> dict[str, float]:
             }
             mebibytes[role] += kibibytes["RssAnon" if role in POSTGRES else "VmHWM"] / 1024
     return dict(mebibytes)
+
+
+def held(processes: Iterable[psutil.Process]) -> float:
+    """Return the memory that processes hold, in MiB: what several of them share counts to each by its part."""
+    mebibytes = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+            mebibytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return mebibytes
 
 
 def _role(process: psutil.Process) -> str:

@@ -103,6 +103,23 @@ TARGETS = (
     Target(
         "doors", "line protocol, 1,000 lines: cost × line protocol without dedup", at_least=False, bound=1.1, ratio=True
     ),
+    *(
+        Target("peers", f"{name}: {kind} × InfluxDB", at_least=kind != "cost", bound=bound, ratio=True)
+        for name, kind, bound in (
+            ("1 row", "cost", 0.7),
+            ("10 rows", "cost", 0.65),
+            ("10 rows", "requests/s", 2),
+            ("1,000 rows", "cost", 0.45),
+            ("1,000 rows", "rows/s", 2),
+            ("10,000 rows", "cost", 0.55),
+            ("10,000 rows", "rows/s", 1.5),
+            ("1,000 lines", "cost", 0.4),
+        )
+    ),
+    Target("peers", "1 row: ingest µs/request", at_least=False, bound=25),
+    Target("peers", "10 rows: ingest µs/request", at_least=False, bound=30),
+    Target("peers", "at rest: MiB", at_least=False, bound=450),
+    Target("peers", "1,000 rows: MiB", at_least=False, bound=650),
     Target("filling", "× undisturbed", at_least=True, bound=0.8, ratio=True),
     Target("disk", "1,000 rows a request: × best", at_least=False, bound=2, ratio=True),
     Target("workers", "workers=2: × linear", at_least=True, bound=0.8),

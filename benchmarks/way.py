@@ -11,11 +11,16 @@ from .processes import Cost, machine_seconds, peaks, reset_peaks, snapshot
 from .stack import Bench
 from .wrk import load
 
-__all__ = ["MOST_PREPARED", "way_run"]
+__all__ = ["prepared_requests", "way_run"]
 
 PREPARED_ROWS = {1: 250_000, 10: 1_500_000, 100: 3_000_000}
 MOST_PREPARED = 12_000_000
 """Rows that are prepared, by rows a request; a run that needs more begins anew, and says so as `rounds`."""
+
+
+def prepared_requests(rows: int) -> int:
+    """Return how many requests of so many rows are prepared for a run."""
+    return PREPARED_ROWS.get(rows, MOST_PREPARED) // rows
 
 
 async def way_run(bench: Bench, shape: Shape, seconds: float, connections: int) -> Measures:
@@ -28,9 +33,8 @@ async def way_run(bench: Bench, shape: Shape, seconds: float, connections: int) 
         StartError: rows that were acknowledged are not in the table.
     """
     file = bench.folder / "requests"
-    rows = PREPARED_ROWS.get(shape.rows, MOST_PREPARED)
     await bench.empty()
-    write_requests(shape, rows // shape.rows, file, bench.ingest.removeprefix("http://"))
+    write_requests(shape, prepared_requests(shape.rows), file, bench.ingest.removeprefix("http://"))
     os.sync()
     reset_peaks(bench.stack.family())
     log_start = await bench.database.fetchval("select pg_current_wal_insert_lsn()")

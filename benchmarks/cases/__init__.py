@@ -1,6 +1,6 @@
 """All cases, by name, in the order of a run."""
 
-from . import console, disk, doors, filling, freshness, queries, questions, scaling, soak, writes
+from . import console, disk, doors, filling, freshness, peers, queries, questions, scaling, soak, writes
 
 __all__ = ["ALL"]
 
@@ -13,6 +13,7 @@ _ORDER = (
     *questions.CASES,
     *console.CASES,
     *doors.CASES,
+    *peers.CASES,
     *filling.CASES,
     *writes.PLAIN,
     *soak.CASES,

@@ -94,7 +94,10 @@ class _NaturalPayload(_SlicedPayload, forbid_unknown_fields=True):
 
 
 _MOST_KNOWN, _MAX_KNOWN_BYTES = 64, 1 << 20
-"""Packed series that are remembered unpacked, and the most bytes that one of them may come to."""
+"""Packed series of whole entries that are remembered, packed and unpacked, and the most bytes that one may come to."""
+
+_packed: dict[tuple[str, ...], bytes] = {}
+"""By the sensor ids of an entry."""
 
 _MAX_SERIES_BYTES = 1 << 28
 """Bytes that packed series may come to: more than any request body holds."""
@@ -112,11 +115,6 @@ _series_decoder = msgspec.msgpack.Decoder(list[_Labelled])
 def encode(entry: Entry) -> dict[bytes, bytes]:
     """Return the stream fields of `entry`."""
     columns = entry.columns
-    labelled = [
-        _Labelled(code, columns.series[sensor_id])
-        for code, sensor_id in enumerate(columns.sensor_ids if columns.series else ())
-        if sensor_id in columns.series
-    ]
     payload = _Payload(
         group=None if entry.group is None else entry.group.bytes,
         batches=[
@@ -128,7 +126,7 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
         value=columns.values.astype("<f8", copy=False).tobytes(),
     )
     version = 1
-    packed = zstandard.ZstdCompressor().compress(_encoder.encode(labelled)) if labelled else None
+    packed = _packed_series(columns)
     slices = [
         _Slices(position, [one.rows for one in batch.slices], b"".join(one.key for one in batch.slices))
         for position, batch in enumerate(entry.batches)
@@ -149,6 +147,26 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
         FIELD_ROWS: b"%d" % len(columns),
         FIELD_PAYLOAD: _encoder.encode(payload),
     }
+
+
+def _packed_series(columns: Columns) -> bytes | None:
+    """Return the labelled ones of the dictionary with their codes, packed; None where there are none.
+
+    An id says all about its series, so that equal dictionaries, of which all ids are labelled, are packed alike.
+    """
+    if not columns.series:
+        return None
+    ids = tuple(columns.sensor_ids)
+    alike = len(columns.series) == len(ids)
+    packed = _packed.get(ids) if alike else None
+    if packed is None:
+        labelled = [_Labelled(code, columns.series[one]) for code, one in enumerate(ids) if one in columns.series]
+        packed = zstandard.ZstdCompressor().compress(_encoder.encode(labelled))
+        if alike and len(packed) <= _MAX_KNOWN_BYTES:
+            if len(_packed) >= _MOST_KNOWN:
+                _packed.clear()
+            _packed[ids] = packed
+    return packed
 
 
 def decode(fields: dict[bytes, bytes]) -> Entry:

@@ -17,7 +17,7 @@ class Columns:
     """Readings as columns; all three arrays have one item a row.
 
     Attributes:
-        sensor_ids: the dictionary of distinct sensor ids, in no particular order.
+        sensor_ids: the dictionary of distinct sensor ids, in no particular order; others may share it, so it stays.
         index: uint32, a row's position in `sensor_ids`.
         timestamps: int64, microseconds since 1970-01-01 UTC.
         values: float64.
@@ -49,6 +49,8 @@ class Columns:
         """Join `parts` (at least one) in their order, with one dictionary for all."""
         if len(parts) == 1:
             return parts[0]
+        if all(part.sensor_ids is parts[0].sensor_ids for part in parts):
+            return Columns(parts[0].sensor_ids, *_rows(parts, [part.index for part in parts]), parts[0].series)
         known: dict[str, int] = {}
         recoded: dict[int, NDArray[np.uint32]] = {}
         series: dict[str, Series] = {}
@@ -60,13 +62,18 @@ class Columns:
                 recoded[dictionary] = np.array(codes, np.uint32)
                 series |= part.series
             indexes.append(recoded[dictionary][part.index])
-        return Columns(
-            list(known),
-            np.concatenate(indexes),
-            np.concatenate([part.timestamps for part in parts]),
-            np.concatenate([part.values for part in parts]),
-            series,
-        )
+        return Columns(list(known), *_rows(parts, indexes), series)
+
+
+def _rows(
+    parts: Sequence[Columns], indexes: Sequence[NDArray[np.uint32]]
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]:
+    """Return index, timestamps and values of all parts; `indexes` are theirs in one dictionary."""
+    return (
+        np.concatenate(indexes),
+        np.concatenate([part.timestamps for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What labelled series are called: all doors make ids here, and refuse names by which nobody could choose."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import attrgetter
 from threading import Lock
 from typing import NamedTuple, TypeVar
@@ -13,7 +14,16 @@ from services.contract import Series, SeriesError, check_series, series_id, seri
 from services.contract.series import FIELD, ID, NAME
 from services.platform.http.errors import Problem
 
-__all__ = ["MOST_LABEL_BYTES", "RESERVED", "KnownSeries", "Named", "Remembered", "SeriesDictionary", "identified"]
+__all__ = [
+    "MOST_LABEL_BYTES",
+    "RESERVED",
+    "Dictionary",
+    "KnownSeries",
+    "Named",
+    "Remembered",
+    "SeriesDictionary",
+    "identified",
+]
 
 MOST_LABEL_BYTES = 100 * 1024 * 1024
 """Of all series of one body: protocols that name a label once may use it in each of a million series."""
@@ -21,6 +31,9 @@ MOST_LABEL_BYTES = 100 * 1024 * 1024
 _MOST_REMEMBERED = 64 * 1024 * 1024
 _ENTRY = 500
 """Bytes that what is remembered takes beside its texts, about."""
+
+_MOST_DICTIONARIES, _MOST_IN_DICTIONARY = 64, 20_000
+"""Of whole bodies, and of series in one, that are remembered."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -73,6 +86,20 @@ class Remembered(dict[K, V]):
 _id_of, _series_of, _size_of = attrgetter("sensor_id"), attrgetter("series"), attrgetter("size")
 
 
+class Dictionary(NamedTuple):
+    """The series of a body by their codes; many bodies may share one, and nobody changes it.
+
+    Attributes:
+        sensor_ids: by codes.
+        series: by sensor ids.
+        size: bytes of all names and labels, about.
+    """
+
+    sensor_ids: list[str]
+    series: Mapping[str, Series]
+    size: int
+
+
 @dataclass(slots=True)
 class SeriesDictionary:
     """Gives the series of one body their codes, in the order in which they are met.
@@ -98,27 +125,25 @@ class SeriesDictionary:
             code = self.codes[named.sensor_id] = len(self.codes)
             self.series[named.sensor_id] = named.series
             self.size += named.size
-            self._check()
+            _check(self.size)
         return code
 
     @staticmethod
-    def of(named: Sequence[Named]) -> "SeriesDictionary":
-        """Return the dictionary of different series, their codes in this order.
+    def beginning(first: Dictionary) -> "SeriesDictionary":
+        """Return one that goes on behind the codes of another body's part."""
+        codes = dict(zip(first.sensor_ids, range(len(first.sensor_ids)), strict=True))
+        return SeriesDictionary(codes, dict(first.series), first.size)
 
-        Raises:
-            Problem: `too_many_rows`: the labels of all series together are too large.
-        """
-        ids = list(map(_id_of, named))
-        series = dict(zip(ids, map(_series_of, named), strict=True))
-        made = SeriesDictionary(dict(zip(ids, range(len(ids)), strict=True)), series, sum(map(_size_of, named)))
-        made._check()
-        return made
+    def done(self) -> Dictionary:
+        """Return what was met."""
+        return Dictionary(list(self.codes), self.series, self.size)
 
-    def _check(self) -> None:
-        if self.size > MOST_LABEL_BYTES:
-            limit = MOST_LABEL_BYTES // 1024**2
-            detail = f"the labels of all series together have more than {limit} MiB: send smaller batches or fewer"
-            raise Problem("too_many_rows", detail)
+
+def _check(size: int) -> None:
+    if size > MOST_LABEL_BYTES:
+        limit = MOST_LABEL_BYTES // 1024**2
+        detail = f"the labels of all series together have more than {limit} MiB: send smaller batches or fewer"
+        raise Problem("too_many_rows", detail)
 
 
 class KnownSeries:
@@ -132,6 +157,8 @@ class KnownSeries:
         self._numbers: dict[str, int] = {}
         self._size = 0
         self._adding = Lock()
+        # Agents send the same series again and again, and so do the entries that are made of their bodies.
+        self._dictionary = lru_cache(_MOST_DICTIONARIES)(self._made)
 
     @property
     def full(self) -> bool:
@@ -148,12 +175,19 @@ class KnownSeries:
                 self._size += named.size + _ENTRY
         return number
 
-    def dictionary(self, numbers: NDArray[np.int64]) -> tuple[SeriesDictionary, NDArray[np.uint32]]:
+    def dictionary(self, numbers: NDArray[np.int64]) -> tuple[Dictionary, NDArray[np.uint32]]:
         """Return the dictionary of a body's series, and the code of each of `numbers`.
 
         Raises:
             Problem: `too_many_rows`: the labels of all series together are too large.
         """
         distinct, codes = np.unique(numbers, return_inverse=True)
-        named = list(map(self._named.__getitem__, distinct.tolist()))
-        return SeriesDictionary.of(named), codes.astype(np.uint32)
+        found = self._dictionary if len(distinct) <= _MOST_IN_DICTIONARY else self._made
+        return found(distinct.tobytes()), codes.astype(np.uint32)
+
+    def _made(self, numbers: bytes) -> Dictionary:
+        named = list(map(self._named.__getitem__, np.frombuffer(numbers, np.int64).tolist()))
+        size = sum(map(_size_of, named))
+        _check(size)
+        ids = list(map(_id_of, named))
+        return Dictionary(ids, dict(zip(ids, map(_series_of, named), strict=True)), size)

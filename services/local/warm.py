@@ -15,8 +15,6 @@ OTHERS = (
     "fastapi",
     "msgspec",
     "numpy",
-    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.prometheus",
     "opentelemetry.sdk.metrics",
     "opentelemetry.sdk.trace",

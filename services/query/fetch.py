@@ -1,6 +1,6 @@
 """A plan's columns out of the database, by the reader's role: which server answers, how long, and in which way.
 
-An answer is one statement, and so one snapshot, or two in a transaction that keeps its snapshot. Fresh read replicas
+An answer is one statement, and so one snapshot, or several in transactions that keep and share one. Fresh read replicas
 are asked first, one after the other, then the primary; an answer of which nothing has come yet starts anew there.
 Whatever fails leaves as a problem.
 
@@ -29,6 +29,7 @@ from services.platform.postgres.pool import Pool
 from services.platform.settings import Settings
 
 from .copy_out import CopyReader, copy_out, inlined
+from .parts import Parts, exported, imported
 from .plan import Plan, RoutedPlan
 from .replicas import Replica, Replicas
 from .shares import Shares
@@ -124,13 +125,13 @@ class Fetcher:
             replica = servers.popleft()
             begun = False
             try:
-                async with self._connection(replica, asker, snapshot=isinstance(asked, RoutedPlan)) as connection:
+                async with self._connection(replica, asker, snapshot=asked.snapshot) as connection:
                     as_of = _now() if replica is None else replica.as_of
                     with _not_there(asked):
                         plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
                         small = await _small(connection, plan)
                     if small is None:
-                        async with contextlib.aclosing(self._copied(connection, plan, replica)) as batches:
+                        async with contextlib.aclosing(self._all(connection, plan, replica, asker)) as batches:
                             with _not_there(asked):
                                 first = await anext(batches, None)
                             begun = True
@@ -151,6 +152,40 @@ class Fetcher:
                 if small is not None:
                     yield Batches(as_of, plan.lead, _continued(plan.finish(small) if len(small) else None))
                 return
+
+    async def _all(
+        self, connection: Connection, plan: Plan, replica: Replica | None, asker: str
+    ) -> AsyncGenerator[Table, None]:
+        """Yield all of a plan's rows, by a second connection too where that helps and costs nobody else theirs."""
+        read = partial(self._copied, replica=replica)
+        async with contextlib.AsyncExitStack() as held:
+            tables = None
+            # Behind a pooler another connection may be another server's.
+            if plan.divisible and not connection.pooled:
+                name = await held.enter_async_context(exported(connection))
+                if name is not None:
+                    tables = Parts(plan, read, partial(self._spare, replica, asker, name)).tables(connection)
+            tables = tables or read(connection, plan)
+            async for table in await held.enter_async_context(contextlib.aclosing(tables)):
+                yield table
+
+    @contextlib.asynccontextmanager
+    async def _spare(self, replica: Replica | None, asker: str, snapshot: str) -> AsyncIterator[Connection | None]:
+        """Lend a connection that sees a snapshot; none where the caller has its share, or all have half."""
+        pool = replica.pool if replica else self._pool
+        connection = None
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout):
+                    if pool.idle():
+                        await held.enter_async_context(self._shares.turn((pool, asker), 0))
+                        connection = await held.enter_async_context(pool.answering())
+                        await held.enter_async_context(imported(connection, snapshot))
+            except (Problem, *DATABASE_FAILURES) as error:
+                # A replica's name may stand for several servers, of which this one does not know the snapshot.
+                log.debug("a range is read by one connection", action="share_snapshot", error=words_of(error))
+                connection = None
+            yield connection
 
     async def _copied(self, connection: Connection, plan: Plan, replica: Replica | None) -> AsyncGenerator[Table, None]:
         """Yield all of a plan's rows as COPY brings them."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -67,6 +67,9 @@ class Plan:
         finish: makes the answer's columns of the statement's.
         finished: what the answer's columns hold; None where that is the same.
         lead: goes before the answer's batches, as it is; None where nothing does.
+        snapshot: whether the statement has its snapshot before it is planned. One of its own comes behind the planning,
+            and sees notes struck off of hours that a refresh put into a chunk which the plan does not know.
+        divisible: whether `$2` and `$3` are the ends of a range, and its rows may come in any order.
     """
 
     statement: str
@@ -77,6 +80,8 @@ class Plan:
     finish: Callable[[Table], Table] = lambda table: table
     finished: Mapping[str, Kind] | None = None
     lead: Table | None = None
+    snapshot: bool = False
+    divisible: bool = False
 
     @property
     def columns(self) -> Mapping[str, Kind]:
@@ -105,6 +110,7 @@ class RoutedPlan:
     plan: Callable[[Sequence[Any]], Plan]
     otherwise: Plan
     long: bool = False
+    snapshot: ClassVar = True
 
 
 def readings(question: Question, after: Keyset | None = None, limit: int | None = None) -> Plan:
@@ -158,6 +164,7 @@ def hours(question: Question) -> Plan:
         # Buckets cost more to find than to fetch; a year has fewer.
         few=10_000,
         finish=_within_extremes,
+        snapshot=True,
     )
 
 

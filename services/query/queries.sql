@@ -23,9 +23,9 @@ where sensor_id = $1
 
 -- name: hours
 -- Hour buckets that start in the range. Hours that the aggregate has not computed since their rows changed come from the
--- rows, the others from the aggregate. One statement sees one snapshot: a change that it does not find noted any more was
--- refreshed before. `$2` and `$3` are whole hours; that they stand once more in the last part lets the planner leave out
--- chunks, which it does not know of a join's ranges.
+-- rows, the others from the aggregate. One snapshot serves the planning and the statement: a change that it does not find
+-- noted any more was refreshed before, and into chunks that the plan knows. `$2` and `$3` are whole hours; that they stand
+-- once more in the last part lets the planner leave out chunks, which it does not know of a join's ranges.
 with changed as materialized (
   select hours_from_rows(tstzrange(
     greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')

@@ -12,10 +12,14 @@ from .work import Part, Selection, Unit
 
 __all__ = ["claim_slices", "correct_ledger"]
 
+# Sorted, so that two workers cannot deadlock. Nearly all are new: those that are not are fewer to tell.
 _CLAIM = """
-insert into ingest_recent (key) select key from unnest($1::uuid[]) as slice (key) order by 1
-on conflict do nothing
-returning key
+with claimed as (
+  insert into ingest_recent (key) select key from unnest($1::uuid[]) as slice (key) order by 1
+  on conflict do nothing
+  returning key
+)
+select array(select key from unnest($1::uuid[]) as slice (key) except select key from claimed)
 """
 _CORRECT = """
 update ingest_ledger set rows = batch.rows
@@ -34,8 +38,7 @@ async def claim_slices(connection: Any, parts: Sequence[Part]) -> list[slice]:
     repeated = [rows for part in parts for key, rows in part.slices() if first.setdefault(key, rows) is not rows]
     if not first:
         return []
-    new = {row["key"] for row in await connection.fetch(_CLAIM, sorted(first))}
-    return repeated + [rows for key, rows in first.items() if key not in new]
+    return repeated + [first[key] for key in await connection.fetchval(_CLAIM, list(first))]
 
 
 async def correct_ledger(connection: Any, selection: Selection, units: Sequence[Unit]) -> None:

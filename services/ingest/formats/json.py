@@ -6,7 +6,6 @@ What stands between the records, such as an array's brackets and commas, is thei
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -71,6 +70,7 @@ class _Called(NamedTuple):
 
 
 _sensor_id, _timestamp, _value = attrgetter("sensor_id"), attrgetter("timestamp"), attrgetter("value")
+_series, _quotes_of = attrgetter("series"), attrgetter("quotes")
 _name, _field, _labels = attrgetter("name"), attrgetter("field"), attrgetter("labels")
 _labels_of = msgspec.json.Decoder(dict[str, str]).decode
 _remembered = Remembered[Identity, _Called]()
@@ -147,18 +147,34 @@ def _strictly(readings: Sequence[AnyReading], body: bytes) -> Decoded | None:
     """
     names = map(_sensor_id, readings), map(_name, readings), map(_field, readings)
     identities: list[Identity] = list(zip(*names, map(bytes, map(_labels, readings)), strict=True))
-    counts = Counter(identities)
-    called = {identity: _remembered.get(identity) or _met(identity) for identity in counts}
-    if not _each_name_once(body, sum(count * called[identity].quotes for identity, count in counts.items())):
+    called = _called_alike(identities)
+    if not _each_name_once(body, sum(map(_quotes_of, called))):
         return None
+    ids = list(map(_sensor_id, called))
+    series = dict(zip(ids, map(_series, called), strict=True))
     return Decoded(
         Written(
-            list(map(_sensor_id, map(called.__getitem__, identities))),
+            ids,
             list(map(_timestamp, readings)),
             list(map(_value, readings)),
-            {one.sensor_id: one.series for one in called.values() if one.series is not None},
+            {sensor_id: one for sensor_id, one in series.items() if one is not None},
         )
     )
+
+
+def _called_alike(identities: Sequence[Identity]) -> list[_Called]:
+    """Return what each identity is called; those that are not remembered are worked out once.
+
+    Raises:
+        ValueError: as `_strictly`.
+    """
+    found = list(map(_remembered.get, identities))
+    known = [one for one in found if one is not None]
+    if len(known) == len(found):
+        return known
+    missing = {identity for identity, one in zip(identities, found, strict=True) if one is None}
+    met = {identity: _met(identity) for identity in missing}
+    return [one or met[identity] for identity, one in zip(identities, found, strict=True)]
 
 
 def _met(identity: Identity) -> _Called:

@@ -64,6 +64,10 @@ class Pool:
         finally:
             await pool.release(connection)
 
+    def idle(self) -> bool:
+        """Tell whether less than half of the connections are in use."""
+        return self._pool is not None and 2 * (self._pool.get_size() - self._pool.get_idle_size()) < self._size
+
     def drop(self) -> None:
         """Drop the connections; the next use makes new ones."""
         if self._pool is not None:

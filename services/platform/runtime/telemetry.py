@@ -8,8 +8,6 @@ from typing import Any
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData, PeriodicExportingMetricReader
@@ -63,6 +61,10 @@ def telemetry(settings: TelemetrySettings, service: str) -> Iterator[None]:
     readers: list[MetricReader] = [_PrometheusReader()]
     tracing = TracerProvider(resource=resource, sampler=DEFAULT_ON)
     if settings.otlp_endpoint:
+        # Here, for they take each process some MiB, and most have no endpoint.
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
         base = settings.otlp_endpoint.get_secret_value().rstrip("/")
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
         readers.append(_PeriodicReader(OTLPMetricExporter(f"{base}/v1/metrics"), settings.metric_interval * 1000))

@@ -135,6 +135,8 @@ def _in_any_order(question: SeriesQuestion) -> Plan:
         _columns(question),
         few=501,
         finish=partial(_identified, question),
+        # Several sensors come one after the other.
+        divisible=len(question.sensors) == 1,
     )
 
 

@@ -134,5 +134,7 @@ async def _change(owner: Any, choice: random.Random, done: asyncio.Event) -> Non
 
 async def _compare(reader: Any, done: asyncio.Event) -> None:
     while not done.is_set():
-        counted, stored = await reader.fetchrow(BOTH)
+        # As queries ask: the snapshot is there before the plan.
+        async with reader.transaction(isolation="repeatable_read"):
+            counted, stored = await reader.fetchrow(BOTH)
         assert counted == stored

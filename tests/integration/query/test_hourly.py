@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from services.contract.codec import MAX_VALUE
 from tests.support import TestDatabase
+from tests.support.patience import eventually
 from tests.support.query import EPOCH, asking, insert, owner, query_settings, some_sensor
 
 Rows = Sequence[tuple[timedelta, float]]
@@ -217,3 +218,27 @@ async def test_no_answer_falls_between_a_note_and_its_refresh(
             await write()
             done.set()
         assert sum(hour["samples"] for hour in await hourly(asked, "sensor-1")) == rounds
+
+
+async def test_hours_mended_while_an_answer_was_being_planned_are_in_it(timescaledb: TestDatabase) -> None:
+    """A statement is planned before it has its snapshot, and its plan knows no chunk that the aggregate got since."""
+    recent = datetime.now(UTC) - EPOCH - timedelta(hours=3)
+    async with (
+        owner(timescaledb) as watching,
+        owner(timescaledb) as mending,
+        asking(query_settings(timescaledb)) as asked,
+    ):
+        await insert(watching, "sensor-1", [(recent, 1.0)])
+        await refresh(timescaledb, watching, EPOCH + recent - HOUR, EPOCH + recent + HOUR)
+        await insert(watching, "sensor-1", [(timedelta(0), 2.0)], late=True)
+        newest = await watching.fetchval(
+            "select tableoid::regclass::text from sensor_data order by timestamp desc limit 1"
+        )
+        async with watching.transaction():
+            await watching.execute(f"lock table {newest} in access exclusive mode")
+            answer = asyncio.create_task(hourly(asked, "sensor-1"))
+            waiting = "select pid from pg_locks where not granted and relation = $1::text::regclass"
+            await eventually(lambda: mending.fetchval(waiting, newest))
+            await refresh(timescaledb, mending, EPOCH, EPOCH + HOUR)
+            await mending.execute("delete from late_ranges")
+        assert await answer == model([(timedelta(0), 2.0), (recent, 1.0)])

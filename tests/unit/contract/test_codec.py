@@ -219,6 +219,16 @@ def test_series_that_came_before_are_those_of_the_dictionary_they_come_with() ->
             decode({**fields, FIELD_PAYLOAD: msgspec.msgpack.encode(payload | {"sensors": sensors})})
 
 
+def test_sensors_that_came_before_are_labelled_only_where_they_are_now() -> None:
+    heat, wind = (series_of(name, [("room", "b")]) for name in ("heat", "wind"))
+    ids = [series_id(heat), series_id(wind)]
+    both = dict(zip(ids, (heat, wind), strict=True))
+    for order, series in ((ids, both), (ids[::-1], both), (ids, {ids[0]: heat}), (ids, {}), (ids, both)):
+        columns = Columns(order, np.zeros(1, np.uint32), np.zeros(1, np.int64), np.ones(1), series)
+        again = decode(encode(Entry(None, [Batch(keyed_id("a", "b"), 1, 0)], columns)))
+        assert (again.columns.sensor_ids, again.columns.series) == (order, series)
+
+
 def test_a_row_takes_ten_bytes_where_a_byte_counts_sensors_and_seconds() -> None:
     rows = np.arange(1000)
     regular = Columns(

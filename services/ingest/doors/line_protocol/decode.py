@@ -18,7 +18,7 @@ from services.contract import Columns, SeriesError
 from services.contract.instants import GUESSED, micros_in
 from services.platform.http.errors import Problem
 
-from ...naming import KnownSeries, Named, SeriesDictionary, identified
+from ...naming import Dictionary, KnownSeries, Named, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .grammar import LineFault, Point, parse, parse_line
 
@@ -142,7 +142,7 @@ class LinesDecoder:
         """
         if self._known.full:
             self._known = _Known()
-        given, dictionary = tuple(labels), SeriesDictionary()
+        given, dictionary = tuple(labels), Dictionary([], {}, 0)
         plain, numbers, said = _apart(body)
         fast = _fast(plain, given, self._known)
         if fast is None:
@@ -154,13 +154,15 @@ class LinesDecoder:
         faults = [one for one in said if isinstance(one, LineFault)]
         skipped = Counter[str]()
         if said:
-            others = _rows((one for one in said if isinstance(one, Point)), given, dictionary, faults, skipped)
+            growing = SeriesDictionary.beginning(dictionary)
+            others = _rows((one for one in said if isinstance(one, Point)), given, growing, faults, skipped)
+            dictionary = growing.done()
             rows = _in_order(rows, others)
         if len(rows.values) > AGENT_ROWS:
             detail = f"{len(rows.values)} readings in one body; at most {AGENT_ROWS} are taken: send smaller batches"
             raise Problem("too_many_rows", detail)
         times = np.where(rows.untimed, now, _micros(rows.times, unit, skipped))
-        columns = Columns(list(dictionary.codes), rows.codes, times, rows.values, dictionary.series)
+        columns = Columns(dictionary.sensor_ids, rows.codes, times, rows.values, dictionary.series)
         wrong = [
             Fault(fault.line, None, "malformed_line", f"line {fault.line + 1}: {fault.message}") for fault in faults
         ]
@@ -253,7 +255,7 @@ def _micros(times: NDArray[np.int64], unit: int, skipped: Counter[str]) -> NDArr
     return times // 1_000
 
 
-def _fast(body: bytes, labels: Labels, known: _Known) -> tuple[_Rows, SeriesDictionary] | None:
+def _fast(body: bytes, labels: Labels, known: _Known) -> tuple[_Rows, Dictionary] | None:
     """Return the readings of a body in which each line is `measurement[,tags] field=number[,...] timestamp`.
 
     None where a line is not, or may not be: a separator in another place, a number that JSON does not know. The body

@@ -235,11 +235,11 @@ class Gathering:
         kept = numbers.chosen(finite & timed)
         self.skipped["nanoseconds"] += int(np.count_nonzero(kept.nanos % 1000))
         micros = (kept.nanos // 1000).astype(np.int64)
-        columns = Columns(list(self.dictionary.codes), kept.codes, micros, kept.values, self.dictionary.series)
+        dictionary = self.dictionary.done()
+        columns = Columns(dictionary.sensor_ids, kept.codes, micros, kept.values, dictionary.series)
         if len(kept.values) < len(numbers.values):
             columns = columns.compact()
-        size = self.dictionary.size
-        return Decoded(columns, kept.positions, self._faults, skipped=+self.skipped, label_bytes=size)
+        return Decoded(columns, kept.positions, self._faults, skipped=+self.skipped, label_bytes=dictionary.size)
 
 
 def _check_rows(rows: int) -> None:

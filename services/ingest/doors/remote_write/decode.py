@@ -17,7 +17,7 @@ from services.contract import Columns, SeriesError
 from services.contract.instants import micros_in
 from services.platform.http.errors import Problem
 
-from ...naming import KnownSeries, Named, SeriesDictionary, identified
+from ...naming import Dictionary, KnownSeries, Named, SeriesDictionary, identified
 from ...readings import AGENT_ROWS, Decoded, Fault
 from .messages import LABEL, LABELS, REQUEST_1, REQUEST_2
 
@@ -75,10 +75,11 @@ class SamplesDecoder:
             samples, dictionary = walked
             positions = np.arange(len(samples.values))
         else:
-            dictionary = SeriesDictionary()
+            growing = SeriesDictionary()
             try:
                 read = _version_1 if version == 1 else _version_2
-                samples, positions = read(body, dictionary, skipped, faults)
+                samples, positions = read(body, growing, skipped, faults)
+                dictionary = growing.done()
             except DecodeError:
                 detail = f"the body is no protobuf message of remote write {version}"
                 raise Problem("malformed_body", detail) from None
@@ -89,7 +90,7 @@ class SamplesDecoder:
         return _kept(samples, positions, dictionary, skipped, faults)
 
 
-def _walked(body: bytes, known: _Known) -> tuple[_Samples, SeriesDictionary] | None:
+def _walked(body: bytes, known: _Known) -> tuple[_Samples, Dictionary] | None:
     """Return the samples of a body that holds nothing but series of one sample each; None of another one."""
     heads, tails, at, end = [], [], 0, len(body)
     while at + 2 < end:
@@ -109,7 +110,7 @@ def _walked(body: bytes, known: _Known) -> tuple[_Samples, SeriesDictionary] | N
     return _sampled(heads, block.reshape(-1, _TAIL), known)
 
 
-def _sampled(heads: list[bytes], tails: NDArray[np.uint8], known: _Known) -> tuple[_Samples, SeriesDictionary] | None:
+def _sampled(heads: list[bytes], tails: NDArray[np.uint8], known: _Known) -> tuple[_Samples, Dictionary] | None:
     """Return samples whose heads are labels and whose tails are samples; None where one is not."""
     right = (tails[:, [0, 1, 2, 11]] == (_SAMPLE, 16, _VALUE, _TIME)).all()
     more = tails[:, 12:] >> 7
@@ -222,7 +223,7 @@ def _named(labels: Sequence[tuple[str, str]]) -> Named:
 def _kept(
     samples: _Samples,
     positions: NDArray[np.intp],
-    dictionary: SeriesDictionary,
+    dictionary: Dictionary,
     skipped: Counter[str],
     faults: list[Fault],
 ) -> Decoded:
@@ -234,5 +235,5 @@ def _kept(
         skipped["stale_markers"] += stale
         skipped["not_finite"] += int(np.count_nonzero(~finite)) - stale
         codes, millis, values, positions = codes[finite], millis[finite], values[finite], positions[finite]
-    columns = Columns(list(dictionary.codes), codes, micros_in(millis, 1000), values, dictionary.series)
+    columns = Columns(dictionary.sensor_ids, codes, micros_in(millis, 1000), values, dictionary.series)
     return Decoded(columns, positions, faults, skipped=+skipped, label_bytes=dictionary.size)
