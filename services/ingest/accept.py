@@ -221,7 +221,7 @@ class Acceptor:
         self.rates.count_request(caller)
         self.passed_over.count(door, caller.name, decoded.skipped)
         self.rates.count_rows(caller, rows)
-        self.group_commit.put(_pending(caller, parameters, decoded, len(body), None, done))
+        self.group_commit.put(_pending(caller, parameters, decoded, size=len(body), traceparent=None, done=done))
         return True
 
     async def _take(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Accepted | Acceptance:
@@ -251,7 +251,7 @@ class Acceptor:
             await self.new_series.check(caller, decoded.readings.sensor_ids)
         self.rates.count_rows(caller, len(decoded))
         done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        batch = _pending(caller, parameters, decoded, len(body), current_traceparent(), done)
+        batch = _pending(caller, parameters, decoded, size=len(body), traceparent=current_traceparent(), done=done)
         if batch.batch_id is not None:
             repeat = await self._repeat(batch.batch_id, decoded, partial=parameters.partial)
             if repeat is not None:
@@ -322,7 +322,7 @@ def acceptance(accepted: Accepted, *, timed_out: bool = False) -> Acceptance:
 
 
 def _pending(
-    caller: Caller, parameters: IngestParameters, decoded: Decoded, size: int, traceparent: str | None, done: Done
+    caller: Caller, parameters: IngestParameters, decoded: Decoded, *, size: int, traceparent: str | None, done: Done
 ) -> PendingBatch:
     """Return the batch of a caller's readings, which came in a body of `size` bytes."""
     return PendingBatch(

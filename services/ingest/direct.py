@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import structlog
 from starlette.responses import Response
 
 from services.platform.http.auth import Caller
@@ -25,6 +26,8 @@ from .fast_path import SAMPLED, Door, refused
 from .limits.in_flight import InFlight, RequestInFlight
 
 __all__ = ["DirectWay"]
+
+log = structlog.get_logger(__name__)
 
 _TRACED: Left = {SAMPLED: True}
 _UNTRACED: Left = {SAMPLED: False}
@@ -65,9 +68,9 @@ class _Taker:
     def __init__(
         self, door: Door, query: bytes, headers: Mapping[bytes, bytes], acceptor: Acceptor, in_flight: InFlight
     ) -> None:
-        self._door = door
+        self.door = door
         self._query = query
-        self._headers = headers
+        self.headers = headers
         self._acceptor = acceptor
         self._in_flight = in_flight
         self._caller: Caller | None = None
@@ -76,11 +79,11 @@ class _Taker:
     def take(self, body: bytes, answer: Callable[[Response], None]) -> Left | None:
         """Take a request, and answer it later; or leave it."""
         began = time.perf_counter()
-        if b"traceparent" not in self._headers and is_sampled(None):
+        if b"traceparent" not in self.headers and is_sampled(None):
             return _TRACED
         # What is raised, the fast path meets again, and answers.
         with contextlib.suppress(Exception):
-            caller = self._door.credentials(self._headers, self._query)
+            caller = self.door.credentials(self.headers, self._query)
             asked = self._asked_by(caller)
             if asked is not None and self._put(caller, asked, body, began, answer):
                 return None
@@ -93,8 +96,8 @@ class _Taker:
             Problem: whatever the client can mend.
         """
         if self._caller is not caller:
-            asked = self._door.asked(caller, self._query, self._headers)
-            whole = self._acceptor.takes_whole(caller, self._headers, asked.parameters)
+            asked = self.door.asked(caller, self._query, self.headers)
+            whole = self._acceptor.takes_whole(caller, self.headers, asked.parameters)
             self._caller, self._asked = caller, asked if whole else None
         return self._asked
 
@@ -108,8 +111,8 @@ class _Taker:
         taken = False
         try:
             in_flight.take(len(body))
-            under_way = _UnderWay(self._door, self._headers, asked, in_flight, began, answer)
-            taken = self._acceptor.accept_whole(self._door.name, caller, asked, body, under_way)
+            under_way = _UnderWay(self, asked, in_flight, began, answer)
+            taken = self._acceptor.accept_whole(self.door.name, caller, asked, body, under_way)
         finally:
             if not taken:
                 in_flight.end()
@@ -119,19 +122,17 @@ class _Taker:
 class _UnderWay:
     """A request whose readings are on their way; it answers as soon as it hears of them."""
 
-    __slots__ = ("_answer", "_asked", "_began", "_door", "_headers", "_heard", "_in_flight")
+    __slots__ = ("_answer", "_asked", "_began", "_heard", "_in_flight", "_taker")
 
     def __init__(
         self,
-        door: Door,
-        headers: Mapping[bytes, bytes],
+        taker: _Taker,
         asked: Asked,
         in_flight: RequestInFlight,
         began: float,
         answer: Callable[[Response], None],
     ) -> None:
-        self._door = door
-        self._headers = headers
+        self._taker = taker
         self._asked = asked
         self._in_flight = in_flight
         self._began = began
@@ -151,7 +152,7 @@ class _UnderWay:
         try:
             response = self._asked.answer(acceptance(accepted))
         except Exception as error:  # noqa: BLE001 -- as the fast path does
-            response = refused(self._door, self._headers, error)
+            response = refused(self._taker.door, self._taker.headers, error)
         else:
             metrics.request_seconds.record(time.perf_counter() - self._began, response.status_code)
         self._end(response)
@@ -160,9 +161,13 @@ class _UnderWay:
         """Answer why they are not."""
         if isinstance(error, Problem):
             metrics.refused_requests.add(1, {"code": error.code})
-        self._end(refused(self._door, self._headers, error))
+        self._end(refused(self._taker.door, self._taker.headers, error))
 
     def _end(self, response: Response) -> None:
         self._heard = True
         self._in_flight.end()
-        self._answer(response)
+        try:
+            self._answer(response)
+        except Exception:
+            # The others of the entry are still to be answered.
+            log.exception("an answer could not be written", action="ingest")

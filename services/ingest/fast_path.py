@@ -93,7 +93,7 @@ class FastPath(FastAPI):
             response = await self._answer(door, headers, scope, receive)
         except ClientDisconnect:
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- it is logged there
             response = refused(door, headers, error)
         await response(scope, receive, send)
 

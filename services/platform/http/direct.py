@@ -206,6 +206,8 @@ class DirectProtocol(PatientProtocol):
     def _let_go(self) -> None:
         """Give the request that is held to the application, as much of it as is here."""
         held, self._take, self._held = self._held, None, b""
+        # A piece that ended no head's wait began one, as no cycle had begun.
+        self.begun()
         self._begin_cycle()
         if held:
             super().on_body(held)

@@ -157,7 +157,7 @@ class _Joined:
     def write_whole(self, data: bytes) -> None:
         if self._parts:
             self._parts.append(data)
-        else:
+        elif not self._transport.is_closing():
             self._transport.write(data)
 
     def close(self) -> None:

@@ -48,10 +48,8 @@ class Durations:
             series = self._series[status] = _Series([0] * (len(self._bounds) + 1))
         series.counts[bisect_left(self._bounds, seconds)] += 1
         series.sum += seconds
-        if seconds < series.least:
-            series.least = seconds
-        if seconds > series.most:
-            series.most = seconds
+        series.least = min(series.least, seconds)
+        series.most = max(series.most, seconds)
 
     def metric(self) -> Metric | None:
         """Return what was counted until now, in OpenTelemetry's form; None where nothing was."""

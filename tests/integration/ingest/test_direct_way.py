@@ -1,4 +1,4 @@
-"""The direct way in answers as the application does, whatever comes and wherever it is cut, and takes the same readings.
+"""The direct way in answers as the application does, however requests are cut, and takes the same readings.
 
 Two ingests stand beside each other in this event loop: one with the direct way, and one that was not given it.
 """
@@ -12,6 +12,7 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, Phase, given
@@ -262,7 +263,7 @@ CUTS = st.lists(st.floats(0, 1, exclude_min=True, exclude_max=True), max_size=8)
 def pieces(whole: bytes, cuts: Sequence[float]) -> list[bytes]:
     """Return `whole`, cut at shares of its length."""
     edges = sorted({0, len(whole), *(int(cut * len(whole)) for cut in cuts)})
-    return [whole[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    return [whole[begin:end] for begin, end in pairwise(edges)]
 
 
 def told(raw: bytes) -> bytes:
@@ -369,10 +370,8 @@ async def test_who_does_not_read_its_answers_is_read_no_further(way: Way) -> Non
 
 
 async def test_what_is_under_way_is_answered_before_the_end(timescaledb_settings: Settings) -> None:
-    connections = []
     async with running(timescaledb_settings, "d", direct=True) as way:
-        for _ in range(30):
-            connections.append(await asyncio.open_connection("127.0.0.1", way.port))
+        connections = [await asyncio.open_connection("127.0.0.1", way.port) for _ in range(30)]
         for _, writer in connections:
             writer.write(sized(PLAIN, BODY))
         # They are read in one turn, and the end begins in the next.
