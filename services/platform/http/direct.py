@@ -148,6 +148,7 @@ class DirectProtocol(PatientProtocol):
         if self._heads is not None and self._length is not None and self._is_free():
             self._take = self._heads.known(self.url, self.headers)
         if self._take is None:
+            self._complete_headers()
             super().on_headers_complete()
         else:
             self.begun()
@@ -155,9 +156,9 @@ class DirectProtocol(PatientProtocol):
     def begin(self) -> None:
         """Hold a request that may be taken until its end; give any other to the application."""
         if self._heads is not None and self._is_free() and self._is_plain():
-            self._take = self._heads.meet(self.url, self.headers)
+            self._take = self._heads.meet(self.url, [field for field in self.headers if field[0] != _LENGTH])
         if self._take is None:
-            self._begin_cycle()
+            super().begin()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -197,25 +198,23 @@ class DirectProtocol(PatientProtocol):
 
     def _is_plain(self) -> bool:
         """Tell whether the head says nothing unusual."""
-        return (
-            self._length is not None
-            and self.parser.should_keep_alive()
-            and _NOT_PLAIN.isdisjoint(name for name, _ in self.headers)
-        )
+        names = {name for name, _ in self.headers}
+        return _LENGTH in names and _NOT_PLAIN.isdisjoint(names) and bool(self.parser.should_keep_alive())
 
     def _let_go(self) -> None:
         """Give the request that is held to the application, as much of it as is here."""
         held, self._take, self._held = self._held, None, b""
         # A piece that ended no head's wait began one, as no cycle had begun.
         self.begun()
-        self._begin_cycle()
+        self._complete_headers()
+        super().begin()
         if held:
             super().on_body(held)
 
-    def _begin_cycle(self) -> None:
+    def _complete_headers(self) -> None:
         if self._length is not None:
             self.headers.append(self._length)
-        super().begin()
+            self._length = None
 
     def _answer(self, cycle: _DirectCycle, response: Response) -> None:
         """Write an answer whole, where the client is still there, and go on with what came meanwhile."""
