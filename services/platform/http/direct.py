@@ -230,7 +230,7 @@ class DirectProtocol(PatientProtocol):
         stays = cycle.keep_alive and not closes
         more = self.server_state.default_headers if stays or closes else [*self.server_state.default_headers, _CLOSE]
         self.write_whole(b"%s%s\r\n%s" % (head, b"".join(map(_line, more)), response.body))
-        if stays and not self.pipeline and not self.flow.read_paused:
+        if stays and not self.pipeline and not self.flow.read_paused and self.refusal is None:
             self._rest()
         else:
             if not stays:
