@@ -137,7 +137,7 @@ def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[Chec
         try:
             columns = check(Decoded.joined([batch.decoded for batch in whole]), limits, partial=False).columns
         except Problem as problem:
-            if len(whole) == 1:
+            if len(whole) == 1 and not whole[0].partial:
                 whole[0].fail(problem)
             else:
                 alone += whole
