@@ -53,6 +53,8 @@ begin
       ('millrace_writer', 'sensors', 'name', 'update'),
       ('millrace_writer', 'sensors', 'field', 'update'),
       ('millrace_writer', 'sensors', 'labels', 'update'),
+      ('millrace_writer', 'sensors', 'kind', 'update'),
+      ('millrace_writer', 'sensors', 'unit', 'update'),
       -- Which readings are there (dedup=natural), and not what they say.
       ('millrace_writer', 'sensor_data', 'id', 'select'),
       ('millrace_writer', 'sensor_data', 'timestamp', 'select'),

@@ -2,8 +2,9 @@
 
 Version 2 says, beside what version 1 does, which of its sensors are labelled series, and what their names, fields and
 labels are, as MessagePack inside of a Zstandard frame. Version 3 says, beside that, which rows of a batch come again
-together where they do; version 4, of which batches only the first reading of a sensor and instant is stored. An entry
-is written as the oldest version that can say what it holds, so that workers of a release before take it.
+together where they do; version 4, of which batches only the first reading of a sensor and instant is stored; version 5,
+of what kind its series are, and their units. An entry is written as the oldest version that can say what it holds, so
+that workers of a release before take it.
 
 A column of integers is packed as ``[base, step, width, bytes]``: a value is ``base + step * item``, and an item
 takes ``width`` bytes. Timestamps to the second and dictionary indexes take one to four bytes so, not eight.
@@ -12,7 +13,7 @@ takes ``width`` bytes. Timestamps to the second and dictionary indexes take one 
 import uuid
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,7 +27,7 @@ from .series import Series, check_series
 
 __all__ = ["MAX_SENSOR_ID", "MAX_VALUE", "TIMESTAMP_LIMITS", "VERSION", "decode", "encode"]
 
-VERSION = 4
+VERSION = 5
 """The newest contract version that this release writes and reads."""
 
 MAX_SENSOR_ID = 128
@@ -93,10 +94,22 @@ class _NaturalPayload(_SlicedPayload, forbid_unknown_fields=True):
     natural: list[int]
 
 
+class _DescribedPayload(_NaturalPayload, forbid_unknown_fields=True):
+    pass
+
+
+class _PackedSeries(NamedTuple):
+    """Series of a dictionary, as they are and packed, and whether a kind or unit of one is told."""
+
+    series: tuple[Series, ...]
+    packed: bytes
+    described: bool
+
+
 _MOST_KNOWN, _MAX_KNOWN_BYTES = 64, 1 << 20
 """Packed series of whole entries that are remembered, packed and unpacked, and the most bytes that one may come to."""
 
-_packed: dict[tuple[str, ...], bytes] = {}
+_packed: dict[tuple[str, ...], _PackedSeries] = {}
 """By the sensor ids of an entry."""
 
 _MAX_SERIES_BYTES = 1 << 28
@@ -108,6 +121,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     2: msgspec.msgpack.Decoder(_LabelledPayload),
     3: msgspec.msgpack.Decoder(_SlicedPayload),
     4: msgspec.msgpack.Decoder(_NaturalPayload),
+    5: msgspec.msgpack.Decoder(_DescribedPayload),
 }
 _series_decoder = msgspec.msgpack.Decoder(list[_Labelled])
 
@@ -126,15 +140,16 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
         value=columns.values.astype("<f8", copy=False).tobytes(),
     )
     version = 1
-    packed = _packed_series(columns)
+    found = _packed_series(columns) if columns.series else None
+    packed = found.packed if found else None
     slices = [
         _Slices(position, [one.rows for one in batch.slices], b"".join(one.key for one in batch.slices))
         for position, batch in enumerate(entry.batches)
         if batch.slices
     ]
     natural = [position for position, batch in enumerate(entry.batches) if batch.natural]
-    if natural:
-        version = 4
+    if natural or (found and found.described):
+        version = 5 if found and found.described else 4
         payload = _NaturalPayload(**msgspec.structs.asdict(payload), series=packed, slices=slices, natural=natural)
     elif slices:
         version = 3
@@ -149,24 +164,27 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
     }
 
 
-def _packed_series(columns: Columns) -> bytes | None:
-    """Return the labelled ones of the dictionary with their codes, packed; None where there are none.
+def _packed_series(columns: Columns) -> _PackedSeries:
+    """Return the labelled ones of the dictionary with their codes, packed.
 
-    An id says all about its series, so that equal dictionaries, of which all ids are labelled, are packed alike.
+    Agents send the same series again and again: those of a dictionary of which all ids are labelled are remembered.
     """
-    if not columns.series:
-        return None
     ids = tuple(columns.sensor_ids)
-    alike = len(columns.series) == len(ids)
-    packed = _packed.get(ids) if alike else None
-    if packed is None:
-        labelled = [_Labelled(code, columns.series[one]) for code, one in enumerate(ids) if one in columns.series]
-        packed = zstandard.ZstdCompressor().compress(_encoder.encode(labelled))
-        if alike and len(packed) <= _MAX_KNOWN_BYTES:
-            if len(_packed) >= _MOST_KNOWN:
-                _packed.clear()
-            _packed[ids] = packed
-    return packed
+    labelled = [code for code, one in enumerate(ids) if one in columns.series]
+    series = tuple(columns.series[ids[code]] for code in labelled)
+    known = _packed.get(ids)
+    if known is not None and known.series == series:
+        return known
+    described = any(one.kind or one.unit for one in series)
+    # As all versions before the fifth have them.
+    named = series if described else [(one.name, one.field, one.labels) for one in series]
+    packed = zstandard.ZstdCompressor().compress(_encoder.encode(list(zip(labelled, named, strict=True))))
+    found = _PackedSeries(series, packed, described)
+    if len(series) == len(ids) and len(packed) <= _MAX_KNOWN_BYTES:
+        if len(_packed) >= _MOST_KNOWN:
+            _packed.clear()
+        _packed[ids] = found
+    return found
 
 
 def decode(fields: dict[bytes, bytes]) -> Entry:
@@ -264,7 +282,7 @@ def _slices(payload: _SlicedPayload) -> dict[int, tuple[Slice, ...]]:
 def _natural(payload: _NaturalPayload) -> frozenset[int]:
     """Return the positions of natural batches; none of them has slices."""
     found = frozenset(payload.natural)
-    if not found or len(found) < len(payload.natural):
+    if len(found) < len(payload.natural) or not (found or isinstance(payload, _DescribedPayload)):
         raise ValueError("no batch is natural, or one is twice")
     if not found <= set(range(len(payload.batches))) or found & {one.batch for one in payload.slices}:
         raise ValueError("what is natural is no batch, or has slices")

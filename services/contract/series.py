@@ -10,16 +10,19 @@ import msgspec
 __all__ = [
     "FIELD",
     "ID",
+    "KINDS",
     "MAX_LABELS",
     "MAX_LABEL_NAME",
     "MAX_LABEL_VALUE",
     "MAX_NAME",
+    "MAX_UNIT",
     "NAME",
     "Series",
     "SeriesError",
     "check_series",
     "series_id",
     "series_of",
+    "unit_of",
 ]
 
 MAX_NAME = 128
@@ -34,6 +37,9 @@ MAX_LABEL_NAME = 128
 MAX_LABEL_VALUE = 1024
 """Longest value of a label, in characters."""
 
+MAX_UNIT = 63
+"""Longest unit of a series, in characters, as UCUM and OpenTelemetry have it."""
+
 NAME, FIELD, ID = "__name__", "__field__", "__sensor_id__"
 """Labels that stand for the name and the field of a series, and for the id of a sensor, where sensors are chosen.
 
@@ -45,18 +51,26 @@ _HASH_CHARACTERS = 20
 """Of five bits each: 100 bits."""
 
 
+KINDS = ("gauge", "counter", "updowncounter", "histogram", "summary", "info", "stateset")
+"""Of series, as OpenTelemetry and OpenMetrics call them."""
+
+
 class Series(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What a labelled series is called.
+    """What a labelled series is called, and what its agent says of it.
 
     Attributes:
         name: of what is measured, such as "temperature".
         field: which of several values that are measured together; None where there is one.
         labels: pairs of name and value in the order of their names, none of which comes twice.
+        kind: one of `KINDS`; None where nobody told. It has no part in what the series is called.
+        unit: of the values, as the agent writes it, such as "Cel"; None where nobody told. It has no part either.
     """
 
     name: str
     field: str | None
     labels: tuple[tuple[str, str], ...]
+    kind: str | None = None
+    unit: str | None = None
 
 
 class SeriesError(ValueError):
@@ -72,9 +86,20 @@ class SeriesError(ValueError):
         self.part, self.code = part, code
 
 
-def series_of(name: str, labels: Iterable[tuple[str, str]], field: str | None = None) -> Series:
+def series_of(
+    name: str,
+    labels: Iterable[tuple[str, str]],
+    field: str | None = None,
+    kind: str | None = None,
+    unit: str | None = None,
+) -> Series:
     """Return the series of a name and labels in any order."""
-    return Series(name, field, tuple(sorted(labels)))
+    return Series(name, field, tuple(sorted(labels)), kind, unit)
+
+
+def unit_of(text: str) -> str | None:
+    """Return a unit as a series may have it; None for a text that is none. Readings are worth more than it is."""
+    return text if 0 < len(text) <= MAX_UNIT and "\0" not in text else None
 
 
 def series_id(series: Series) -> str:
@@ -108,6 +133,10 @@ def check_series(series: Series) -> None:
         if name <= before:
             raise ValueError(f"label {name[:40]!r} comes twice or out of order")
         before = name
+    if series.kind not in (None, *KINDS):
+        raise ValueError(f"{series.kind!r} is no kind of series")
+    if series.unit is not None and unit_of(series.unit) is None:
+        raise ValueError("a unit is empty, too long or holds NUL")
 
 
 def _check(part: str, what: str, text: str, longest: int) -> None:

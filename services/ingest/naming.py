@@ -54,15 +54,21 @@ class Named(NamedTuple):
     size: int
 
 
-def identified(name: str, labels: Mapping[str, str], field_name: str | None = None) -> Named:
-    """Return the series of a name, field and labels.
+def identified(
+    name: str,
+    labels: Mapping[str, str],
+    field_name: str | None = None,
+    kind: str | None = None,
+    unit: str | None = None,
+) -> Named:
+    """Return the series of a name, field and labels, of which a kind and a unit are told.
 
     Raises:
         SeriesError: it breaks the limits, or has a label that means something else where series are chosen.
     """
     for label in RESERVED.keys() & labels.keys():
         raise SeriesError("labels", "reserved", f"label {label!r} {RESERVED[label]}")
-    series = series_of(name, labels.items(), field_name)
+    series = series_of(name, labels.items(), field_name, kind, unit)
     check_series(series)
     size = sum(len(label) + len(value) + 4 for label, value in series.labels)
     return Named(series_id(series), series, size + len(name) + 8)

@@ -15,24 +15,35 @@ __all__ = ["Catalogue"]
 # Sorted, so that no two workers wait for each other. A transaction that enters sensors in another order, part by part,
 # has the lock alone.
 _ENTER = """
-insert into sensors (sensor_id, name, field, labels)
-select sensor_id, name, field, labels::jsonb
+insert into sensors (sensor_id, name, field, labels, kind, unit)
+select sensor_id, name, field, labels::jsonb, kind, unit
 from (select pg_advisory_xact_lock_shared(hashtext('millrace catalogue'))) as not_alone
-cross join unnest($1::text[], $2::text[], $3::text[], $4::text[]) as found (sensor_id, name, field, labels)
+cross join unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+  as found (sensor_id, name, field, labels, kind, unit)
 order by sensor_id collate "C"
 on conflict (sensor_id) do nothing
 """
 _ALONE = "select pg_advisory_xact_lock(hashtext('millrace catalogue'))"
 
-# The id of a labelled series is a plain sensor as long as it has come without its labels only.
+# The id of a labelled series is a plain sensor as long as it has come without its labels only. Kind and unit are the
+# newest that were told.
 _LABEL = """
+with found as (
+  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+    as found (sensor_id, name, field, labels, kind, unit)
+), changed as (
+  select known.sensor_id
+  from sensors known join found using (sensor_id)
+  where known.labels is null or known.kind <> found.kind or known.unit <> found.unit
+    or (known.kind is null and found.kind is not null) or (known.unit is null and found.unit is not null)
+  order by known.sensor_id collate "C"
+  for no key update of known
+)
 update sensors
-set name = found.name, field = found.field, labels = found.labels::jsonb
-from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as found (sensor_id, name, field, labels)
-where sensors.sensor_id = found.sensor_id and sensors.sensor_id = any(array(
-  select sensor_id from sensors where sensor_id = any($1) and labels is null
-  order by sensor_id collate "C" for no key update
-))
+set name = found.name, field = found.field, labels = found.labels::jsonb,
+  kind = coalesce(found.kind, sensors.kind), unit = coalesce(found.unit, sensors.unit)
+from found
+where sensors.sensor_id = found.sensor_id and sensors.sensor_id in (select sensor_id from changed)
 """
 
 _MANY = 1000
@@ -81,8 +92,7 @@ class Catalogue:
         """
         keys = columns.sensor_ids
         if columns.series:
-            # A sensor that is known without its labels is not known with them.
-            keys = [f"{sensor_id}\0" if sensor_id in columns.series else sensor_id for sensor_id in keys]
+            keys = [_key(sensor_id, columns.series.get(sensor_id)) for sensor_id in keys]
         if self._knows(keys):
             return []
         # Counted rather than sorted: there are many more rows than sensors.
@@ -121,7 +131,13 @@ def _chosen(items: list[str], codes: Iterable[int]) -> list[str]:
     return [items[code] for code in codes]
 
 
-def _row(sensor_id: str, series: Series | None) -> tuple[str, str | None, str | None, str | None]:
+def _key(sensor_id: str, series: Series | None) -> str:
+    """Return what is remembered: a sensor that is known without its labels, kind or unit is not known with them."""
+    return sensor_id if series is None else f"{sensor_id}\0{series.kind or ''}\0{series.unit or ''}"
+
+
+def _row(sensor_id: str, series: Series | None) -> tuple[str | None, ...]:
     if series is None:
-        return sensor_id, None, None, None
-    return sensor_id, series.name, series.field, msgspec.json.encode(dict(series.labels)).decode()
+        return sensor_id, None, None, None, None, None
+    labels = msgspec.json.encode(dict(series.labels)).decode()
+    return sensor_id, series.name, series.field, labels, series.kind, series.unit

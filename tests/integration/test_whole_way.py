@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.platform.settings import Settings
 from tests.support import Service, eventually, free_port
 from tests.support.canaries import Collector, collecting
+from tests.support.otlp import as_json, make, number, request
 from tests.support.readings import sql
 
 Make = Callable[[str, Settings], Service]
@@ -87,6 +88,24 @@ async def counted(client: httpx.AsyncClient, process: Service, name: str) -> flo
     text = (await client.get(f"{process.url}/metrics")).text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     return sum(sample.value for sample in families[name].samples if not sample.name.endswith("_created"))
+
+
+async def test_what_an_agent_says_of_a_series_goes_the_whole_way(settings: Settings, service: Make) -> None:
+    told = make("Metric", name="turns", unit="1", sum={"data_points": [number(3)], "is_monotonic": True})
+    async with AsyncExitStack() as stack:
+        ingest, _, query = [
+            await stack.enter_async_context(service(name, settings)) for name in ("ingest", "worker", "query")
+        ]
+        client = await stack.enter_async_context(httpx.AsyncClient())
+        headers = {"Content-Type": "application/json"}
+        sent = await client.post(f"{ingest.url}/v1/metrics", content=as_json(request(told)), headers=headers)
+        assert sent.status_code == 200
+
+        async def catalogued() -> Any:
+            return (await client.get(f"{query.url}/sensors")).json()["data"]
+
+        [sensor] = await eventually(catalogued)
+        assert (sensor["name"], sensor["kind"], sensor["unit"]) == ("turns", "counter", "1")
 
 
 async def test_services_say_what_they_lack_and_go_on_when_it_is_there(settings: Settings, service: Make) -> None:

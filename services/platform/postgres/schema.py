@@ -14,7 +14,7 @@ __all__ = ["SCHEMA_NEEDED", "look_at_schema", "wait_for_schema"]
 Needed = Callable[[Connection], Awaitable[None]] | None
 """Asks of a connection what must be possible; what is not leaves as the database's error."""
 
-SCHEMA_NEEDED = 8
+SCHEMA_NEEDED = 9
 """The schema version (the highest applied migration) that this release's services need."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0

@@ -63,10 +63,26 @@ async def test_sensors_come_in_with_their_readings_and_series_with_their_labels(
     assert await sql(settings.database, "select from sensors where first_seen > now()") == []
 
 
+async def test_kinds_and_units_are_the_newest_that_were_told(settings: Settings) -> None:
+    store = await store_for(settings)
+    for kind, unit, expected in (
+        (None, None, (None, None)),
+        ("gauge", "Cel", ("gauge", "Cel")),
+        (None, None, ("gauge", "Cel")),
+        (None, "K", ("gauge", "K")),
+        ("counter", None, ("counter", "K")),
+    ):
+        told = series_of(HEAT.name, HEAT.labels, HEAT.field, kind, unit)
+        await store.write(work_of(labelled(told)))
+        found = await sql(settings.database, "select kind, unit from sensors where name = 'heat'")
+        assert [tuple(row) for row in found] == [expected]
+    store.close()
+
+
 async def test_rights_that_were_lost_come_back_with_the_schema(settings: Settings) -> None:
     """A restore without privileges, and a role that is made anew, have none."""
     await sql(settings.database, "revoke all on all tables in schema public from millrace_writer, millrace_reader")
-    await sql(settings.database, "revoke update (name, field, labels) on sensors from millrace_writer")
+    await sql(settings.database, "revoke update (name, field, labels, kind, unit) on sensors from millrace_writer")
     await apply(settings.database)
     store = await store_for(settings)
     await store.write(work_of(labelled(HEAT)))

@@ -30,7 +30,7 @@ from services.contract import (
 )
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE, TIMESTAMP_LIMITS
 from services.contract.names import FIELD_PAYLOAD
-from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_NAME
+from services.contract.series import KINDS, MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_NAME, MAX_UNIT
 
 LOW, HIGH = TIMESTAMP_LIMITS
 instants = st.integers(LOW, HIGH) | st.sampled_from([LOW, HIGH, 0, -1]) | st.integers(0, 4_000).map((1_000_000).__mul__)
@@ -44,10 +44,12 @@ def texts(longest: int) -> st.SearchStrategy[str]:
 
 
 all_series = st.builds(
-    lambda name, field, labels: series_of(name, labels.items(), field),
+    lambda name, field, labels, kind, unit: series_of(name, labels.items(), field, kind, unit),
     texts(MAX_NAME),
     st.none() | texts(MAX_NAME),
     st.dictionaries(texts(MAX_LABEL_NAME), texts(MAX_LABEL_VALUE), max_size=4),
+    st.none() | st.sampled_from(KINDS),
+    st.none() | texts(MAX_UNIT),
 )
 
 
@@ -138,7 +140,8 @@ def test_what_is_encoded_decodes_to_itself(entry: Entry) -> None:
 @given(entries())
 def test_an_entry_is_of_the_oldest_version_that_can_say_it(entry: Entry) -> None:
     natural, sliced = (any(getattr(batch, name) for batch in entry.batches) for name in ("natural", "slices"))
-    oldest = b"4" if natural else b"3" if sliced else b"2" if entry.columns.series else b"1"
+    described = any(series.kind or series.unit for series in entry.columns.series.values())
+    oldest = b"5" if described else b"4" if natural else b"3" if sliced else b"2" if entry.columns.series else b"1"
     assert encode(entry)[b"v"] == oldest
 
 
@@ -223,7 +226,11 @@ def test_sensors_that_came_before_are_labelled_only_where_they_are_now() -> None
     heat, wind = (series_of(name, [("room", "b")]) for name in ("heat", "wind"))
     ids = [series_id(heat), series_id(wind)]
     both = dict(zip(ids, (heat, wind), strict=True))
-    for order, series in ((ids, both), (ids[::-1], both), (ids, {ids[0]: heat}), (ids, {}), (ids, both)):
+    told = {ids[0]: series_of("heat", heat.labels, kind="gauge"), ids[1]: series_of("wind", wind.labels, unit="m/s")}
+    for order, series in (
+        *((ids, both), (ids[::-1], both), (ids, {ids[0]: heat}), (ids, {}), (ids, both)),
+        *((ids, told), (ids, both)),
+    ):
         columns = Columns(order, np.zeros(1, np.uint32), np.zeros(1, np.int64), np.ones(1), series)
         again = decode(encode(Entry(None, [Batch(keyed_id("a", "b"), 1, 0)], columns)))
         assert (again.columns.sensor_ids, again.columns.series) == (order, series)

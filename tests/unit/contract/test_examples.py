@@ -52,6 +52,7 @@ def in_clear(entry: Entry) -> dict[str, Any]:
         "values": [value.hex() for value in entry.columns.values.tolist()],
         "series": {
             sensor_id: [series.name, series.field, dict(series.labels)]
+            + ([series.kind, series.unit] if series.kind or series.unit else [])
             for sensor_id, series in entry.columns.series.items()
         },
     }

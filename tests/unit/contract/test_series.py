@@ -22,18 +22,27 @@ def test_the_id_is_what_its_description_says() -> None:
     assert series_id(series_of("t", [])) == series_id(Series("t", None, ()))
 
 
+def called(series: Series) -> Series:
+    return Series(series.name, series.field, series.labels)
+
+
 @given(all_series, st.randoms(use_true_random=False))
 def test_the_order_of_labels_does_not_matter(series: Series, random: Random) -> None:
     check_series(series)
     shuffled = list(series.labels)
     random.shuffle(shuffled)
-    assert series_of(series.name, shuffled, series.field) == series
+    assert series_of(series.name, shuffled, series.field, series.kind, series.unit) == series
     assert 0 < len(series_id(series)) <= MAX_SENSOR_ID
 
 
 @given(all_series, all_series)
 def test_series_that_differ_have_ids_that_differ(one: Series, other: Series) -> None:
-    assert (series_id(one) == series_id(other)) == (one == other)
+    assert (series_id(one) == series_id(other)) == (called(one) == called(other))
+
+
+@given(all_series)
+def test_kind_and_unit_have_no_part_in_the_id(series: Series) -> None:
+    assert series_id(series) == series_id(called(series))
 
 
 def test_what_moves_between_name_field_and_labels_is_another_series() -> None:

@@ -16,6 +16,7 @@ from services.ingest.doors.otlp.decode import JSON, PROTOBUF, MetricsDecoder
 from services.ingest.readings import Decoded
 from services.platform.http.errors import Problem
 from tests.support.otlp import Message, T, as_json, attributes, gauge, make, number, request
+from tests.support.otlp_requests import requests
 
 MICROS = T // 1000
 Labels = dict[str, str]
@@ -38,6 +39,7 @@ def rows(decoded: Decoded) -> list[tuple[str, Labels, int, float]]:
 def same(one: Decoded, other: Decoded) -> None:
     assert rows(one) == rows(other)
     assert one.columns().sensor_ids == other.columns().sensor_ids
+    assert one.columns().series == other.columns().series
     assert one.skipped == other.skipped
     assert one.faults == other.faults
     assert one.positions is not None
@@ -57,6 +59,24 @@ def test_gauges_and_sums_become_labelled_readings() -> None:
         ("temperature", shared | {"room": "b"}, MICROS, -2.0),
         ("turns", shared, MICROS, 3.0),
     ]
+
+
+def test_kinds_and_units_are_told_of_series_and_have_no_part_in_the_contracts_ids() -> None:
+    message = request(
+        make("Metric", name="g", unit="Cel", gauge={"data_points": [number(1)]}),
+        make("Metric", name="u", unit="u" * 64, sum={"data_points": [number(1)]}),
+        make("Metric", name="c", unit="1", sum={"data_points": [number(1)], "is_monotonic": True}),
+        make("Metric", name="h", unit="s", histogram={"data_points": [{"time_unix_nano": T, "count": 1}]}),
+        make("Metric", name="s", summary={"data_points": [{"time_unix_nano": T, "count": 1}]}),
+    )
+    for body, media in ((message.SerializeToString(), PROTOBUF), (as_json(message), JSON)):
+        found = MetricsDecoder().decode(body, media).columns().series
+        series = found.values()
+        assert list(found) == [series_id(series_of(one.name, one.labels)) for one in series]
+        assert {(one.name[0], one.kind, one.unit) for one in series} == {
+            ("g", "gauge", "Cel"), ("u", "updowncounter", None), ("c", "counter", "1"),
+            ("h", "histogram", "s"), ("s", "summary", None),
+        }  # fmt: skip
 
 
 def test_who_is_closer_to_the_reading_has_a_name_that_several_want() -> None:
@@ -251,82 +271,6 @@ def test_names_are_forgotten_where_they_are_many(monkeypatch: pytest.MonkeyPatch
     assert decoder._names[PROTOBUF]._size <= 6
 
 
-NAMES = st.sampled_from(["m", "room", "le", "quantile", "", "é", "scope.room", "x" * 129])
-PLAIN = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats()
-    | st.text(max_size=3)
-    | st.binary(max_size=3)
-)
-VALUES = st.recursive(
-    PLAIN, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
-)
-ATTRIBUTES = st.dictionaries(NAMES, VALUES | st.text(max_size=2), max_size=3).map(attributes)
-TIMES = st.sampled_from([0, 1, T, T + 1, 2**64 - 1])
-UNSIGNED = st.integers(0, 2**64 - 1) | st.integers(0, 9)
-FLAGS = st.sampled_from([0, 0, 0, 1, 2, 3])
-EXEMPLARS = st.sampled_from([[], [], [{"as_int": 1}]])
-SHARED: dict[str, st.SearchStrategy[Any]] = {
-    "attributes": ATTRIBUTES, "time_unix_nano": TIMES, "start_time_unix_nano": TIMES, "flags": FLAGS,
-}  # fmt: skip
-MAYBE = st.none() | st.floats()
-BOUNDS = st.lists(st.floats(), max_size=3) | st.just([-0.0, 1.5, 1e22])
-NUMBERS = st.builds(
-    make, st.just("NumberDataPoint"), as_int=st.integers(-(2**63), 2**63 - 1), exemplars=EXEMPLARS, **SHARED
-) | st.builds(make, st.just("NumberDataPoint"), as_double=MAYBE, exemplars=EXEMPLARS, **SHARED)
-HISTOGRAMS = st.builds(
-    make, st.just("HistogramDataPoint"), count=UNSIGNED, sum=MAYBE, min=MAYBE, max=MAYBE, exemplars=EXEMPLARS,
-    bucket_counts=st.lists(UNSIGNED, max_size=4), explicit_bounds=BOUNDS, **SHARED,
-)  # fmt: skip
-EXPONENTIAL = st.builds(
-    make,
-    st.just("ExponentialHistogramDataPoint"),
-    count=UNSIGNED,
-    sum=MAYBE,
-    min=MAYBE,
-    max=MAYBE,
-    exemplars=EXEMPLARS,
-    **SHARED,
-)
-QUANTILES = st.fixed_dictionaries({"quantile": st.floats() | st.floats(0, 1), "value": st.floats()})
-SUMMARIES = st.builds(
-    make,
-    st.just("SummaryDataPoint"),
-    count=UNSIGNED,
-    sum=st.floats(),
-    quantile_values=st.lists(QUANTILES, max_size=2),
-    **SHARED,
-)
-
-
-def metric(kind: str, points: st.SearchStrategy[Any]) -> st.SearchStrategy[Message]:
-    return st.builds(
-        lambda name, found: make("Metric", name=name, **{kind: {"data_points": found}}),
-        NAMES,
-        st.lists(points, max_size=3),
-    )
-
-
-METRICS = (
-    metric("gauge", NUMBERS) | metric("sum", NUMBERS) | metric("histogram", HISTOGRAMS)
-    | metric("exponential_histogram", EXPONENTIAL) | metric("summary", SUMMARIES)
-    | st.builds(make, st.just("Metric"), name=NAMES)
-)  # fmt: skip
-SCOPES = st.fixed_dictionaries({"name": NAMES, "version": NAMES, "attributes": ATTRIBUTES})
-
-
-@st.composite
-def requests(draw: st.DrawFn) -> Message:
-    made = request()
-    for _ in range(draw(st.integers(0, 2))):
-        of_resource = made.resource_metrics.add(resource={"attributes": draw(ATTRIBUTES)})
-        for _ in range(draw(st.integers(0, 2))):
-            of_resource.scope_metrics.add(scope=draw(SCOPES), metrics=draw(st.lists(METRICS, max_size=3)))
-    return made
-
-
 def read_by_messages(body: bytes) -> Decoded:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(as_protobuf, "_TAGS", set())
@@ -382,8 +326,3 @@ def outcome(decode: Callable[[], Decoded]) -> Decoded | None:
         return None
     rows(decoded)
     return decoded
-
-
-def test_ids_are_those_of_the_contract() -> None:
-    [sensor_id] = read(request(gauge(number(1.0, room="a")))).columns().sensor_ids
-    assert sensor_id == series_id(series_of("temperature", [("room", "a")]))

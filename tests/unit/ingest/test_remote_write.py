@@ -91,16 +91,62 @@ def test_a_series_that_is_none_is_told_and_its_neighbours_are_taken(
     assert told in fault.message
 
 
-def test_native_histograms_are_told_and_metadata_and_exemplars_counted() -> None:
+def test_native_histograms_are_told_and_exemplars_counted() -> None:
     series = {
         "labels": [LABEL(name="__name__", value="h").SerializeToString()],
         "histograms": [b""],
         "exemplars": [b""],
     }
-    decoded = SamplesDecoder().decode(bytes(REQUEST_1(timeseries=[series], metadata=[b""]).SerializeToString()), 1)
+    decoded = SamplesDecoder().decode(bytes(REQUEST_1(timeseries=[series]).SerializeToString()), 1)
     [fault] = decoded.faults
     assert "native histograms are not kept" in fault.message
-    assert decoded.skipped == {"exemplars": 1, "metadata": 1}
+    assert decoded.skipped == {"exemplars": 1}
+
+
+def told(decoded: Decoded) -> set[tuple[str, str | None, str | None]]:
+    return {(one.name, one.kind, one.unit) for one in decoded.columns().series.values()}
+
+
+def test_metadata_tell_of_series_that_come_in_other_requests_and_may_change() -> None:
+    names = ("up", "work_total", "work_seconds_bucket", "work_seconds_sum", "other")
+    series = version_1(*(({"__name__": name}, [(T, 1.0)]) for name in names))
+    decoder = SamplesDecoder()
+    assert told(decoder.decode(series, 1)) == {(name, None, None) for name in names}
+    for unit in ("s", "", "u" * 64, "ms"):
+        metadata = [
+            {"metric_family_name": "up", "type": 2},
+            {"metric_family_name": "work", "type": 1},
+            {"metric_family_name": "work_seconds", "type": 3, "unit": unit},
+            {"metric_family_name": "other", "type": 99},
+        ]
+        heard = decoder.decode(version_1(metadata=metadata), 1)
+        assert (len(heard), heard.faults, heard.skipped) == (0, [], {})
+        kept = unit if unit in ("s", "ms") else None
+        for _ in range(2):
+            assert told(decoder.decode(series, 1)) == {
+                ("up", "gauge", None), ("work_total", "counter", None), ("work_seconds_bucket", "histogram", kept),
+                ("work_seconds_sum", "histogram", kept), ("other", None, None),
+            }  # fmt: skip
+
+
+def test_what_metadata_tell_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_MOST_TOLD", 2)
+    decoder = SamplesDecoder()
+    for number in range(10):
+        decoder.decode(version_1(metadata=[{"metric_family_name": f"m{number}", "type": 2}]), 1)
+    decoder.decode(version_1(metadata=[{"metric_family_name": "m" * 129, "type": 2}]), 1)
+    assert len(decoder._known.told) <= 3
+    assert "m9" in decoder._known.told
+
+
+def test_the_second_version_tells_with_each_series() -> None:
+    symbols = ["", "__name__", "a", "b", "c", "s"]
+    series = [
+        {"labels_refs": [1, name], "samples": [{"timestamp": T, "value": 1.0}], "metadata": metadata}
+        for name, metadata in ((2, {"type": 1, "unit_ref": 5}), (3, {"type": 7}), (4, {"type": -1, "unit_ref": 6}))
+    ]
+    decoded = SamplesDecoder().decode(bytes(REQUEST_2(symbols=symbols, timeseries=series).SerializeToString()), 2)
+    assert told(decoded) == {("a", "counter", "s"), ("b", "stateset", None), ("c", None, None)}
 
 
 def test_exemplars_are_told_by_the_second_version_beside_the_samples_that_are_taken() -> None:
@@ -140,6 +186,7 @@ def same(body: bytes, decoder: SamplesDecoder) -> None:
         plain = SamplesDecoder().decode(body, 1)
     quick = decoder.decode(body, 1)
     assert rows(quick) == rows(plain)
+    assert quick.columns().series == plain.columns().series
     assert quick.skipped == plain.skipped
     assert quick.faults == plain.faults
     assert quick.positions is not None

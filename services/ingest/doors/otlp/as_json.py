@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from .attributes import SCOPE_NAME, SCOPE_VERSION, Label, Origin, labels, labels_of
-from .gathering import Form, Gathering, Names, ScopeMetrics
+from .gathering import Form, Gathering, Names, ScopeMetrics, series_kind
 
 __all__ = ["FORM", "gather"]
 
@@ -114,6 +114,10 @@ class _Numbers(_Message):
     data_points: list[_Number] | None = None
 
 
+class _Sum(_Numbers):
+    is_monotonic: bool | None = None
+
+
 class _Histograms(_Message):
     data_points: list[_Histogram] | None = None
 
@@ -128,8 +132,9 @@ class _Summaries(_Message):
 
 class _Metric(_Message):
     name: str | None = None
+    unit: str | None = None
     gauge: _Numbers | None = None
-    sum: _Numbers | None = None
+    sum: _Sum | None = None
     histogram: _Histograms | None = None
     exponential_histogram: _ExponentialHistograms | None = None
     summary: _Summaries | None = None
@@ -167,7 +172,8 @@ def gather(body: bytes, gathering: Gathering) -> None:
         kind = next((kind for kind in _KINDS if getattr(metric, kind) is not None), None)
         if kind is None:
             continue
-        found = gathering.names.metric(scope, metric.name or "")
+        told = series_kind(kind, monotonic=kind == "sum" and bool(getattr(metric, kind).is_monotonic))
+        found = gathering.names.metric(scope, metric.name or "", told, metric.unit or "")
         points = getattr(metric, kind).data_points or ()
         for at, point in enumerate(points, position):
             gathering.add(at, found, kind, point)

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from services.contract import SeriesError
 
 from .attributes import SCOPE_NAME, SCOPE_VERSION, Label, Origin, labels, labels_of
-from .gathering import Form, Gathering, Metric, Names, Numbers, ScopeMetrics
+from .gathering import Form, Gathering, Metric, Names, Numbers, ScopeMetrics, series_kind
 from .messages import ATTRIBUTE, NUMBER, NUMBER_PARTS, REQUEST, RESOURCE, SCOPE
 from .points import NUMBER as NUMBER_SHAPE
 
@@ -42,8 +42,10 @@ def gather(body: bytes, gathering: Gathering) -> None:
         kind = message.WhichOneof("data")
         if kind is None:
             continue
-        metric = gathering.names.metric(scope, message.name)
-        points = getattr(message, kind).data_points
+        data = getattr(message, kind)
+        told = series_kind(kind, monotonic=kind == "sum" and data.is_monotonic)
+        metric = gathering.names.metric(scope, message.name, told, message.unit)
+        points = data.data_points
         if kind in {"gauge", "sum"}:
             quick.take(position, points, metric, gathering)
         else:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contract import Columns, SeriesError
+from services.contract.series import unit_of
 from services.platform.http.errors import Problem
 
 from ...naming import MOST_LABEL_BYTES, Named, SeriesDictionary, identified
@@ -16,9 +17,16 @@ from ...readings import AGENT_ROWS, Decoded, Fault
 from .attributes import Label, Origin, merged
 from .points import Shape, Told, readings
 
-__all__ = ["Form", "Gathering", "Metric", "Names", "Numbers"]
+__all__ = ["Form", "Gathering", "Metric", "Names", "Numbers", "series_kind"]
 
 _MOST_REMEMBERED = 200_000
+
+
+def series_kind(data: str, *, monotonic: bool) -> str:
+    """Return the kind of the series of a metric, by the name of what its data are, and whether a sum only rises."""
+    if data == "sum":
+        return "counter" if monotonic else "updowncounter"
+    return "histogram" if data == "exponential_histogram" else data
 
 
 class Form(NamedTuple):
@@ -43,21 +51,25 @@ class Metric:
 
     Attributes:
         name: its own.
+        kind: of its series.
+        unit: of their values; None where it has none.
         origin: labels that it shares with others; what is wrong with them, where something is.
         known: series of points, by the points' attributes as they came and their shape.
     """
 
     name: str
+    kind: str
+    unit: str | None
     origin: Origin | SeriesError
     known: dict[Hashable, tuple[Named, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class ScopeMetrics:
-    """The metrics of one scope of one resource by their names, as far as they have been met."""
+    """The metrics of one scope of one resource by name, kind and unit, as far as they have been met."""
 
     origin: Origin | SeriesError
-    metrics: dict[str, Metric] = field(default_factory=dict)
+    metrics: dict[tuple[str, str, str], Metric] = field(default_factory=dict)
 
 
 class Names:
@@ -90,11 +102,12 @@ class Names:
             self._size += 1
         return found
 
-    def metric(self, scope: ScopeMetrics, name: str) -> Metric:
-        """Return a metric of a scope by its name."""
-        found = scope.metrics.get(name)
+    def metric(self, scope: ScopeMetrics, name: str, kind: str, unit: str) -> Metric:
+        """Return a metric of a scope by its name, the kind of its series, and its unit as it came."""
+        key = name, kind, unit
+        found = scope.metrics.get(key)
         if found is None:
-            found = scope.metrics[name] = Metric(name, scope.origin)
+            found = scope.metrics[key] = Metric(name, kind, unit_of(unit), scope.origin)
             self._size += 1
         return found
 
@@ -111,18 +124,19 @@ class Names:
                 raise metric.origin.with_traceback(None)
             if not metric.name:
                 raise SeriesError("name", "missing", "the metric has no name")
-            found = metric.known[key] = _made(metric.name, metric.origin, self.form.attributes(packed), shape)
+            found = metric.known[key] = _made(metric, metric.origin, self.form.attributes(packed), shape)
             self._size += len(found)
         return found
 
 
-def _made(name: str, origin: Origin, attributes: list[Label], shape: Shape) -> tuple[Named, ...]:
+def _made(metric: Metric, origin: Origin, attributes: list[Label], shape: Shape) -> tuple[Named, ...]:
     made, size = list[Named](), 0
     for suffix, own in shape.parts():
-        made.append(identified(name + suffix, dict(merged(own, attributes, origin))))
+        labels = dict(merged(own, attributes, origin))
+        made.append(identified(metric.name + suffix, labels, kind=metric.kind, unit=metric.unit))
         size += made[-1].size
         if size > MOST_LABEL_BYTES:
-            detail = f"the buckets of {name[:40]!r} repeat more than {MOST_LABEL_BYTES // 1024**2} MiB of labels"
+            detail = f"the buckets of {metric.name[:40]!r} repeat more than {MOST_LABEL_BYTES // 1024**2} MiB of labels"
             raise Problem("too_many_rows", detail)
     return tuple(made)
 

@@ -6,7 +6,7 @@ anything is otherwise is read as messages. Both come to the same readings.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from services.contract import Columns, SeriesError
 from services.contract.instants import micros_in
+from services.contract.series import MAX_NAME, unit_of
 from services.platform.http.errors import Problem
 
 from ...naming import Dictionary, KnownSeries, Named, SeriesDictionary, identified
@@ -28,6 +29,11 @@ _STALE = np.uint64(0x7FF0000000000002)
 _NAME = "__name__"
 _SERIES, _SAMPLE, _VALUE, _TIME = 0x0A, 0x12, 0x09, 0x10
 """Tags: of a request's series, of its sample, and of a sample's value and time."""
+_KINDS = (None, "counter", "gauge", "histogram", "histogram", "summary", "info", "stateset")
+"""Of series, by a metric's type; the second histogram is that of gauges."""
+_SUFFIXES = ("_total", "_bucket", "_count", "_sum", "_created", "_info")
+"""By which names of series are longer than those of their metrics."""
+_MOST_TOLD = 100_000
 _TAIL = 18
 """Bytes of a sample in its series: tag, length, tag, eight of the value, tag, six of a time from 2004 to 2248."""
 
@@ -40,17 +46,27 @@ class _Samples(NamedTuple):
     values: NDArray[np.float64]
 
 
-class _Known(KnownSeries):
-    """Series, and their numbers by the bytes of their labels."""
+Told = Mapping[str, tuple[str | None, str | None]]
+"""Kinds and units by the names of metrics."""
 
-    def __init__(self) -> None:
+
+class _Known(KnownSeries):
+    """Series, and their numbers by the bytes of their labels.
+
+    Attributes:
+        told: what metadata said of metrics.
+        heads: numbers by bytes of labels.
+    """
+
+    def __init__(self, told: Told) -> None:
         super().__init__()
+        self.told = told
         self.heads: dict[bytes, int] = {}
 
     def found(self, head: bytes) -> int | None:
         """Return the number of labels, known or new; None where they have a fault, which messages name better."""
         number = self.heads.get(head)
-        if number is None and (named := _named_by(head)) is not None:
+        if number is None and (named := _named_by(head, self.told)) is not None:
             number = self.heads[head] = self.number(named, len(head))
         return number
 
@@ -59,7 +75,7 @@ class SamplesDecoder:
     """Decodes requests, and remembers what their series are called. One a process."""
 
     def __init__(self) -> None:
-        self._known = _Known()
+        self._known = _Known({})
 
     def decode(self, body: bytes, version: int) -> Decoded:
         """Return the samples of a request of version 1 or 2; positions are of series.
@@ -68,7 +84,7 @@ class SamplesDecoder:
             Problem: `malformed_body` or `too_many_rows`.
         """
         if self._known.full:
-            self._known = _Known()
+            self._known = _Known(self._known.told)
         skipped, faults = Counter[str](), list[Fault]()
         walked = _walked(body, self._known) if version == 1 else None
         if walked is not None:
@@ -77,8 +93,12 @@ class SamplesDecoder:
         else:
             growing = SeriesDictionary()
             try:
-                read = _version_1 if version == 1 else _version_2
-                samples, positions = read(body, growing, skipped, faults)
+                if version == 1:
+                    request = REQUEST_1.FromString(body)
+                    self._hear(request.metadata)
+                    samples, positions = _version_1(request, self._known.told, growing, skipped, faults)
+                else:
+                    samples, positions = _version_2(body, growing, skipped, faults)
                 dictionary = growing.done()
             except DecodeError:
                 detail = f"the body is no protobuf message of remote write {version}"
@@ -88,6 +108,27 @@ class SamplesDecoder:
                 "too_many_rows", f"{len(samples.values)} samples in one request; at most {AGENT_ROWS} are taken"
             )
         return _kept(samples, positions, dictionary, skipped, faults)
+
+    def _hear(self, metadata: Iterable[Any]) -> None:
+        """Remember what metadata say of metrics, whose series come in other requests; most say what is known."""
+        heard = {
+            one.metric_family_name: (_kind_of(one.type), unit_of(one.unit))
+            for one in metadata
+            if len(one.metric_family_name) <= MAX_NAME
+        }
+        told = self._known.told
+        if any(told.get(name) != said for name, said in heard.items()):
+            self._known = _Known(heard if len(told) >= _MOST_TOLD else {**told, **heard})
+
+
+def _kind_of(number: int) -> str | None:
+    return _KINDS[number] if 0 <= number < len(_KINDS) else None
+
+
+def _told_of(name: str, told: Told) -> tuple[str | None, str | None]:
+    """Return kind and unit of a series by its name, which may be longer than its metric's."""
+    names = (name, *(name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)))
+    return next((told[one] for one in names if one in told), (None, None))
 
 
 def _walked(body: bytes, known: _Known) -> tuple[_Samples, Dictionary] | None:
@@ -130,15 +171,12 @@ def _sampled(heads: list[bytes], tails: NDArray[np.uint8], known: _Known) -> tup
 
 
 def _version_1(
-    body: bytes, dictionary: SeriesDictionary, skipped: Counter[str], faults: list[Fault]
+    request: Any, told: Told, dictionary: SeriesDictionary, skipped: Counter[str], faults: list[Fault]
 ) -> tuple[_Samples, NDArray[np.intp]]:
-    request = REQUEST_1.FromString(body)
-    skipped["metadata"] += len(request.metadata)
+    def named_of(series: Any) -> Named:
+        return _named([(label.name, label.value) for label in map(LABEL.FromString, series.labels)], told)
 
-    def labels_of(series: Any) -> list[tuple[str, str]]:
-        return [(label.name, label.value) for label in map(LABEL.FromString, series.labels)]
-
-    return _read(request.timeseries, labels_of, dictionary, skipped, faults)
+    return _read(request.timeseries, named_of, dictionary, skipped, faults)
 
 
 def _version_2(
@@ -149,22 +187,24 @@ def _version_2(
     if symbols[:1] not in ([], [""]):
         raise Problem("malformed_body", "the first symbol is not the empty string")
 
-    def labels_of(series: Any) -> list[tuple[str, str]]:
-        refs = list(series.labels_refs)
+    def named_of(series: Any) -> Named:
+        refs, unit = list(series.labels_refs), series.metadata.unit_ref
         if len(refs) % 2 or max(refs, default=0) >= max(len(symbols), 1):
             raise SeriesError("labels", "malformed", "labels_refs are of odd number or point past the symbols")
-        return [(symbols[name], symbols[value]) for name, value in zip(refs[::2], refs[1::2], strict=True)]
+        labels = [(symbols[name], symbols[value]) for name, value in zip(refs[::2], refs[1::2], strict=True)]
+        said = _kind_of(series.metadata.type), unit_of(symbols[unit]) if unit < len(symbols) else None
+        return _named(labels, {dict(labels).get(_NAME, ""): said})
 
     # This version's senders are told of all that is not written; the first knows no way to.
     for position, series in enumerate(request.timeseries):
         if series.exemplars:
             faults.append(Fault(position, "exemplars", "not_kept", "exemplars are not kept: leave send_exemplars off"))
-    return _read(request.timeseries, labels_of, dictionary, skipped, faults)
+    return _read(request.timeseries, named_of, dictionary, skipped, faults)
 
 
 def _read(
     timeseries: Iterable[Any],
-    labels_of: Callable[[Any], list[tuple[str, str]]],
+    named_of: Callable[[Any], Named],
     dictionary: SeriesDictionary,
     skipped: Counter[str],
     faults: list[Fault],
@@ -173,7 +213,7 @@ def _read(
     codes, millis, values, positions = list[int](), list[int](), list[float](), list[int]()
     for position, series in enumerate(timeseries):
         try:
-            code = dictionary.code(_named(labels_of(series)))
+            code = dictionary.code(named_of(series))
         except DecodeError:
             faults.append(Fault(position, "labels", "malformed", "a label is no protobuf message"))
             continue
@@ -194,19 +234,19 @@ def _read(
     return found, np.array(positions, np.intp)
 
 
-def _named_by(head: bytes) -> Named | None:
+def _named_by(head: bytes, told: Told) -> Named | None:
     """Return the series that the bytes before a sample name; None where they are not labels alone, or wrong ones."""
     try:
         found = LABELS.FromString(head)
         if found.samples or found.exemplars or found.histograms:
             return None
-        return _named([(label.name, label.value) for label in map(LABEL.FromString, found.labels)])
+        return _named([(label.name, label.value) for label in map(LABEL.FromString, found.labels)], told)
     except (DecodeError, SeriesError):
         return None
 
 
-def _named(labels: Sequence[tuple[str, str]]) -> Named:
-    """Return the series of labels; those without a value are none, as Prometheus has it.
+def _named(labels: Sequence[tuple[str, str]], told: Told) -> Named:
+    """Return the series of labels, of whose metric something may be told; labels without a value are none.
 
     Raises:
         SeriesError: there is no name, a label stands twice, or one breaks the limits.
@@ -217,7 +257,8 @@ def _named(labels: Sequence[tuple[str, str]]) -> Named:
     name = given.pop(_NAME, "")
     if not name:
         raise SeriesError("name", "missing", f"the label {_NAME} is missing: each series needs a name")
-    return identified(name, {label: value for label, value in given.items() if value})
+    kind, unit = _told_of(name, told)
+    return identified(name, {label: value for label, value in given.items() if value}, kind=kind, unit=unit)
 
 
 def _kept(
