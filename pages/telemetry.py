@@ -12,7 +12,7 @@ from .openapi import cell
 
 __all__ = ["log_actions", "metrics"]
 
-_MAKERS = {"_meter.create_counter": "counter", "_histogram": "histogram", "Gauge": "gauge"}
+_MAKERS = {"_meter.create_counter": "counter", "_histogram": "histogram", "_durations": "histogram", "Gauge": "gauge"}
 _SERVICES = {
     "ingest": "ingest",
     "worker": "worker",

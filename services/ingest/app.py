@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import FastAPI
 
@@ -20,6 +20,7 @@ from .admin.app import admin_app
 from .admin.deletions import Deletions, deletions
 from .admin.mending import mending
 from .commit.group_commit import GroupCommit
+from .direct import DirectWay
 from .doors.ingest.door import IngestDoor
 from .doors.line_protocol.decode import LinesDecoder
 from .doors.line_protocol.dialects import DIALECTS
@@ -32,7 +33,7 @@ from .doors.otlp.door import OtlpDoor
 from .doors.remote_write.decode import SamplesDecoder
 from .doors.remote_write.door import PATHS as REMOTE_WRITE_PATHS
 from .doors.remote_write.door import RemoteWriteDoor
-from .fast_path import FastPath
+from .fast_path import Door, FastPath
 from .formats import formats_of
 from .formats.isolation import Isolation
 from .limits.admission import Admission
@@ -53,7 +54,8 @@ _DISK_COMMITS = 8
 def create_app(settings: Settings) -> FastAPI:
     """Return the app; it connects when it starts, and answers 503 until the stream's server is there.
 
-    `app.state.admin` is the app of the administrative port, which lives inside this one's life.
+    `app.state.admin` is the app of the administrative port, which lives inside this one's life, and `app.state.direct`
+    takes this app's requests that are here whole.
     """
     names = names_of(settings.redis)
     stream = Stream(redis_client(settings.redis), names)
@@ -109,16 +111,15 @@ def create_app(settings: Settings) -> FastAPI:
     acceptor = Acceptor(settings.ingest, admission, rates, group_commit, receipts, window, passed_over, new_series)
     check = guard(app, settings.auth, Scope.INGEST, OPEN_PATHS)
     lines, samples, points = LinesDecoder(), SamplesDecoder(), MetricsDecoder()
-    app.open(
-        [
-            IngestDoor(acceptor, check, settings.ingest, formats_of(isolation)),
-            *(LineProtocolDoor(acceptor, check, lines, dialect) for dialect in DIALECTS),
-            *(RemoteWriteDoor(acceptor, check, samples, path) for path in REMOTE_WRITE_PATHS),
-            *(OtlpDoor(acceptor, check, points, path) for path in OTLP_PATHS),
-            *(WebhookDoor(acceptor, check, network) for network in NETWORKS),
-        ],
-        in_flight,
+    opened: Sequence[Door] = (
+        IngestDoor(check, settings.ingest, formats_of(isolation)),
+        *(LineProtocolDoor(check, lines, dialect) for dialect in DIALECTS),
+        *(RemoteWriteDoor(check, samples, path) for path in REMOTE_WRITE_PATHS),
+        *(OtlpDoor(check, points, path) for path in OTLP_PATHS),
+        *(WebhookDoor(check, network) for network in NETWORKS),
     )
+    app.open(opened, acceptor, in_flight)
+    app.state.direct = DirectWay(opened, acceptor, in_flight, settings.ingest.root_path)
     app.include_router(discovery())
     app.include_router(batches(stream, receipts))
     app.include_router(health_routes(health))

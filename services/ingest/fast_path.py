@@ -1,12 +1,12 @@
 """The doors' fast path: their requests are answered before the app's middleware, which would cost more than the work.
 
 What is the same for each door is done here: credentials are asked for, the request is counted, traced and timed, and
-whatever is raised becomes an answer. Other paths and methods are the app's.
+whatever is raised becomes an answer. Other paths and methods are the app's. Most requests do not come even here:
+`direct` takes them.
 """
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -20,36 +20,17 @@ from services.platform.http.errors import Problem, internal
 from services.platform.http.parameters import by_name
 from services.platform.http.protocol import ARRIVED
 from services.platform.runtime import metrics
-from services.platform.runtime.telemetry import request_span
+from services.platform.runtime.telemetry import is_sampled, request_span
 
-from .limits.in_flight import InFlight, RequestInFlight
+from .accept import Acceptor, Asked, Request
+from .limits.in_flight import InFlight
 
-__all__ = ["Door", "FastPath", "Request"]
+__all__ = ["SAMPLED", "Door", "FastPath", "refused"]
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass(slots=True)
-class Request:
-    """A request at a door: who sends it, its query string and headers, and its body, which is still to be read.
-
-    Attributes:
-        door: the name of the door's protocol.
-        caller: who sends it.
-        query: its query string.
-        headers: by their names, in small letters.
-        receive: the body's source.
-        arrived: whether all of the body is here.
-        in_flight: counts what the request holds.
-    """
-
-    door: str
-    caller: Caller
-    query: bytes
-    headers: Mapping[bytes, bytes]
-    receive: Receive
-    arrived: bool
-    in_flight: RequestInFlight
+SAMPLED = "millrace.sampled"
+"""Key of a connection scope: whether the request is traced, where that has been decided."""
 
 
 class Door(Protocol):
@@ -70,12 +51,11 @@ class Door(Protocol):
             Problem: `no_key`, `wrong_key` or `forbidden`.
         """
 
-    async def answer(self, request: Request) -> Response:
-        """Answer a request.
+    def asked(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes]) -> Asked:
+        """Return what a caller's request asks for, by its query string and headers; nothing is counted or kept.
 
         Raises:
-            Problem: whatever the client can mend or must wait for.
-            ClientDisconnect: the client went away.
+            Problem: whatever the client can mend.
         """
 
     def refusal(self, problem: Problem, headers: Mapping[bytes, bytes], /) -> Response:
@@ -91,11 +71,12 @@ class FastPath(FastAPI):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._doors: dict[str, Door] = {}
+        self._acceptor: Acceptor
         self._in_flight: InFlight
 
-    def open(self, doors: Iterable[Door], in_flight: InFlight) -> None:
-        """Answer the requests at `doors`, and document them; `in_flight` counts them."""
-        self._in_flight = in_flight
+    def open(self, doors: Iterable[Door], acceptor: Acceptor, in_flight: InFlight) -> None:
+        """Answer the requests at `doors`, and document them; `acceptor` takes them, and `in_flight` counts them."""
+        self._acceptor, self._in_flight = acceptor, in_flight
         for door in doors:
             self._doors[door.path] = door
             door.document(self)
@@ -112,27 +93,35 @@ class FastPath(FastAPI):
             response = await self._answer(door, headers, scope, receive)
         except ClientDisconnect:
             return
-        except Problem as problem:
-            response = door.refusal(problem, headers)
-        except Exception:
-            log.exception("a request failed", action="ingest")
-            response = door.refusal(internal(), headers)
+        except Exception as error:  # noqa: BLE001 -- it is logged there
+            response = refused(door, headers, error)
         await response(scope, receive, send)
 
     async def _answer(self, door: Door, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive) -> Response:
         """Answer a request whose sender may send; who may not is neither counted nor timed."""
-        caller = door.credentials(headers, scope["query_string"])
+        query = scope["query_string"]
+        caller = door.credentials(headers, query)
         began = time.perf_counter()
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        with request_span("ingest", traceparent) as span:
+        sampled = scope[SAMPLED] if SAMPLED in scope else is_sampled(traceparent)
+        with request_span("ingest", traceparent, sampled=sampled) as span:
             try:
                 with self._in_flight.request() as in_flight:
-                    response = await door.answer(
-                        Request(door.name, caller, scope["query_string"], headers, receive, ARRIVED in scope, in_flight)
-                    )
+                    asked = door.asked(caller, query, headers)
+                    request = Request(door.name, caller, headers, receive, ARRIVED in scope, in_flight)
+                    accepted = await self._acceptor.accept(request, asked.parameters, asked.decode)
+                    response = asked.answer(accepted)
             except Problem as problem:
                 metrics.refused_requests.add(1, {"code": problem.code})
                 span.set_attribute("millrace.code", problem.code)
                 raise
-            metrics.request_seconds.record(time.perf_counter() - began, {"status": response.status_code})
+            metrics.request_seconds.record(time.perf_counter() - began, response.status_code)
             return response
+
+
+def refused(door: Door, headers: Mapping[bytes, bytes], error: Exception) -> Response:
+    """Return the answer to a request that failed by `error`: what is no problem of the client's is one of ours."""
+    if not isinstance(error, Problem):
+        log.error("a request failed", action="ingest", exc_info=error)
+        error = internal()
+    return door.refusal(error, headers)

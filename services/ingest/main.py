@@ -19,7 +19,11 @@ def run(settings: Settings) -> None:
     grace = ingest.body_timeout + ingest.stored_timeout
     app = create_app(settings)
     public = Port(
-        with_cors_and_prefix(app, settings.http, ingest.root_path), ingest.host, ingest.port, "MILLRACE_INGEST_PORT"
+        with_cors_and_prefix(app, settings.http, ingest.root_path),
+        ingest.host,
+        ingest.port,
+        "MILLRACE_INGEST_PORT",
+        app.state.direct,
     )
     admin = Port(app.state.admin, ingest.admin_host, ingest.admin_port, "MILLRACE_INGEST_ADMIN_PORT")
     serve([public, admin], grace, settings.http.header_timeout)

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.platform.http.errors import Problem
 from services.platform.runtime.metrics import query_seconds
-from services.platform.runtime.telemetry import request_span
+from services.platform.runtime.telemetry import is_sampled, request_span
 
 from .compression import COMPRESSORS, Compressor
 from .fetch import Batches
@@ -122,7 +122,9 @@ class CancelOnDisconnect:
             return
         traceparent = Headers(scope=scope).get("traceparent")
         begun = time.perf_counter()
-        with request_span(f"{scope['method']} {route}", traceparent, SpanKind.SERVER) as span:
+        with request_span(
+            f"{scope['method']} {route}", traceparent, SpanKind.SERVER, sampled=is_sampled(traceparent)
+        ) as span:
             complete = False
 
             async def observed(message: Message) -> None:

@@ -104,7 +104,7 @@ async def test_stored_is_answered_though_no_event_is_understood(
     entry = entry_of([("a", NOW, 1.0)], notify=True)
     await add_entry(stream, entry)
     [batch] = entry.batches
-    accepted = Accepted(batch.batch_id, None, batch.accepted_at, batch.rows, [], settled=None)
+    accepted = Accepted(batch.batch_id, None, batch.accepted_at, batch.rows, [], settled=None, skipped={})
     receipt = await stored_receipt(receipts, accepted, asyncio.Event(), 20.0)
     receipts.close()
     assert receipt is not None

@@ -56,22 +56,25 @@ class GroupCommit:
         self._waiting: deque[PendingBatch] = deque()
         self._arrived = asyncio.Event()
 
-    async def put(self, batch: PendingBatch) -> Accepted:
-        """Return when the batch is in the stream, and for a durable one, on disk.
+    def put(self, batch: PendingBatch) -> None:
+        """Let a batch wait for its place in an entry.
 
-        Raises:
-            Problem: `invalid_readings`, `key_reused`, `stream_full` or `stream_unavailable`.
+        Its `done` hears when it is in the stream, and if it is durable, on disk; or of a Problem: `invalid_readings`,
+        `key_reused`, `stream_full` or `stream_unavailable`.
         """
         self._waiting.append(batch)
         self._arrived.set()
-        return await batch.done
 
     async def run(self, stream: Stream) -> None:
         """Write for ever. Several may run, each on a stream of its own connection."""
-        while True:
-            await self._arrived.wait()
-            # Not by a name of this frame, which would keep the batches until others come.
-            await self._write(stream, self._next_entry())
+        try:
+            while True:
+                await self._arrived.wait()
+                # Not by a name of this frame, which would keep the batches until others come.
+                await self._write(stream, self._next_entry())
+        finally:
+            left, self._waiting = self._waiting, deque()
+            _fail(left, _stopping())
 
     def _next_entry(self) -> list[PendingBatch]:
         """Take pending batches until an entry is full.
@@ -83,14 +86,16 @@ class GroupCommit:
         taken: list[PendingBatch] = []
         left: deque[PendingBatch] = deque()
         rows, labels, keys = 0, 0, set()
+        by_durability = self._proof() is Durability.WAITAOF
         while self._waiting and len(taken) < MAX_GROUP:
             batch = self._waiting.popleft()
             if batch.done.cancelled():
                 continue
+            count = len(batch.decoded)
             full = bool(taken) and (
-                rows + len(batch.decoded) > self._settings.entry_rows or labels + batch.label_bytes > _MOST_LABEL_BYTES
+                rows + count > self._settings.entry_rows or labels + batch.label_bytes > _MOST_LABEL_BYTES
             )
-            apart = self._proof() is Durability.WAITAOF and taken and taken[0].durable != batch.durable
+            apart = by_durability and taken and taken[0].durable != batch.durable
             if full or apart or batch.batch_id in keys:
                 left.append(batch)
                 if full:
@@ -98,7 +103,7 @@ class GroupCommit:
                 continue
             if batch.batch_id is not None:
                 keys.add(batch.batch_id)
-            rows += len(batch.decoded)
+            rows += count
             labels += batch.label_bytes
             taken.append(batch)
         self._waiting.extendleft(reversed(left))
@@ -123,7 +128,7 @@ class GroupCommit:
             if any(one.pending.durable for one in checked) and self._proof() is Durability.WAITAOF:
                 await self._reach_disk(stream)
         except asyncio.CancelledError:
-            _fail(batches, Problem("stream_unavailable", "the service is stopping", {"Retry-After": "1"}))
+            _fail(batches, _stopping())
             raise
         except Problem as problem:
             _fail(batches, problem)
@@ -159,7 +164,15 @@ class GroupCommit:
         if inexact:
             metrics.rows_inexact.add(inexact)
         return [
-            Accepted(batch.batch_id, batch.digest, batch.accepted_at, batch.rows, one.faults, event)
+            Accepted(
+                batch.batch_id,
+                batch.digest,
+                batch.accepted_at,
+                batch.rows,
+                one.faults,
+                event,
+                one.pending.decoded.skipped,
+            )
             for one, batch, event in zip(checked, entry.batches, settled, strict=True)
         ]
 
@@ -170,6 +183,10 @@ class GroupCommit:
                 "the stream's server did not confirm the disk in time",
                 {"Retry-After": "1"},
             )
+
+
+def _stopping() -> Problem:
+    return Problem("stream_unavailable", "the service is stopping", {"Retry-After": "1"})
 
 
 def _fail(batches: Iterable[PendingBatch], error: Exception) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import groupby
+from typing import NamedTuple, Protocol
 
 from services.contract import Batch, Columns, Entry, Slice, member_id, new_group
 from services.platform.http.errors import Problem
@@ -14,7 +15,7 @@ from ..idempotency import digest
 from ..limits.window import Limits
 from ..readings import Decoded, Fault, check
 
-__all__ = ["Accepted", "CheckedBatch", "PendingBatch", "check_together", "shared_entry"]
+__all__ = ["Accepted", "CheckedBatch", "Done", "PendingBatch", "check_together", "shared_entry"]
 
 
 class Accepted(NamedTuple):
@@ -27,6 +28,7 @@ class Accepted(NamedTuple):
         rows: readings that were taken.
         faults: of the readings that were left out.
         settled: for who asked, what is set when it is said to be settled.
+        skipped: how many values of which kind came beside the readings that are not kept.
     """
 
     batch_id: uuid.UUID
@@ -35,6 +37,23 @@ class Accepted(NamedTuple):
     rows: int
     faults: list[Fault]
     settled: asyncio.Event | None
+    skipped: Mapping[str, int]
+
+
+class Done(Protocol):
+    """What hears what became of a batch: a future, or what answers at once, in the call."""
+
+    def done(self) -> bool:
+        """Tell whether it has heard, or wants to no more."""
+
+    def cancelled(self) -> bool:
+        """Tell whether it wants to hear no more."""
+
+    def set_result(self, accepted: Accepted, /) -> None:
+        """Hear that the batch is in the stream."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Hear why it is not."""
 
 
 @dataclass(slots=True)
@@ -51,7 +70,7 @@ class PendingBatch:
         notify: whether to hear what becomes of it.
         natural: whether only the first reading of a sensor and instant is stored; its readings then have no slices.
         accepted_at: microseconds since 1970.
-        done: what the request waits for.
+        done: hears what becomes of it.
     """
 
     decoded: Decoded
@@ -63,7 +82,7 @@ class PendingBatch:
     notify: bool = False
     natural: bool = False
     accepted_at: int = field(default_factory=lambda: time.time_ns() // 1000)
-    done: asyncio.Future[Accepted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: Done = field(kw_only=True)
 
     def succeed(self, accepted: Accepted) -> None:
         """Answer, where nobody has."""
@@ -77,32 +96,48 @@ class PendingBatch:
 
 
 class CheckedBatch(NamedTuple):
-    """A pending batch with its good readings, the faults of the others, the digest of a keyed one, and its slices."""
+    """A pending batch whose readings are right, or some of them.
+
+    Attributes:
+        pending: the batch.
+        columns: its good readings, or those of all that were checked together.
+        rows: which of `columns` are its own.
+        faults: of its other readings.
+        digest: of a keyed batch's good readings.
+        slices: as far as these are in them.
+    """
 
     pending: PendingBatch
     columns: Columns
+    rows: slice
     faults: list[Fault]
     digest: bytes | None
     slices: tuple[Slice, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many its good readings are."""
+        size: int = self.rows.stop - self.rows.start
+        return size
 
 
 def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[CheckedBatch]:
     """Return the batches that are right, in any order, and fail the others.
 
-    A vectorised check costs nearly the same for one reading as for a thousand, so small batches share it: those that
-    must be right as a whole. A keyed one is checked alone, for its digest may not depend on its neighbours' ids; and
-    so is each where one of them is wrong, so that only who sent a fault hears of it.
+    A vectorised check costs nearly the same for one reading as for a thousand, so small batches share it. A keyed one
+    is checked alone, for its digest may not depend on its neighbours' ids; and so is each where one of them is wrong,
+    so that only who sent a fault hears of it.
     """
     whole, alone = list[PendingBatch](), list[PendingBatch]()
     for batch in pending:
-        shares = batch.batch_id is None and not batch.partial and not batch.decoded.faults
+        shares = batch.batch_id is None and not batch.decoded.faults
         (whole if shares else alone).append(batch)
     checked = list[CheckedBatch]()
     if whole:
         try:
             columns = check(Decoded.joined([batch.decoded for batch in whole]), limits, partial=False).columns
         except Problem as problem:
-            if len(whole) == 1:
+            if len(whole) == 1 and not whole[0].partial:
                 whole[0].fail(problem)
             else:
                 alone += whole
@@ -110,7 +145,7 @@ def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[Chec
             start = 0
             for batch in whole:
                 end = start + len(batch.decoded)
-                checked.append(CheckedBatch(batch, columns.take(slice(start, end)), [], None, batch.decoded.slices))
+                checked.append(CheckedBatch(batch, columns, slice(start, end), [], None, batch.decoded.slices))
                 start = end
     for batch in alone:
         try:
@@ -119,7 +154,7 @@ def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[Chec
             batch.fail(problem)
         else:
             key = None if batch.batch_id is None else digest(columns)
-            checked.append(CheckedBatch(batch, columns, faults, key, slices))
+            checked.append(CheckedBatch(batch, columns, slice(0, len(columns)), faults, key, slices))
     return checked
 
 
@@ -144,7 +179,7 @@ def shared_entry(checked: Sequence[CheckedBatch]) -> tuple[Entry, dict[uuid.UUID
         batches.append(
             Batch(
                 batch_id,
-                len(one.columns),
+                one.size,
                 pending.accepted_at,
                 pending.traceparent,
                 one.digest,
@@ -155,4 +190,18 @@ def shared_entry(checked: Sequence[CheckedBatch]) -> tuple[Entry, dict[uuid.UUID
         )
     if anonymous:
         marks[group] = b"%d" % anonymous
-    return Entry(group, batches, Columns.concat([one.columns for one in checked])), marks
+    return Entry(group, batches, Columns.concat(list(_parts(checked)))), marks
+
+
+def _parts(checked: Sequence[CheckedBatch]) -> Iterator[Columns]:
+    """Yield the readings of batches in their order; of those that were checked together in one piece, if all are there.
+
+    Taking columns apart and joining them again would cost more than the check.
+    """
+    for _, found in groupby(checked, lambda one: id(one.columns)):
+        run = list(found)
+        columns = run[0].columns
+        if sum(one.size for one in run) == len(columns):
+            yield columns
+        else:
+            yield from (columns.take(one.rows) for one in run)

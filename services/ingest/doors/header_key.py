@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from services.platform.http.auth import Caller, Check
 
-from ..accept import Acceptor
-
 __all__ = ["HeaderKeyDoor"]
 
 
@@ -14,7 +12,6 @@ __all__ = ["HeaderKeyDoor"]
 class HeaderKeyDoor:
     """A door whose requests show their key in the Authorization header: one in an address would stand in logs."""
 
-    acceptor: Acceptor
     check: Check
 
     def credentials(self, headers: Mapping[bytes, bytes], query: bytes) -> Caller:  # noqa: ARG002 -- keys are in headers

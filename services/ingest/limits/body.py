@@ -14,10 +14,13 @@ from services.platform.settings import IngestSettings
 
 from .in_flight import RequestInFlight
 
-__all__ = ["ENCODINGS", "SNAPPY", "read_body"]
+__all__ = ["ENCODINGS", "IDENTITY", "SNAPPY", "content_encoding", "read_body"]
 
 ENCODINGS = ("gzip", "zstd")
 """Content encodings that are taken beside identity."""
+
+IDENTITY = "identity"
+"""The content encoding of a body that stands for itself."""
 
 SNAPPY = "snappy"
 """The content encoding of Prometheus: a block of snappy, not its framing format."""
@@ -39,6 +42,7 @@ async def read_body(
     in_flight: RequestInFlight,
     *,
     encodings: Sequence[str] = ENCODINGS,
+    unsaid: str = IDENTITY,
     arrived: bool = False,
 ) -> bytes:
     """Return the decoded body.
@@ -49,14 +53,15 @@ async def read_body(
         settings: how large it may be, as sent and decoded, and how long it may take.
         in_flight: counts it while it arrives.
         encodings: which content encodings are taken beside identity.
+        unsaid: the content encoding of a body whose headers name none.
         arrived: whether all of it is here, so that it needs no deadline.
 
     Raises:
         Problem: `body_too_large`, `body_timeout`, `overloaded`, `unsupported_encoding` or `malformed_body`.
         ClientDisconnect: the client went away.
     """
-    encoding = headers.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
-    if encoding not in {"identity", "", *encodings}:
+    encoding = content_encoding(headers, unsaid)
+    if encoding not in {IDENTITY, *encodings}:
         detail = f"content encoding {encoding[:40]!r} is not taken; send {', '.join(encodings)} or none"
         raise Problem("unsupported_encoding", detail, {"Accept-Encoding": ", ".join(encodings)})
     length = headers.get(b"content-length", b"")
@@ -79,6 +84,12 @@ async def read_body(
     decoded = _decompress(encoding, body, settings.max_decoded_bytes)
     in_flight.take(len(decoded))
     return decoded
+
+
+def content_encoding(headers: Mapping[bytes, bytes], unsaid: str = IDENTITY) -> str:
+    """Return how a body is encoded, in small letters; `unsaid` where its headers name nothing."""
+    said = headers.get(b"content-encoding")
+    return unsaid if said is None else said.strip().lower().decode("latin-1") or IDENTITY
 
 
 def _decompress(encoding: str, body: bytes, limit: int) -> bytes:

@@ -65,6 +65,10 @@ class RequestInFlight:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Count it no more."""
         self._in_flight.requests -= 1
         self.release()
 

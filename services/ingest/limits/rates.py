@@ -53,7 +53,7 @@ class Rates:
         self._buckets: dict[tuple[str, str, float], _Bucket] = {}
 
     def check(self, caller: Caller) -> None:
-        """Let a request of `caller` pass, and count it.
+        """Let a request of `caller` pass.
 
         Rows are not known before the body is read, so they are paid for afterwards: whoever is in debt waits.
 
@@ -65,8 +65,11 @@ class Rates:
             if bucket is not None and (wait := bucket.wait()) > 0:
                 detail = f"caller {caller.name} may send {bucket.rate:g} {what} a second, and has sent more"
                 raise Problem("rate_limited", detail, {"Retry-After": str(math.ceil(wait))})
-        if requests is not None:
-            requests.take(1)
+
+    def count_request(self, caller: Caller) -> None:
+        """Count a request that passed."""
+        if (bucket := self._bucket(caller, "requests")) is not None:
+            bucket.take(1)
 
     def count_rows(self, caller: Caller, rows: int) -> None:
         """Count the readings of a request that passed."""

@@ -1,7 +1,7 @@
 """HTTP/1.1 and 1.0 as RFC 9110 and 9112 have them, where uvicorn and its parser leave off.
 
-This module, and `protocol` on top of it, alone reach into uvicorn's protocol; a test names the version that they were
-made for.
+This module, and `protocol` and `direct` on top of it, alone reach into uvicorn's protocol; a test names the version
+that they were made for.
 """
 
 import functools
@@ -85,9 +85,13 @@ class ConformingProtocol(HttpToolsProtocol):
         self.url = target_of(method, version, self.url, self.headers)
         if version == "1.0":
             self.expect_100_continue = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Give the request, whose head holds to the rules, to the application."""
         super().on_headers_complete()
         self.headers = _TRAILERS
-        if version == "1.0" or self.expect_100_continue:
+        if self.expect_100_continue or self.parser.get_http_version() == "1.0":
             self.cycle.__class__ = _CarefulCycle
         if not self.pipeline:
             self._answering = self.cycle

@@ -46,10 +46,12 @@ class PatientProtocol(ConformingProtocol):
         self._header_timeout = header_timeout
         self._deadline: asyncio.TimerHandle | None = None
         self._head = 0
+        self._joined: _Joined
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
-        super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
+        self._joined = _Joined(transport, self.loop)
+        super().connection_made(self._joined)  # type: ignore[arg-type]
         self._wait()
         if len(self.connections) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES:
             next(iter(_waiting)).transport.abort()
@@ -76,9 +78,13 @@ class PatientProtocol(ConformingProtocol):
         """Leave the rest of the request to the application, which has deadlines of its own."""
         if self._head > _MAX_HEAD and len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > _MAX_HEAD:
             raise self._too_large()
+        self.begun()
+        super().on_headers_complete()
+
+    def begun(self) -> None:
+        """Note that the headers are here."""
         self._begin()
         self._head = 0
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -95,7 +101,19 @@ class PatientProtocol(ConformingProtocol):
         """Wait for the next request: idle for as long as uvicorn lets it, but in time once it has begun."""
         super().on_response_complete()
         if not self.transport.is_closing() and self.cycle.response_complete:
-            _waiting[self] = None
+            self.await_next()
+
+    def await_next(self) -> None:
+        """Be idle: among those that are let go where files run out."""
+        _waiting[self] = None
+
+    def is_at_head(self) -> bool:
+        """Tell whether a request's headers are arriving, which have a deadline."""
+        return self._deadline is not None
+
+    def write_whole(self, data: bytes) -> None:
+        """Write an answer that is one piece, behind all that was written before."""
+        self._joined.write_whole(data)
 
     def _wait(self) -> None:
         self._begin()
@@ -135,6 +153,12 @@ class _Joined:
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
+
+    def write_whole(self, data: bytes) -> None:
+        if self._parts:
+            self._parts.append(data)
+        elif not self._transport.is_closing():
+            self._transport.write(data)
 
     def close(self) -> None:
         self._flush()

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 
 from ..runtime.health import Health, health_routes
 from .app import bare_app
-from .protocol import HEADER_TIMEOUT, PatientProtocol, raise_file_limit
+from .direct import Direct, DirectProtocol, Heads
+from .protocol import HEADER_TIMEOUT, raise_file_limit
 
 __all__ = ["Port", "StartError", "health_app", "serve", "serving", "stop_signal", "tune_gc"]
 
@@ -34,12 +35,16 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What is served where; `setting` names the variable that chooses the port."""
+    """What is served where; `setting` names the variable that chooses the port.
+
+    `direct` takes requests before the app where it wants to.
+    """
 
     app: ASGIApp
     host: str
     port: int
     setting: str
+    direct: Direct | None = None
 
 
 def health_app(title: str, health: Health) -> FastAPI:
@@ -66,23 +71,38 @@ async def _serve(ports: Sequence[Port], grace: float, header_timeout: float) -> 
     async with contextlib.AsyncExitStack() as stack:
         for port in ports:
             await stack.enter_async_context(
-                serving(port.app, port.host, port.port, port.setting, grace, header_timeout=header_timeout)
+                serving(
+                    port.app,
+                    port.host,
+                    port.port,
+                    port.setting,
+                    grace,
+                    header_timeout=header_timeout,
+                    direct=port.direct,
+                )
             )
         await stop_signal().wait()
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: ASGIApp, host: str, port: int, setting: str, grace: float = 1.0, *, header_timeout: float = HEADER_TIMEOUT
+    app: ASGIApp,
+    host: str,
+    port: int,
+    setting: str,
+    grace: float = 1.0,
+    *,
+    header_timeout: float = HEADER_TIMEOUT,
+    direct: Direct | None = None,
 ) -> AsyncIterator[None]:
     """Serve `app` inside the block, beside the caller's own work; behind it, what is under way has `grace` seconds.
 
-    Signals are the caller's.
+    Signals are the caller's. `direct` takes requests before the app where it wants to.
 
     Raises:
         StartError: the port is taken; `setting` names the variable that chooses it.
     """
-    server = _Server(_config(app, grace, header_timeout))
+    server = _Server(_config(app, grace, header_timeout, direct))
     with _bound(host, port, setting) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
@@ -124,11 +144,13 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
-def _config(app: ASGIApp, grace: float, header_timeout: float) -> uvicorn.Config:
+def _config(app: ASGIApp, grace: float, header_timeout: float, direct: Direct | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(PatientProtocol, header_timeout=header_timeout),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            DirectProtocol, header_timeout=header_timeout, heads=None if direct is None else Heads(direct)
+        ),
         ws="none",
         log_config=None,
         access_log=False,

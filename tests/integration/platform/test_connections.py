@@ -64,6 +64,12 @@ async def test_a_body_that_dribbles_in_behind_the_answer_keeps_no_connection_ope
     assert b" 404 " in await answer_to(port, head, b"x")
 
 
+async def test_a_body_may_take_longer_than_headers(port: int) -> None:
+    head = b"POST /ingest HTTP/1.1\r\nhost: i\r\ncontent-length: 30\r\n\r\n["
+    # A byte at each look: one and a half seconds; what follows is a request that cannot be read.
+    assert (await answer_to(port, head, b" ")).startswith(b"HTTP/1.1 422 ")
+
+
 async def test_a_connection_that_is_used_in_time_stays_open(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     younger = asyncio.create_task(answer_to(port))

@@ -67,7 +67,8 @@ BROKEN = (
 async def port(timescaledb_settings: Settings) -> AsyncIterator[int]:
     """The port of an ingest that lives in this event loop, so that what is sent is read before the next is."""
     port = timescaledb_settings.ingest.port
-    async with serving(create_app(timescaledb_settings), "127.0.0.1", port, "MILLRACE_INGEST_PORT"):
+    app = create_app(timescaledb_settings)
+    async with serving(app, "127.0.0.1", port, "MILLRACE_INGEST_PORT", direct=app.state.direct):
 
         async def ready() -> bool:
             request = b"GET /readyz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"

@@ -1,5 +1,6 @@
 """Which pending batches share an entry."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ async def test_an_entry_is_full_by_its_rows_or_by_its_labels(sizes: list[tuple[i
     commit = GroupCommit(nobody, lambda: Durability.REPLY, nobody, IngestSettings(), 1.0)
     for rows, label_bytes in sizes:
         written = Written(["a"] * rows, ["2025-10-22T21:00:00Z"] * rows, [1.0] * rows)
-        commit._waiting.append(PendingBatch(Decoded(written), label_bytes=label_bytes))
+        done = asyncio.get_running_loop().create_future()
+        commit.put(PendingBatch(Decoded(written), label_bytes=label_bytes, done=done))
     assert [len(commit._next_entry()) for _ in shared] == shared
     assert not commit._waiting

@@ -1,13 +1,15 @@
 """Batches that share a check and an entry: none is judged, named or hashed otherwise than alone."""
 
+import asyncio
 import datetime as dt
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.contract import keyed_id, position_of
-from services.ingest.commit.pending import PendingBatch, check_together, shared_entry
+from services.ingest.commit.pending import Accepted, PendingBatch, check_together, shared_entry
 from services.ingest.idempotency import digest
 from services.ingest.limits.window import Limits
 from services.ingest.readings import Decoded, Written, check
@@ -24,12 +26,21 @@ def decoded(readings: list[tuple[str, float]]) -> Decoded:
     return Decoded(Written([sensor_id for sensor_id, _ in readings], times, [value for _, value in readings]))
 
 
+def waiting(readings: list[tuple[str, float]], **named: Any) -> PendingBatch:
+    return PendingBatch(decoded(readings), done=asyncio.get_running_loop().create_future(), **named)
+
+
+def heard(batch: PendingBatch) -> "asyncio.Future[Accepted]":
+    assert isinstance(batch.done, asyncio.Future)
+    return batch.done
+
+
 @given(st.lists(st.tuples(READINGS, st.booleans(), st.booleans()), min_size=1, max_size=8))
 async def test_beside_others_a_batch_is_what_it_is_alone(
     made: list[tuple[list[tuple[str, float]], bool, bool]],
 ) -> None:
     pending = [
-        PendingBatch(decoded(readings), partial=partial, batch_id=keyed_id("ann", str(number)) if keyed else None)
+        waiting(readings, partial=partial, batch_id=keyed_id("ann", str(number)) if keyed else None)
         for number, (readings, partial, keyed) in enumerate(made)
     ]
     checked = check_together(pending, LIMITS)
@@ -39,7 +50,7 @@ async def test_beside_others_a_batch_is_what_it_is_alone(
         try:
             columns, faults, _ = check(batch.decoded, LIMITS, partial=batch.partial)
         except Problem as alone:
-            failed = batch.done.exception()
+            failed = heard(batch).exception()
             assert isinstance(failed, Problem)
             assert (failed.detail, failed.members) == (alone.detail, alone.members)
         else:
@@ -53,8 +64,8 @@ async def test_the_rows_of_an_entry_are_its_batches_rows_and_its_marks_lead_to_e
     made: list[tuple[list[tuple[str, float]], bool]],
 ) -> None:
     pending = [
-        PendingBatch(
-            decoded([(sensor_id, float(number)) for sensor_id, _ in readings]),
+        waiting(
+            [(sensor_id, float(number)) for sensor_id, _ in readings],
             batch_id=keyed_id("ann", str(number)) if keyed else None,
         )
         for number, (readings, keyed) in enumerate(made)
@@ -77,8 +88,8 @@ async def test_the_rows_of_an_entry_are_its_batches_rows_and_its_marks_lead_to_e
 
 
 async def test_who_sent_no_fault_does_not_hear_of_the_neighbours() -> None:
-    good, bad = PendingBatch(decoded([("a", 1.0)])), PendingBatch(decoded([("", 1.0)]))
+    good, bad = waiting([("a", 1.0)]), waiting([("", 1.0)])
     assert [one.pending for one in check_together([good, bad], LIMITS)] == [good]
     assert not good.done.done()
     with pytest.raises(Problem, match="sensor_id is empty"):
-        bad.done.result()
+        heard(bad).result()

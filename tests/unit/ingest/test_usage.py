@@ -13,6 +13,7 @@ def test_what_callers_with_limits_take_is_counted_and_of_others_nothing() -> Non
     rates = Rates()
     for caller in (GARDEN, GARDEN, FREE):
         rates.check(caller)
+        rates.count_request(caller)
         rates.count_rows(caller, 30)
     assert {(taken.name, taken.what, taken.limit): taken.total for taken in rates.taken()} == {
         ("garden", "requests", 10.0): 2.0,

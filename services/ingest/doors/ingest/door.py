@@ -9,13 +9,13 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from services.platform.http.auth import Caller
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import parameters, wrong
 from services.platform.settings import IngestSettings
 
-from ...accept import REFUSALS, Ack, Decoder, IngestParameters
+from ...accept import REFUSALS, Acceptance, Ack, Asked, Decoder, IngestParameters
 from ...dedup import NATURAL, dedup
-from ...fast_path import Request
 from ...formats import LAYOUTS
 from ...formats.json import MEDIA_TYPE as JSON
 from ...idempotency import KEY_SCHEMA, idempotency_key
@@ -42,21 +42,21 @@ class IngestDoor(HeaderKeyDoor):
     path: str = "/ingest"
     name: str = "json"
 
-    async def answer(self, request: Request) -> Response:
-        """Take a request's readings in, and tell what became of them.
+    def asked(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes]) -> Asked:
+        """Return what a request asks for.
 
         202 says that less is certain than the default promises: the readings are in the stream, as `ack=queued` asks
         for, or `ack=stored` was asked for and did not come about in time.
 
         Raises:
-            Problem: whatever the client can mend or must wait for.
-            ClientDisconnect: the client went away.
+            Problem: `invalid_parameter` or `unsupported_media_type`.
         """
-        asks, decode, once = _parameters(request, self.formats)
-        if once:
-            decode = _once(decode, request.caller.name)
-        accepted = await self.acceptor.accept(request, asks, decode)
-        return taken(accepted, 202 if asks.ack is Ack.QUEUED or accepted.timed_out else 200)
+        parameters, decode, once = _parameters(caller, query, headers, self.formats)
+        return Asked(
+            parameters,
+            _once(decode, caller.name) if once else decode,
+            _told_queued if parameters.ack is Ack.QUEUED else _told,
+        )
 
     def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return problem+json."""
@@ -94,18 +94,25 @@ class IngestDoor(HeaderKeyDoor):
         )
 
 
+def _told(accepted: Acceptance) -> Response:
+    return taken(accepted, 202 if accepted.timed_out else 200)
+
+
+def _told_queued(accepted: Acceptance) -> Response:
+    return taken(accepted, 202)
+
+
 def _parameters(
-    request: Request, formats: Mapping[str, Mapping[str, Decoder]]
+    caller: Caller, query: bytes, headers: Mapping[bytes, bytes], formats: Mapping[str, Mapping[str, Decoder]]
 ) -> tuple[IngestParameters, Decoder, bool]:
     """Return what is asked for, what reads the body, and whether each reading is stored once.
 
     Raises:
         Problem: `invalid_parameter` or `unsupported_media_type`, naming the parameter and the fix.
     """
-    query, headers = request.query, request.headers
     media = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower().decode("latin-1")
     key = idempotency_key(headers)
-    if not query and key is None and media == JSON and request.caller.dedup is None:
+    if not query and key is None and media == JSON and caller.dedup is None:
         return _PLAIN, formats[JSON]["rows"], False
     layouts = formats.get(media)
     if layouts is None:
@@ -129,7 +136,7 @@ def _parameters(
     if layout not in layouts:
         having = ", ".join(media for media, layouts in formats.items() if layout in layouts)
         raise wrong(layout=f"{layout} is not for {media}; it is for {having}")
-    once = dedup(values, request.caller, _DEDUP)
+    once = dedup(values, caller, _DEDUP)
     if once == "reading" and key is not None:
         raise wrong(dedup="reading goes without an Idempotency-Key, which stores the whole request once")
     asks = IngestParameters(Ack(ack), _BOOLEANS[partial], key, natural=once == NATURAL)

@@ -1,5 +1,6 @@
 """`POST /write`, `/api/v2/write` and `/api/v3/write_lp`: line protocol, as Telegraf and InfluxDB's clients send it."""
 
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,8 @@ from services.platform.http.errors import MEDIA_TYPE as PROBLEM
 from services.platform.http.errors import Problem
 from services.platform.http.parameters import parameters, wrong
 
-from ...accept import Acceptor, IngestParameters
+from ...accept import Acceptance, Asked, IngestParameters
 from ...dedup import NATURAL, dedup, described
-from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import SHOWN_FAULTS, Decoded, Fault, faults_of
 from ...slices import by_instant, by_reading
@@ -56,7 +56,6 @@ class LineProtocolDoor:
     `/ingest`: what InfluxDB answers does not tell what is full from what is wrong.
     """
 
-    acceptor: Acceptor
     check: Check
     decoder: LinesDecoder
     dialect: Dialect
@@ -77,29 +76,23 @@ class LineProtocolDoor:
             headers = {b"authorization": b"Bearer " + password}
         return self.check(headers)
 
-    async def answer(self, request: Request) -> Response:
-        """Take a request's lines in; 204 says that all are safe.
+    def asked(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes]) -> Asked:
+        """Return what a request asks for; 204 says that all its lines are safe.
 
         Raises:
-            Problem: whatever the client can mend or must wait for.
-            ClientDisconnect: the client went away.
+            Problem: `invalid_parameter`.
         """
-        key = idempotency_key(request.headers)
-        asks = self._asks(request)
+        key = idempotency_key(headers)
+        asks = self._asks(caller, query)
 
         def decode(body: bytes, _: int) -> Decoded:
             lines = self.decoder.decode(body, asks.unit, asks.labels, time.time_ns() // 1000)
             slice_it = asks.dedup in _SLICED and lines.timed and key is None and len(lines.decoded)
             sliced = by_reading if asks.dedup == "reading" else by_instant
-            return sliced(lines.decoded, request.caller.name) if slice_it else lines.decoded
+            return sliced(lines.decoded, caller.name) if slice_it else lines.decoded
 
         wanted = IngestParameters(partial=asks.partial, key=key, slow=True, natural=asks.dedup == NATURAL)
-        accepted = await self.acceptor.accept(request, wanted, decode)
-        if _takes_problems(request.headers):
-            return taken(accepted)
-        if accepted.faults:
-            return self._partial(accepted.faults, accepted.rows)
-        return Response(status_code=204)
+        return Asked(wanted, decode, taken if _takes_problems(headers) else self._answer)
 
     def refusal(self, problem: Problem, headers: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as this version's clients read it, or as a problem where the client takes these."""
@@ -144,13 +137,16 @@ class LineProtocolDoor:
             },
         )
 
-    def _asks(self, request: Request) -> _Asks:
+    def _answer(self, accepted: Acceptance) -> Response:
+        return self._partial(accepted.faults, accepted.rows) if accepted.faults else Response(status_code=204)
+
+    def _asks(self, caller: Caller, query: bytes) -> _Asks:
         """Read the query string; parameters that only other servers need are passed over, as InfluxDB does.
 
         Raises:
             Problem: `invalid_parameter`.
         """
-        values = dict(parameters(request.query))
+        values = dict(parameters(query))
         precision = values.get("precision") or self.dialect.precision
         if precision not in PRECISIONS:
             raise wrong(precision=f"must be one of {', '.join(PRECISIONS)}")
@@ -158,7 +154,7 @@ class LineProtocolDoor:
         if partial not in _BOOLEANS:
             raise wrong(accept_partial="must be true or false")
         labels = [(name, values[name]) for name in self.dialect.labels if values.get(name)]
-        return _Asks(PRECISIONS[precision], labels, dedup(values, request.caller, _DEDUP), _BOOLEANS[partial])
+        return _Asks(PRECISIONS[precision], labels, dedup(values, caller, _DEDUP), _BOOLEANS[partial])
 
     def _partial(self, faults: Sequence[Fault], rows: int) -> Response:
         """Return the answer to lines of which some were wrong, and the others are stored."""
@@ -177,6 +173,7 @@ def _takes_problems(headers: Mapping[bytes, bytes]) -> bool:
     return PROBLEM.encode() in headers.get(b"accept", b"")
 
 
+@functools.lru_cache(maxsize=256)
 def _password(query: bytes) -> bytes | None:
     return next((value.encode() for name, value in parameters(query) if name == "p"), None)
 

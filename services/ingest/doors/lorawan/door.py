@@ -8,12 +8,12 @@ import orjson
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from services.platform.http.auth import Caller
 from services.platform.http.errors import Problem, problem_responses
 from services.platform.http.parameters import parameters
 
-from ...accept import REFUSALS, IngestParameters
+from ...accept import REFUSALS, Acceptance, Asked, IngestParameters
 from ...dedup import NATURAL
-from ...fast_path import Request
 from ...readings import Decoded
 from ..header_key import HeaderKeyDoor
 from . import chirpstack, ttn
@@ -61,28 +61,23 @@ class WebhookDoor(HeaderKeyDoor):
         """Where events are POSTed to."""
         return self.network.path
 
-    async def answer(self, request: Request) -> Response:
-        """Take an event in: 204 says that all its readings are safe, 200 names those that are wrong.
+    def asked(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes]) -> Asked:  # noqa: ARG002 -- the door's
+        """Return what an event asks for: 204 says that all its readings are safe, 200 names those that are wrong.
 
         Raises:
-            Problem: whatever the client can mend or must wait for.
-            ClientDisconnect: the client went away.
+            Problem: `invalid_parameter`.
         """
-        said = dict(parameters(request.query))
-        natural = request.caller.dedup == NATURAL
+        said = dict(parameters(query))
+        natural = caller.dedup == NATURAL
 
         def decode(body: bytes, _: int) -> Decoded:
             uplink = self.network.uplink_of(_parsed(body), said)
             if uplink is None:
                 return nothing("events")
-            decoded = readings_of(uplink, request.caller.name)
+            decoded = readings_of(uplink, caller.name)
             return replace(decoded, slices=()) if natural else decoded
 
-        accepted = await self.acceptor.accept(request, IngestParameters(partial=True, natural=natural), decode)
-        if not accepted.faults:
-            return Response(status_code=204)
-        answer = {"accepted": accepted.rows, "rejected": accepted.faults}
-        return Response(orjson.dumps(answer), 200, media_type="application/json")
+        return Asked(IngestParameters(partial=True, natural=natural), decode, _told)
 
     def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return problem+json."""
@@ -106,6 +101,13 @@ class WebhookDoor(HeaderKeyDoor):
                 "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
             },
         )
+
+
+def _told(accepted: Acceptance) -> Response:
+    if not accepted.faults:
+        return Response(status_code=204)
+    answer = {"accepted": accepted.rows, "rejected": accepted.faults}
+    return Response(orjson.dumps(answer), 200, media_type="application/json")
 
 
 def _parsed(body: bytes) -> Any:

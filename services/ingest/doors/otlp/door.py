@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from services.platform.http.auth import Caller
 from services.platform.http.errors import Problem
 
-from ...accept import IngestParameters
+from ...accept import Acceptance, Asked, IngestParameters
 from ...dedup import NATURAL, asked_in, described
-from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...readings import Decoded, Fault
 from ...slices import whole
@@ -40,32 +41,26 @@ class OtlpDoor(HeaderKeyDoor):
     path: str
     name: str = "otlp"
 
-    async def answer(self, request: Request) -> Response:
-        """Take a request's points in; what is wrong with some is told beside the success of the others.
+    def asked(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes]) -> Asked:
+        """Return what a request asks for; what is wrong with some points is told beside the success of the others.
 
         Raises:
-            Problem: whatever the client can mend or must wait for.
-            ClientDisconnect: the client went away.
+            Problem: `invalid_parameter` or `unsupported_media_type`.
         """
-        media = media_type(request.headers)
+        media = media_type(headers)
         if media is None:
-            given = request.headers.get(b"content-type", b"").decode("latin-1")[:100]
+            given = headers.get(b"content-type", b"").decode("latin-1")[:100]
             raise Problem("unsupported_media_type", f"Content-Type {given!r} is not taken; send {PROTOBUF} or {JSON}")
-        key = idempotency_key(request.headers)
-        natural = asked_in(request.query, request.caller, _DEDUP) == NATURAL
+        key = idempotency_key(headers)
+        natural = asked_in(query, caller, _DEDUP) == NATURAL
 
         def decode(body: bytes, _: int) -> Decoded:
             decoded = self.decoder.decode(body, media)
-            return decoded if key or natural else whole(decoded, request.caller.name)
+            return decoded if key or natural else whole(decoded, caller.name)
 
-        asks = IngestParameters(partial=True, key=key, slow=True, natural=natural)
-        accepted = await self.acceptor.accept(request, asks, decode)
-        without_buckets = accepted.skipped.get("exponential_buckets", 0)
-        rejected = len({fault.index for fault in accepted.faults})
-        told = [_told(rejected, accepted.faults)] if rejected else []
-        if without_buckets:
-            told.append(_WARNING.format(without_buckets))
-        return taken(media, rejected, "; ".join(told))
+        return Asked(
+            IngestParameters(partial=True, key=key, slow=True, natural=natural), decode, partial(_answer, media)
+        )
 
     def refusal(self, problem: Problem, headers: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as google.rpc.Status."""
@@ -81,7 +76,7 @@ class OtlpDoor(HeaderKeyDoor):
             tags=["OTLP"],
             operation_id=f"otlp{self.path.replace('/', '_')}",
             responses={
-                200: {"description": "Taken; `partialSuccess` tells what is wrong with some", "content": _answer({})},
+                200: {"description": "Taken; `partialSuccess` tells what is wrong with some", "content": _content({})},
                 400: {"description": "The request or all its points are wrong; nothing helps but mending"} | _STATUS,
                 401: {"description": "An API key is needed, or is not valid"} | _STATUS,
                 413: {"description": "The body is too large, or has too many readings"} | _STATUS,
@@ -101,19 +96,28 @@ class OtlpDoor(HeaderKeyDoor):
         )
 
 
+def _answer(media: str, accepted: Acceptance) -> Response:
+    without_buckets = accepted.skipped.get("exponential_buckets", 0)
+    rejected = len({fault.index for fault in accepted.faults})
+    told = [_told(rejected, accepted.faults)] if rejected else []
+    if without_buckets:
+        told.append(_WARNING.format(without_buckets))
+    return taken(media, rejected, "; ".join(told))
+
+
 def _told(rejected: int, faults: Sequence[Fault]) -> str:
     shown = "; ".join(f"data point {fault.index}: {fault.message}" for fault in faults[:_SHOWN])
     return f"{rejected} data points are refused, the others are stored: {shown}"
 
 
-def _answer(example: Mapping[str, Any]) -> dict[str, Any]:
+def _content(example: Mapping[str, Any]) -> dict[str, Any]:
     return {
         PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
         JSON: {"schema": {"type": "object"}, "example": example},
     }
 
 
-_STATUS = {"content": _answer({"code": 3, "message": "..."})}
+_STATUS = {"content": _content({"code": 3, "message": "..."})}
 _EXAMPLE = {
     "resourceMetrics": [
         {

@@ -1,16 +1,17 @@
 """`POST /api/v1/write` and `/api/v1/push`: Prometheus remote write, to the letter of both versions' specifications."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from services.platform.http.auth import Caller
 from services.platform.http.errors import Problem
 
-from ...accept import IngestParameters
+from ...accept import Acceptance, Asked, IngestParameters
 from ...dedup import NATURAL, asked_in, described
-from ...fast_path import Request
 from ...idempotency import idempotency_key
 from ...limits.body import SNAPPY
 from ...readings import Decoded, Fault
@@ -43,32 +44,27 @@ class RemoteWriteDoor(HeaderKeyDoor):
     path: str
     name: str = "remote_write"
 
-    async def answer(self, request: Request) -> Response:
-        """Take a request's samples in; 204 says that all are safe.
+    def asked(self, caller: Caller, query: bytes, headers: Mapping[bytes, bytes]) -> Asked:
+        """Return what a request asks for; 204 says that all its samples are safe.
 
         Samples that are no numbers, and markers of a series' end, are written as far as the sender is told: they
         cannot be kept, and it could do nothing about it.
 
         Raises:
-            Problem: whatever the client can mend or must wait for.
-            ClientDisconnect: the client went away.
+            Problem: `invalid_parameter` or `unsupported_media_type`.
         """
-        version = _version(request.headers)
-        key = idempotency_key(request.headers)
-        natural = asked_in(request.query, request.caller, _DEDUP) == NATURAL
-        headers = {b"content-encoding": SNAPPY.encode(), **request.headers}
+        version = _version(headers)
+        key = idempotency_key(headers)
+        natural = asked_in(query, caller, _DEDUP) == NATURAL
 
         def decode(body: bytes, _: int) -> Decoded:
             decoded = self.decoder.decode(body, version)
-            return decoded if key or natural else whole(decoded, request.caller.name)
+            return decoded if key or natural else whole(decoded, caller.name)
 
-        asks = IngestParameters(partial=True, key=key, encodings=_ENCODINGS, slow=True, natural=natural)
-        accepted = await self.acceptor.accept(replace(request, headers=headers), asks, decode)
-        passed_over = sum(accepted.skipped.get(kind, 0) for kind in ("not_finite", "stale_markers"))
-        written = _written(version, accepted.rows + passed_over)
-        if accepted.faults:
-            return _refused(400, _told(accepted.faults), written)
-        return Response(status_code=204, headers=written)
+        asks = IngestParameters(
+            partial=True, key=key, encodings=_ENCODINGS, encoding=SNAPPY, slow=True, natural=natural
+        )
+        return Asked(asks, decode, partial(_answer, version))
 
     def refusal(self, problem: Problem, _: Mapping[bytes, bytes]) -> Response:
         """Return a refusal as senders read and log it: text."""
@@ -99,6 +95,14 @@ class RemoteWriteDoor(HeaderKeyDoor):
                 "parameters": [described(_DEDUP)],
             },
         )
+
+
+def _answer(version: int, accepted: Acceptance) -> Response:
+    passed_over = sum(accepted.skipped.get(kind, 0) for kind in ("not_finite", "stale_markers"))
+    written = _written(version, accepted.rows + passed_over)
+    if accepted.faults:
+        return _refused(400, _told(accepted.faults), written)
+    return Response(status_code=204, headers=written)
 
 
 def _version(headers: Mapping[bytes, bytes]) -> int:
