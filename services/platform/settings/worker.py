@@ -21,6 +21,7 @@ class WorkerSettings(Section):
     )
     batch_rows: PositiveInt = setting(100_000, "Rows after which a transaction is full.", "rows")
     batch_entries: PositiveInt = setting(512, "Entries after which a transaction is full.", "entries")
+    # Far below the seconds of backlog from which an autoscaler takes workers to be busy.
     linger: float = setting(
         0.2,
         "Longest that what was read waits for more to share its transaction, where much comes in small entries; little "

@@ -57,6 +57,7 @@ def test_other_programs_names_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> N
         ("MILLRACE_INGEST_PORT", "65536"),
         ("MILLRACE_WORKER_BATCH_ROWS", "0"),
         ("MILLRACE_TELEMETRY_SAMPLE_RATIO", "1.1"),
+        ("MILLRACE_WORKER_LINGER", "1.1"),
         ("MILLRACE_LOG_LEVEL", SECRET),
         ("MILLRACE_INGEST_MAX_PAST", "inf"),
         ("MILLRACE_REDIS_URL", SECRET),
@@ -97,6 +98,7 @@ def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.Mo
             "MILLRACE_QUERY_CALLER_SHARE": "0.5",
             "MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5",
             "MILLRACE_WORKER_DEAD_LETTER_RETENTION": "30",
+            "MILLRACE_WORKER_LINGER": "0.5",
             "MILLRACE_DATABASE_REPLICA_URL": "postgresql://elsewhere/sensors",
             "MILLRACE_TELEMETRY_OTLP_ENDPOINT": "http://elsewhere:4318",
         }
