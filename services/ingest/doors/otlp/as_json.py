@@ -172,9 +172,9 @@ def gather(body: bytes, gathering: Gathering) -> None:
         kind = next((kind for kind in _KINDS if getattr(metric, kind) is not None), None)
         if kind is None:
             continue
-        told = series_kind(kind, monotonic=kind == "sum" and bool(getattr(metric, kind).is_monotonic))
-        found = gathering.names.metric(scope, metric.name or "", told, metric.unit or "")
-        points = getattr(metric, kind).data_points or ()
+        data = getattr(metric, kind)
+        found = gathering.names.metric(scope, metric.name or "", series_kind(kind, data), metric.unit or "")
+        points = data.data_points or ()
         for at, point in enumerate(points, position):
             gathering.add(at, found, kind, point)
         position += len(points)

@@ -43,8 +43,7 @@ def gather(body: bytes, gathering: Gathering) -> None:
         if kind is None:
             continue
         data = getattr(message, kind)
-        told = series_kind(kind, monotonic=kind == "sum" and data.is_monotonic)
-        metric = gathering.names.metric(scope, message.name, told, message.unit)
+        metric = gathering.names.metric(scope, message.name, series_kind(kind, data), message.unit)
         points = data.data_points
         if kind in {"gauge", "sum"}:
             quick.take(position, points, metric, gathering)

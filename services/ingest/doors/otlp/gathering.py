@@ -22,11 +22,11 @@ __all__ = ["Form", "Gathering", "Metric", "Names", "Numbers", "series_kind"]
 _MOST_REMEMBERED = 200_000
 
 
-def series_kind(data: str, *, monotonic: bool) -> str:
-    """Return the kind of the series of a metric, by the name of what its data are, and whether a sum only rises."""
-    if data == "sum":
-        return "counter" if monotonic else "updowncounter"
-    return "histogram" if data == "exponential_histogram" else data
+def series_kind(kind: str, data: Any) -> str:
+    """Return the kind of the series of a metric by the name of what its data are, and, of a sum, by the data."""
+    if kind == "sum":
+        return "counter" if data.is_monotonic else "updowncounter"
+    return "histogram" if kind == "exponential_histogram" else kind
 
 
 class Form(NamedTuple):

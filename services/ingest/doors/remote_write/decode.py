@@ -7,6 +7,7 @@ anything is otherwise is read as messages. Both come to the same readings.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,8 +47,10 @@ class _Samples(NamedTuple):
     values: NDArray[np.float64]
 
 
-Told = Mapping[str, tuple[str | None, str | None]]
-"""Kinds and units by the names of metrics."""
+Said = tuple[str | None, str | None]
+"""Kind and unit of a series."""
+Told = Mapping[str, Said]
+"""The same by the names of metrics."""
 
 
 class _Known(KnownSeries):
@@ -125,7 +128,7 @@ def _kind_of(number: int) -> str | None:
     return _KINDS[number] if 0 <= number < len(_KINDS) else None
 
 
-def _told_of(name: str, told: Told) -> tuple[str | None, str | None]:
+def _said_of(told: Told, name: str) -> Said:
     """Return kind and unit of a series by its name, which may be longer than its metric's."""
     names = (name, *(name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)))
     return next((told[one] for one in names if one in told), (None, None))
@@ -174,7 +177,7 @@ def _version_1(
     request: Any, told: Told, dictionary: SeriesDictionary, skipped: Counter[str], faults: list[Fault]
 ) -> tuple[_Samples, NDArray[np.intp]]:
     def named_of(series: Any) -> Named:
-        return _named([(label.name, label.value) for label in map(LABEL.FromString, series.labels)], told)
+        return _named(_labels(series), partial(_said_of, told))
 
     return _read(request.timeseries, named_of, dictionary, skipped, faults)
 
@@ -193,7 +196,7 @@ def _version_2(
             raise SeriesError("labels", "malformed", "labels_refs are of odd number or point past the symbols")
         labels = [(symbols[name], symbols[value]) for name, value in zip(refs[::2], refs[1::2], strict=True)]
         said = _kind_of(series.metadata.type), unit_of(symbols[unit]) if unit < len(symbols) else None
-        return _named(labels, {dict(labels).get(_NAME, ""): said})
+        return _named(labels, lambda _: said)
 
     # This version's senders are told of all that is not written; the first knows no way to.
     for position, series in enumerate(request.timeseries):
@@ -240,13 +243,17 @@ def _named_by(head: bytes, told: Told) -> Named | None:
         found = LABELS.FromString(head)
         if found.samples or found.exemplars or found.histograms:
             return None
-        return _named([(label.name, label.value) for label in map(LABEL.FromString, found.labels)], told)
+        return _named(_labels(found), partial(_said_of, told))
     except (DecodeError, SeriesError):
         return None
 
 
-def _named(labels: Sequence[tuple[str, str]], told: Told) -> Named:
-    """Return the series of labels, of whose metric something may be told; labels without a value are none.
+def _labels(series: Any) -> list[tuple[str, str]]:
+    return [(label.name, label.value) for label in map(LABEL.FromString, series.labels)]
+
+
+def _named(labels: Sequence[tuple[str, str]], said_of: Callable[[str], Said]) -> Named:
+    """Return the series of labels, with what is said of its name; labels without a value are none.
 
     Raises:
         SeriesError: there is no name, a label stands twice, or one breaks the limits.
@@ -257,7 +264,7 @@ def _named(labels: Sequence[tuple[str, str]], told: Told) -> Named:
     name = given.pop(_NAME, "")
     if not name:
         raise SeriesError("name", "missing", f"the label {_NAME} is missing: each series needs a name")
-    kind, unit = _told_of(name, told)
+    kind, unit = said_of(name)
     return identified(name, {label: value for label, value in given.items() if value}, kind=kind, unit=unit)
 
 
