@@ -5,10 +5,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-__all__ = ["Figure", "Measures"]
+__all__ = ["Figure", "Measures", "beside"]
 
 Measures = dict[str, float]
 """What one run measured: a name, such as "rows/s", to its value."""
+
+
+def beside(found: Measures, name: str, other: str, called: str = "") -> Measures:
+    """Return what the run `name` comes to beside the run `other`, which is `called` so where its name is longer."""
+    return {
+        f"{name}: {kind} × {called or other}": found[f"{name}: {figure}"] / found[f"{other}: {figure}"]
+        for kind, figure in (("cost", "all µs/row"), ("requests/s", "requests/s"), ("rows/s", "rows/s"))
+    }
 
 
 class Figure(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ..bodies import Shape
 from ..case import Case, Options
 from ..doors import ARROW, LABELLED, LINE, OTLP, REMOTE_WRITE
-from ..figures import Measures
+from ..figures import Measures, beside
 from ..peers import INFLUXDB, VICTORIAMETRICS, peer_run
 from ..stack import Bench
 from ..way import way_run
@@ -44,18 +44,11 @@ async def measure(bench: Bench, options: Options) -> Measures:
         if peer.installed:
             run = await peer_run(peer, SHAPES[_LINE].rows, options.seconds, CONNECTIONS, bench.folder)
             found |= {f"{peer.name}: {figure}": value for figure, value in run.items()}
-            found |= _ratios(found, _LINE, peer.name)
-    found |= _ratios(found, _LINE, _ALWAYS)
+            found |= beside(found, _LINE, peer.name)
+    found |= beside(found, _LINE, _ALWAYS)
     for name, other in _BESIDE.items():
-        found |= _ratios(found, name, other)
+        found |= beside(found, name, other)
     return found
-
-
-def _ratios(found: Measures, name: str, other: str) -> Measures:
-    return {
-        f"{name}: cost × {other}": found[f"{name}: all µs/row"] / found[f"{other}: all µs/row"],
-        f"{name}: rows/s × {other}": found[f"{name}: rows/s"] / found[f"{other}: rows/s"],
-    }
 
 
 CASES = (Case("doors", "the same rows by each front door, and lines to other stores", measure, asked=True),)

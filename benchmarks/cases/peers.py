@@ -9,7 +9,7 @@ from services.platform.runtime.tasks import end
 from ..bodies import Shape
 from ..case import Case, Options
 from ..doors import LINE
-from ..figures import Measures
+from ..figures import Measures, beside
 from ..peers import INFLUXDB, QUESTDB, VICTORIAMETRICS, peer_run
 from ..processes import held
 from ..stack import Bench
@@ -41,7 +41,7 @@ async def measure(bench: Bench, options: Options) -> Measures:
                 run = peer_run(peer, rows, options.seconds, connections, bench.folder)
                 found |= {f"{peer.name}, {rows:,}: {figure}": value for figure, value in (await run).items()}
                 for name in shapes:
-                    found |= _ratios(found, name, f"{peer.name}, {rows:,}", peer.name)
+                    found |= beside(found, name, f"{peer.name}, {rows:,}", peer.name)
     return found
 
 
@@ -63,14 +63,6 @@ async def _with_most_held(bench: Bench, work: Awaitable[T]) -> tuple[T, float]:
 
 def _named(rows: int) -> str:
     return f"{rows:,} row{'s' if rows > 1 else ''}"
-
-
-def _ratios(found: Measures, name: str, other: str, peer: str) -> Measures:
-    return {
-        f"{name}: cost × {peer}": found[f"{name}: all µs/row"] / found[f"{other}: all µs/row"],
-        f"{name}: requests/s × {peer}": found[f"{name}: requests/s"] / found[f"{other}: requests/s"],
-        f"{name}: rows/s × {peer}": found[f"{name}: rows/s"] / found[f"{other}: rows/s"],
-    }
 
 
 CASES = (Case("peers", "batches of all sizes beside other stores", measure, asked=True),)
