@@ -1,7 +1,7 @@
 """The entry as the services hold it: batches, and all their readings as columns."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -137,10 +137,3 @@ class Entry:
     def ledger_id(self, batch: Batch) -> uuid.UUID:
         """Return the ledger row that decides whether `batch` is new: the group's or its own."""
         return self.group if self.group is not None and batch.batch_id.version == 7 else batch.batch_id
-
-    def spans(self) -> Iterator[tuple[Batch, slice]]:
-        """Yield each batch with the rows that are its own."""
-        start = 0
-        for batch in self.batches:
-            yield batch, slice(start, start + batch.rows)
-            start += batch.rows

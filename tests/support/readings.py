@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import asyncpg
@@ -12,7 +12,7 @@ from services.contract import Batch, Columns, Entry, encode, member_id, new_grou
 from services.platform.settings import DatabaseSettings
 from services.platform.stream import Stream
 
-__all__ = ["add_entry", "columns", "entry_of", "raw_entries", "rows_in", "sql"]
+__all__ = ["add_entry", "columns", "entry_of", "raw_entries", "rows_in", "spans", "sql"]
 
 Row = tuple[str, int, float]
 """A reading: sensor id, microseconds since 1970, value."""
@@ -39,6 +39,14 @@ def entry_of(*batches: Sequence[Row], keys: Sequence[uuid.UUID | None] = (), **m
         for number, (rows, key) in enumerate(zip(batches, named, strict=True), 1)
     ]
     return Entry(group, made, Columns.concat([columns(rows) for rows in batches]))
+
+
+def spans(entry: Entry) -> Iterator[tuple[Batch, slice]]:
+    """Yield each batch with the rows that are its own."""
+    start = 0
+    for batch in entry.batches:
+        yield batch, slice(start, start + batch.rows)
+        start += batch.rows
 
 
 async def add_entry(stream: Stream, entry: Entry) -> None:

@@ -31,6 +31,7 @@ from services.contract import (
 from services.contract.codec import MAX_SENSOR_ID, MAX_VALUE, TIMESTAMP_LIMITS
 from services.contract.names import FIELD_PAYLOAD
 from services.contract.series import KINDS, MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_NAME, MAX_UNIT
+from tests.support.readings import spans
 
 LOW, HIGH = TIMESTAMP_LIMITS
 instants = st.integers(LOW, HIGH) | st.sampled_from([LOW, HIGH, 0, -1]) | st.integers(0, 4_000).map((1_000_000).__mul__)
@@ -266,7 +267,7 @@ def test_concat_is_associative(first: Columns, second: Columns, third: Columns) 
 
 @given(entries())
 def test_spans_cut_an_entry_into_its_batches(entry: Entry) -> None:
-    parts = [entry.columns.take(span) for _, span in entry.spans()]
+    parts = [entry.columns.take(span) for _, span in spans(entry)]
     assert [len(part) for part in parts] == [batch.rows for batch in entry.batches]
     assert rows_of(Columns.concat(parts)) == rows_of(entry.columns)
 

@@ -14,6 +14,7 @@ from services.ingest.idempotency import digest
 from services.ingest.limits.window import Limits
 from services.ingest.readings import Decoded, Written, check
 from services.platform.http.errors import Problem
+from tests.support.readings import spans
 
 LIMITS = Limits(0, 4_102_444_800_000_000)
 FIRST = dt.datetime(2025, 10, 22, 21, tzinfo=dt.UTC)
@@ -72,7 +73,7 @@ async def test_the_rows_of_an_entry_are_its_batches_rows_and_its_marks_lead_to_e
     ]
     checked = check_together(pending, LIMITS)
     entry, marks = shared_entry(checked)
-    for one, (batch, rows) in zip(checked, entry.spans(), strict=True):
+    for one, (batch, rows) in zip(checked, spans(entry), strict=True):
         columns = entry.columns.take(rows)
         sent = one.pending.decoded.readings
         assert isinstance(sent, Written)
