@@ -143,16 +143,17 @@ def encode(entry: Entry) -> dict[bytes, bytes]:
         value=columns.values.astype("<f8", copy=False).tobytes(),
     )
     version = 1
-    found = _packed_series(columns) if columns.series else None
-    packed = found.packed if found else None
+    packed, described = None, False
+    if columns.series:
+        _, packed, described = _packed_series(columns)
     slices = [
         _Slices(position, [one.rows for one in batch.slices], b"".join(one.key for one in batch.slices))
         for position, batch in enumerate(entry.batches)
         if batch.slices
     ]
     natural = [position for position, batch in enumerate(entry.batches) if batch.natural]
-    if natural or (found and found.described):
-        version = 5 if found and found.described else 4
+    if natural or described:
+        version = 5 if described else 4
         payload = _NaturalPayload(**msgspec.structs.asdict(payload), series=packed, slices=slices, natural=natural)
     elif slices:
         version = 3
@@ -243,15 +244,15 @@ def _dictionary(payload: _Payload) -> tuple[list[str], Mapping[str, Series]]:
     Fleets and agents send the same sensors again and again, and so the same bytes: these lead to the same objects.
     """
     sensors = bytes(payload.sensors)
-    small = len(sensors) <= _MAX_DICTIONARY_BYTES
-    sensor_ids = (_known_sensors if small else _unpacked_sensors)(sensors)
+    sensor_ids = (_known_sensors if len(sensors) <= _MAX_DICTIONARY_BYTES else _unpacked_sensors)(sensors)
     packed = payload.series if isinstance(payload, (_LabelledPayload, _SlicedPayload)) else None
     if packed is None:
         return sensor_ids, _UNLABELLED
     size = zstandard.frame_content_size(packed)
     if size > _MAX_SERIES_BYTES:
         raise ValueError("packed series are larger than any may be")
-    return sensor_ids, (_known_series if small and 0 <= size <= _MAX_KNOWN_BYTES else _unpacked_series)(sensors, packed)
+    known = len(sensors) <= _MAX_KNOWN_BYTES and 0 <= size <= _MAX_KNOWN_BYTES
+    return sensor_ids, (_known_series if known else _unpacked_series)(sensors, packed)
 
 
 def _unpacked_sensors(sensors: bytes) -> list[str]:
