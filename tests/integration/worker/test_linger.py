@@ -59,6 +59,13 @@ async def held(stream: Stream, count: int) -> None:
     await eventually(given)
 
 
+async def three_wait(settings: Settings, stream: Stream) -> None:
+    """Have three entries wait in a worker's hand."""
+    await send(stream, 3)
+    await held(stream, 3)
+    assert await rows_in(settings.database) == []
+
+
 async def test_a_reading_that_comes_alone_is_written_without_a_wait(
     settings: Settings, stream: Stream, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,8 +118,7 @@ async def test_what_waits_is_written_when_nothing_more_comes(settings: Settings,
 async def test_as_many_rows_as_make_a_large_transaction_wait_for_no_more(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     async with lingering(settings, batch_rows=100):
-        await send(stream, 3)
-        await held(stream, 3)
+        await three_wait(settings, stream)
         await add_entry(stream, entry_of([("large", NOW + second, 1.0) for second in range(47)]))
         await eventually(lambda: rows_in(settings.database))
     assert len(await rows_in(settings.database)) == 50
@@ -122,9 +128,7 @@ async def test_as_many_rows_as_make_a_large_transaction_wait_for_no_more(setting
 async def test_who_asks_to_hear_that_a_batch_is_stored_ends_the_wait(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     async with lingering(settings):
-        await send(stream, 3)
-        await held(stream, 3)
-        assert await rows_in(settings.database) == []
+        await three_wait(settings, stream)
         async with stream.client.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(stream.names.settled)
             await channel.get_message(timeout=1.0)
@@ -137,9 +141,7 @@ async def test_who_asks_to_hear_that_a_batch_is_stored_ends_the_wait(settings: S
 async def test_a_worker_that_is_told_to_stop_writes_what_waits(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     async with lingering(settings) as stop:
-        await send(stream, 3)
-        await held(stream, 3)
-        assert await rows_in(settings.database) == []
+        await three_wait(settings, stream)
         stop()
     assert len(await rows_in(settings.database)) == 3
     assert (await stream.backlog()).entries == 0
@@ -149,8 +151,7 @@ async def test_a_worker_that_is_told_to_stop_writes_what_waits(settings: Setting
 async def test_what_waits_while_the_stream_is_lost_is_stored_once(settings: Settings, stream: Stream) -> None:
     await stream.ensure_group()
     async with lingering(settings):
-        await send(stream, 3)
-        await held(stream, 3)
+        await three_wait(settings, stream)
         await stream.client.xgroup_destroy(stream.names.stream, GROUP)
         await eventually(lambda: stream.workers(60.0))
         await held(stream, 3)
