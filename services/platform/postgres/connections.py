@@ -61,6 +61,15 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     pooled = False
     _local = ""
 
+    @property
+    def itself(self) -> "Connection":
+        """The connection behind what a pool of asyncpg lends.
+
+        That is a proxy, which is cut off as soon as the server closes the connection: whatever is called on it then,
+        `terminate` and `is_closed` too, fails as if by a mistake of the caller.
+        """
+        return self
+
     @contextlib.asynccontextmanager
     async def asking(self, *, snapshot: bool = False) -> AsyncIterator[None]:
         """Have the settings hold inside the block, for one statement, or for several that see one `snapshot`.

@@ -36,8 +36,8 @@ class Pool:
             DatabaseRefusedError: the server refuses.
         """
         pool = await self._opened()
-        async with pool.acquire() as connection:
-            yield connection
+        async with pool.acquire() as proxy:
+            yield proxy.itself
 
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[Connection]:
@@ -48,21 +48,18 @@ class Pool:
             DatabaseRefusedError: the server refuses.
         """
         pool = await self._opened()
-        connection: Any = None
-        while connection is None:
-            connection = await pool.acquire()
-            try:
-                await connection.execute("select 1")
-            except BaseException as error:
-                connection.terminate()
-                await pool.release(connection)
-                if not isinstance(error, DATABASE_AWAY):
-                    raise
-                connection = None
-        try:
-            yield connection
-        finally:
-            await pool.release(connection)
+        while True:
+            async with pool.acquire() as proxy:
+                connection: Connection = proxy.itself
+                try:
+                    await connection.execute("select 1")
+                except BaseException as error:
+                    connection.terminate()
+                    if not isinstance(error, DATABASE_AWAY):
+                        raise
+                    continue
+                yield connection
+                return
 
     def idle(self) -> bool:
         """Tell whether less than half of the connections are in use."""
