@@ -172,7 +172,9 @@ $$;
 comment on function hours_from_rows(tstzrange) is 'The hours of a span that are answered from rows.';
 
 -- Hour buckets of sensors that start in a half-open range, as `/hourly` answers them, for Grafana: hours that late rows or
--- anybody's SQL touched come from the rows. It is no view, which the aggregate could not be made anew under.
+-- anybody's SQL touched come from the rows. It is no view, which the aggregate could not be made anew under. Outside of
+-- repeatable read the aggregate is planned by a newer watermark than the snapshot's where a refresh has just moved it;
+-- what it computed is not in the snapshot, so that hours from the snapshot's watermark on come from the rows too.
 create or replace function grafana_hourly(sensors text[], since timestamptz, until timestamptz)
   returns table ("time" timestamptz, sensor_id text, avg float8, min float8, max float8, samples bigint)
   language plpgsql stable
@@ -184,19 +186,27 @@ declare
     greatest(since, '0001-01-01Z') + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00');
   past constant timestamptz := date_bin('1 hour',
     least(until, '9999-12-31Z') + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00');
+  computed timestamptz := past;
   changed tstzmultirange;
 begin
   if first >= past then
     return;
   end if;
-  changed := public.hours_from_rows(tstzrange(first, past));
+  if to_regclass('_timescaledb_catalog.continuous_agg') is not null then
+    select least(past, _timescaledb_functions.to_timestamp(min(w.watermark))) into computed
+    from _timescaledb_catalog.continuous_agg a
+    join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
+    where a.user_view_schema = 'public' and a.user_view_name = 'measurement_hourly';
+  end if;
+  changed := public.hours_from_rows(tstzrange(first, past))
+    + tstzrange(greatest(first, computed), past)::tstzmultirange;
   return query
   -- A sum of floats is rounded, and that of equal values may lie beside them.
   select h.bucket, h.sensor_id, least(greatest(h.avg, h.min), h.max), h.min, h.max, h.samples
   from (
     select m.bucket, m.sensor_id, m.avg, m.min, m.max, m.samples
     from public.measurement_hourly m
-    where m.sensor_id = any (sensors) and m.bucket >= first and m.bucket < past and not changed @> m.bucket
+    where m.sensor_id = any (sensors) and m.bucket >= first and m.bucket < computed and not changed @> m.bucket
     union all
     select r.bucket, r.sensor_id, r.avg, r.min, r.max, r.samples
     from unnest(changed) as range

@@ -1,12 +1,13 @@
 """What Grafana's PostgreSQL data source reads as the reader: the views, and the hours as `/hourly` has them."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import httpx
 
-from tests.support import TestDatabase
+from tests.support import TestDatabase, eventually
 from tests.support.late import connected
 from tests.support.query import EPOCH, insert
 
@@ -59,6 +60,31 @@ async def test_hours_by_sql_are_those_of_the_service_at_every_moment_of_a_late_r
         inner = await by_sql(reader, sensors, first + timedelta(minutes=1), first + HOUR)
         assert inner == {"sensor-1": [], "sensor-2": []}
         assert len((await by_sql(reader, sensors, first, first + HOUR))["sensor-1"]) == 1
+
+
+async def test_hours_that_a_refresh_computed_behind_the_snapshot_of_a_question_are_in_its_answer(
+    timescaledb: TestDatabase,
+) -> None:
+    recent = datetime.now(UTC) - EPOCH - timedelta(hours=3)
+    # The statement has its snapshot, and waits before the function that it calls is planned.
+    waiting = f"""
+    select count(*), sum(samples)
+    from (select length(pg_advisory_xact_lock_shared(7)::text) offset 0) as w (none)
+    cross join lateral ({HOURS.replace("$3", "$3::timestamptz + make_interval(secs => w.none)")}) as h
+    """
+    async with (
+        connected(timescaledb, "reader") as reader,
+        connected(timescaledb, "owner") as holding,
+        connected(timescaledb, "owner") as owner,
+    ):
+        await insert(owner, "sensor-1", [(recent, 1.0)])
+        async with holding.transaction():
+            await holding.execute("select pg_advisory_xact_lock(7)")
+            asked = asyncio.create_task(reader.fetchrow(waiting, ["sensor-1"], EPOCH, EPOCH + recent + HOUR))
+            await eventually(lambda: owner.fetchval("select 1 from pg_locks where not granted"))
+            span = f"'{EPOCH + recent - HOUR}', '{EPOCH + recent + HOUR}'"
+            await owner.execute(f"call refresh_continuous_aggregate('measurement_hourly', {span})")
+        assert tuple(await asked) == (1, 1)
 
 
 async def test_the_aggregate_can_be_made_anew_under_what_grafana_reads(timescaledb: TestDatabase) -> None:
