@@ -30,6 +30,21 @@ def test_sensors_are_added_and_removed(open_page: OpenPage) -> None:
     expect(page.locator("#readout tbody tr")).to_have_count(1)
 
 
+def test_a_calendar_sets_an_end_of_the_range_by_clocks_of_the_plots_zone(open_page: OpenPage) -> None:
+    page = open_page(
+        "#explore?sensor_id=boiler-01&start=2026-01-31T11:30:00Z&end=2026-02-01T00:00:00Z&tz=Europe/Berlin"
+    )
+    drawn(page)
+    page.get_by_role("button", name="Calendar for the start").click()
+    calendar = page.locator(".calendar").first
+    expect(calendar).to_have_value("2026-01-31T12:30")
+    calendar.fill("2026-01-30T08:15")
+    expect(page.get_by_label("From", exact=True)).to_have_value("2026-01-30 08:15")
+    expect(page.locator("#source")).to_contain_text("30 Jan 2026, 08:15")
+    page.get_by_role("button", name="Calendar for the end").click()
+    expect(page.locator(".calendar").last).to_have_value("2026-02-01T01:00")
+
+
 def test_labelled_series_are_called_by_name_field_and_labels(open_page: OpenPage) -> None:
     page = open_page("#explore?start=-1h")
     add = page.get_by_label("Sensors", exact=True)

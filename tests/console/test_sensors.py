@@ -86,6 +86,52 @@ def test_a_hundred_thousand_scroll_with_few_rows_at_a_time(open_page: OpenPage) 
     expect(page.locator(".row .value").last).to_have_text(f"{FLEET - 1:,}")
 
 
+def test_picked_sensors_of_several_searches_lead_to_one_plot(open_page: OpenPage) -> None:
+    page = open_page("#sensors?match=boiler-0*")
+    counted(page, 9)
+    page.get_by_label("Pick boiler-03").check()
+    search = page.get_by_label("Search")
+    search.fill("boiler-1*")
+    counted(page, 10)
+    page.get_by_label("Pick boiler-11").focus()
+    page.keyboard.press("Space")
+    page.get_by_label("Pick boiler-12").check()
+    page.get_by_label("Pick boiler-12").uncheck()
+    search.fill("boiler-0*")
+    counted(page, 9)
+    expect(page.get_by_label("Pick boiler-03")).to_be_checked()
+    page.get_by_role("link", name="Plot the 2 picked together").click()
+    expect(page.locator("#plot[data-drawn]")).to_be_visible()
+    expect(page.locator(".chips code")).to_have_text(["boiler-03", "boiler-11"])
+
+
+def test_a_picked_row_keeps_the_focus_while_rows_are_made_anew(open_page: OpenPage) -> None:
+    page = open_page("#sensors?match=boiler-0*")
+    counted(page, 9)
+    box = page.get_by_label("Pick boiler-03")
+    box.focus()
+    page.keyboard.press("Space")
+    page.locator(".rows").evaluate("(list) => { list.firstChild.dataset.old = 'yes' }")
+    # Rows are looked at afresh every five seconds.
+    expect(page.locator(".rows li[data-old]")).to_have_count(0, timeout=15_000)
+    expect(box).to_be_focused()
+    expect(box).to_be_checked()
+    page.get_by_role("button", name="Pick none").click()
+    expect(box).not_to_be_checked()
+
+
+def test_what_a_search_finds_leads_to_one_plot(open_page: OpenPage) -> None:
+    page = open_page("")
+    counted(page)
+    expect(page.locator("#together a")).to_have_count(0)
+    page.get_by_label("Search").fill("iler-1")
+    counted(page, 10)
+    page.get_by_role("link", name="Plot all of these together").click()
+    expect(page.locator("#plot[data-drawn]")).to_be_visible()
+    expect(page.locator(".chips code")).to_have_text("*iler-1*")
+    expect(page.locator("#readout tbody tr")).to_have_count(10)
+
+
 def test_it_is_used_by_keys_alone(open_page: OpenPage) -> None:
     page = open_page("")
     counted(page)

@@ -4,7 +4,7 @@ import { Problem, json } from "./api.js";
 import { isSensor, spoken } from "./catalogue.js";
 import { element, labelled, select, settled } from "./dom.js";
 import { isPattern, matching } from "./matching.js";
-import { AGGREGATES, BUCKETS } from "./question.js";
+import { AGGREGATES, BUCKETS, absolute, roughly, wall } from "./question.js";
 
 const RANGES = [["-15m", "last 15 minutes"], ["-1h", "last hour"], ["-6h", "last 6 hours"], ["-24h", "last 24 hours"],
   ["-7d", "last 7 days"], ["-30d", "last 30 days"], ["-1y", "last year"], ["", "own range"]];
@@ -53,7 +53,8 @@ export function form(changed) {
   const live = element("input", { type: "checkbox", id: "live", onchange: () => changed(live.checked ? { live: true, end: "", ...relative() } : { live: false }) });
   const folded = element("summary", {});
   const rest = element("details", { class: "rest", id: "rest", open: true }, folded,
-    element("div", { class: "line" }, labelled("Range", range), labelled(CAPTIONS.start, start), labelled(CAPTIONS.end, end), labelled(CAPTIONS.tz, zone),
+    element("div", { class: "line" }, labelled("Range", range), labelled(CAPTIONS.start, start), picker("start"),
+      labelled(CAPTIONS.end, end), picker("end"), labelled(CAPTIONS.tz, zone),
       element("label", { class: "check" }, live, " live"), element("label", { class: "check" }, compare, " period before")),
     element("details", { id: "buckets" }, summary, element("div", { class: "line" }, aggregates),
       element("div", { class: "line" }, labelled(CAPTIONS.bucket, bucket), labelled(CAPTIONS.fill, fill), labelled(CAPTIONS.by, by))));
@@ -66,6 +67,19 @@ export function form(changed) {
 
   function text(id, placeholder, onchange) {
     return element("input", { id, placeholder, onchange, autocomplete: "off", spellcheck: "false" });
+  }
+
+  /** Return a button that opens the browser's own calendar for an end of the range, with clocks of the plot's zone. */
+  function picker(bound) {
+    const calendar = element("input", { type: "datetime-local", class: "calendar", tabindex: "-1", "aria-hidden": "true",
+      onchange: () => calendar.value && changed({ [bound]: calendar.value.replace("T", " "), live: false }) });
+    const open = () => {
+      const at = roughly(absolute(state[bound], state.zone), Date.now());
+      calendar.value = at === null ? "" : wall(at, state.zone);
+      calendar.showPicker();
+    };
+    return element("span", { class: "picker" }, calendar,
+      element("button", { type: "button", "aria-label": `Calendar for the ${bound}`, title: "Calendar", onclick: open }, "▦"));
   }
 
   function own() {

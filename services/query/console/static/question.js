@@ -39,6 +39,16 @@ export function absolute(text, zone) {
   }
 }
 
+/** Return what a clock of the zone shows at an instant, to the minute, as 2026-01-31T12:00; nothing where there is none. */
+export function wall(at, zone) {
+  try {
+    return new Date(at + ahead(at, zone)).toISOString().slice(0, 16);
+  } catch (error) {
+    if (error instanceof RangeError) return "";
+    throw error;
+  }
+}
+
 /** Return by how many milliseconds clocks of a zone are ahead of UTC at an instant. */
 function ahead(at, zone) {
   const format = new Intl.DateTimeFormat("en", { timeZone: zone, timeZoneName: "longOffset" });

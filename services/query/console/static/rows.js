@@ -15,12 +15,14 @@ const SPARK = { start: "-24h", agg: "avg", bucket: "30m", fill: "null", layout: 
 const [SPARK_WIDTH, SPARK_HEIGHT] = [120, 28];
 
 /**
- * Return `{ node, add, clear, count, close }`. A row is a sensor of the catalogue, perhaps with `latest`.
+ * Return `{ node, add, clear, count, unpick, close }`. A row is a sensor of the catalogue, perhaps with `latest`.
  *
- * `failed(error)` is told where rows could not be filled, `answered()` where all that are seen were.
+ * `failed(error)` is told where rows could not be filled, `answered()` where all that are seen were, `picked(ids)` which
+ * sensors a person has picked; they stay so until `unpick()`, whatever the list is of.
  */
-export function rows({ failed, answered }) {
+export function rows({ failed, answered, picked }) {
   let all = [];
+  const chosen = new Set();
   let stop = new AbortController();
   const list = element("ul", { class: "rows" });
   const node = element("div", { class: "scroller sensors", id: "sensors", tabindex: "0", role: "region", "aria-label": "Sensors",
@@ -102,14 +104,27 @@ export function rows({ failed, answered }) {
     element("span", { class: "value" }, text),
     element("time", { class: "age", title: heard === undefined ? null : instant(heard) },
       heard === undefined ? "" : ago((Date.now() - heard) / 1000)));
-    const item = element("li", { "aria-setsize": String(all.length), "aria-posinset": String(place + 1) }, anchor);
+    const box = element("input", { type: "checkbox", "aria-label": `Pick ${row.name ?? row.sensor_id}`, "data-place": `${place} box`,
+      checked: chosen.has(row.sensor_id), onchange: () => pick(row.sensor_id, box.checked) });
+    const item = element("li", { "aria-setsize": String(all.length), "aria-posinset": String(place + 1) },
+      element("label", { class: "pick" }, box), anchor);
     item.style.top = `${place * ROW}px`;
     return item;
+  }
+
+  function pick(id, wanted) {
+    chosen[wanted ? "add" : "delete"](id);
+    picked([...chosen]);
   }
 
   return {
     node,
     count: () => all.length,
+    unpick() {
+      chosen.clear();
+      draw();
+      picked([]);
+    },
     add(more) {
       all = all.length ? all.concat(more) : more;
       draw();

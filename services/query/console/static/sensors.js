@@ -19,31 +19,37 @@ export function sensors(main) {
   const silent = element("input", { type: "checkbox", id: "silent", onchange: () => changed({}) });
   const labels = facets((chosen) => changed({ chosen }));
   const count = element("p", { class: "count", id: "count", role: "status" });
+  const together = element("p", { class: "together", id: "together" });
+  let [match, found, picked] = ["*", 0, []];
   const problem = element("div", {});
   const stale = element("div", {});
   const list = rows({
     failed: (error) => told(stale, error, AFRESH),
     answered: () => stale.replaceChildren(),
+    picked: (ids) => {
+      picked = ids;
+      offer();
+    },
   });
   main.replaceChildren(
     element("form", { class: "panel", role: "search", "aria-label": "Sensors", onsubmit: (event) => { event.preventDefault(); changed({}); } },
       element("div", { class: "line" }, labelled("Search", search), labels.node,
         element("label", { class: "check" }, silent, " silent ones first"))),
-    count, problem, stale, list.node);
+    element("div", { class: "line" }, count, together), problem, stale, list.node);
 
   function changed({ chosen = labels.chosen() }) {
     go(link("sensors", { match: search.value.trim(), label: chosen.map(written), order: silent.checked ? "silent" : "" }), { replace: true });
   }
 
   /** Load all ids, page by page or the silent ones first; each row asks for the rest when it is seen. */
-  async function load(match, order, signal) {
+  async function load(order, signal) {
     list.clear();
     try {
       if (order === "silent") {
         const { data } = await json("latest", { match, epoch: "ms" }, { signal });
         data.sort((one, other) => one.timestamp - other.timestamp);
         list.add(data.map(({ sensor_id, timestamp, value }) => ({ sensor_id, latest: { timestamp, value } })));
-        tell(list.count(), false, match);
+        tell(false);
         return;
       }
       const { page: limit } = await limits();
@@ -51,20 +57,31 @@ export function sensors(main) {
       for (let after = ""; after !== undefined; after = page.next) {
         page = await json("sensors", { match, limit, after }, { signal });
         list.add(page.data);
-        tell(list.count(), Boolean(page.next), match);
+        tell(Boolean(page.next));
       }
     } catch (error) {
       if (error.name === "AbortError") return;
       count.textContent = "";
       told(problem, error, error.passes ? AGAIN : null);
-      if (error.passes) forget = later(() => load(match, order, signal), AGAIN);
+      if (error.passes) forget = later(() => load(order, signal), AGAIN);
     }
   }
 
-  function tell(found, more, match) {
+  function tell(more) {
     labels.load();
+    found = list.count();
+    offer();
     count.textContent = `${number(found)}${more ? "+" : ""} ${found === 1 ? "sensor" : "sensors"}`;
     problem.replaceChildren(...(found || match !== "*" ? [] : [teaching()]));
+  }
+
+  /** Offer one plot of the sensors that are picked, or of all that a search has found. */
+  function offer() {
+    const plot = (given, text) => element("a", { href: link("explore", { ...given, start: "-24h" }) }, text);
+    if (picked.length) {
+      together.replaceChildren(plot({ sensor_id: picked }, `Plot the ${number(picked.length)} picked ${picked.length === 1 ? "one" : "together"}`),
+        " ", element("button", { type: "button", onclick: () => list.unpick() }, "Pick none"));
+    } else together.replaceChildren(...(match !== "*" && found > 1 ? [plot({ match }, "Plot all of these together")] : []));
   }
 
   return {
@@ -82,7 +99,9 @@ export function sensors(main) {
       const chosen = given.getAll("label").map(read);
       labels.show(chosen);
       count.textContent = "Looking…";
-      load(narrowed(given.get("match") ?? "", chosen), given.get("order"), stop.signal);
+      [match, found] = [narrowed(given.get("match") ?? "", chosen), 0];
+      offer();
+      load(given.get("order"), stop.signal);
     },
   };
 }
