@@ -28,6 +28,7 @@ OPTIONS: Mapping[str, str] = {
     # A process that is killed loses nothing by it; only a machine that loses power would.
     "fsync": "off",
     "full_page_writes": "off",
+    "wal_init_zero": "off",
     "max_worker_processes": "48",
     "max_connections": "200",
     "shared_buffers": "128MB",
