@@ -252,6 +252,8 @@ async def test_a_client_that_leaves_with_requests_in_the_pipeline_ends_the_one_u
         writer.close()
         assert await eventually(lambda: idle(watching))
     finally:
+        # Where it fails, that is what can tell why.
+        print(http_stack.query.log_text()[-4000:])
         await watching.close()
 
 
