@@ -15,7 +15,7 @@ from tests.support.servers import one_mode
 from tests.support.service import ROOT
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-EXAMPLES = 15
+EXAMPLES = 25
 """Requests that each operation is fuzzed with, beside those of its examples, its coverage and its sequences."""
 LONGEST = 120.0
 """Seconds of one run of schemathesis; usual ones take a quarter of a minute."""

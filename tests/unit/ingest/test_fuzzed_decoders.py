@@ -1,6 +1,6 @@
 """Each decoder under many mutated bodies: readings or its own refusal, and memory that stays where it is.
 
-`make test` sends 10,000 bodies to each, `make test-nightly` a million. Arrow and Parquet are read in a process of their
+`make test` sends 20,000 bodies to each, `make test-nightly` a million. Arrow and Parquet are read in a process of their
 own, whose end is part of their tests.
 """
 
@@ -34,7 +34,7 @@ from tests.support.otlp import as_json, gauge, make, number, request
 from .test_lorawan import CHIRPSTACK, TTN
 from .test_remote_write import UP, T, version_1, version_2
 
-BODIES = 1_000_000 if settings().max_examples >= 1000 else 10_000
+BODIES = 1_000_000 if settings().max_examples >= 1000 else 20_000
 MOST_ROWS = 10_000
 GROWTH = 400 * 1024 * 1024
 """Bytes that the process may grow by: what decoders remember, twice over."""

@@ -15,12 +15,12 @@ const SPARK = { start: "-24h", agg: "avg", bucket: "30m", fill: "null", layout: 
 const [SPARK_WIDTH, SPARK_HEIGHT] = [120, 28];
 
 /**
- * Return `{ node, add, clear, count, unpick, close }`. A row is a sensor of the catalogue, perhaps with `latest`.
+ * Return `{ node, add, clear, count, picked, unpick, close }`. A row is a sensor of the catalogue, perhaps with `latest`.
  *
- * `failed(error)` is told where rows could not be filled, `answered()` where all that are seen were, `picked(ids)` which
- * sensors a person has picked; they stay so until `unpick()`, whatever the list is of.
+ * `failed(error)` is told where rows could not be filled, `answered()` where all that are seen were, `changed()` when a
+ * person has picked other sensors; these stay so until `unpick()`, whatever the list is of.
  */
-export function rows({ failed, answered, picked }) {
+export function rows({ failed, answered, changed }) {
   let all = [];
   const chosen = new Set();
   let stop = new AbortController();
@@ -114,16 +114,17 @@ export function rows({ failed, answered, picked }) {
 
   function pick(id, wanted) {
     chosen[wanted ? "add" : "delete"](id);
-    picked([...chosen]);
+    changed();
   }
 
   return {
     node,
     count: () => all.length,
+    picked: () => [...chosen],
     unpick() {
       chosen.clear();
       draw();
-      picked([]);
+      changed();
     },
     add(more) {
       all = all.length ? all.concat(more) : more;

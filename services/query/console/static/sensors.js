@@ -20,16 +20,13 @@ export function sensors(main) {
   const labels = facets((chosen) => changed({ chosen }));
   const count = element("p", { class: "count", id: "count", role: "status" });
   const together = element("p", { class: "together", id: "together" });
-  let [match, found, picked] = ["*", 0, []];
+  let match = "*";
   const problem = element("div", {});
   const stale = element("div", {});
   const list = rows({
     failed: (error) => told(stale, error, AFRESH),
     answered: () => stale.replaceChildren(),
-    picked: (ids) => {
-      picked = ids;
-      offer();
-    },
+    changed: offer,
   });
   main.replaceChildren(
     element("form", { class: "panel", role: "search", "aria-label": "Sensors", onsubmit: (event) => { event.preventDefault(); changed({}); } },
@@ -69,8 +66,8 @@ export function sensors(main) {
 
   function tell(more) {
     labels.load();
-    found = list.count();
     offer();
+    const found = list.count();
     count.textContent = `${number(found)}${more ? "+" : ""} ${found === 1 ? "sensor" : "sensors"}`;
     problem.replaceChildren(...(found || match !== "*" ? [] : [teaching()]));
   }
@@ -78,10 +75,11 @@ export function sensors(main) {
   /** Offer one plot of the sensors that are picked, or of all that a search has found. */
   function offer() {
     const plot = (given, text) => element("a", { href: link("explore", { ...given, start: "-24h" }) }, text);
+    const picked = list.picked();
     if (picked.length) {
       together.replaceChildren(plot({ sensor_id: picked }, `Plot the ${number(picked.length)} picked ${picked.length === 1 ? "one" : "together"}`),
         " ", element("button", { type: "button", onclick: () => list.unpick() }, "Pick none"));
-    } else together.replaceChildren(...(match !== "*" && found > 1 ? [plot({ match }, "Plot all of these together")] : []));
+    } else together.replaceChildren(...(match !== "*" && list.count() > 1 ? [plot({ match }, "Plot all of these together")] : []));
   }
 
   return {
@@ -99,9 +97,9 @@ export function sensors(main) {
       const chosen = given.getAll("label").map(read);
       labels.show(chosen);
       count.textContent = "Looking…";
-      [match, found] = [narrowed(given.get("match") ?? "", chosen), 0];
-      offer();
+      match = narrowed(given.get("match") ?? "", chosen);
       load(given.get("order"), stop.signal);
+      offer();
     },
   };
 }
