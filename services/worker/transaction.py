@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.contract import Columns, Outcome, Verdict
+from services.contract import Outcome, Verdict
 from services.contract.instants import instant_of, micros_of
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connector
@@ -23,6 +23,7 @@ from services.platform.runtime import failpoints, metrics
 from services.platform.settings import DatabaseSettings, WorkerSettings
 
 from .catalogue import Catalogue
+from .columnstore import choose_path
 from .copy import binary_copy, hour_ranges, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
 from .known import DUPLICATE, judge_known, record_refusals
@@ -339,7 +340,8 @@ class Store:
             return [], repeated
         entered = await self._catalogue.enter(connection, columns)
         rows = ordered(columns)
-        await self._choose_path(connection, rows)
+        if self._compresses:
+            await choose_path(connection, rows, self._settings.compress_rows_per_sensor)
 
         async def blocks() -> Any:
             for block in binary_copy(rows):
@@ -349,23 +351,6 @@ class Store:
             "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
         )
         return entered, repeated
-
-    async def _choose_path(self, connection: Any, rows: Columns) -> None:
-        """Compress on COPY where a transaction brings enough rows a sensor.
-
-        The rows are sorted, but `..._client_sorted` stays off: it would promise that no other COPY overlaps this
-        one in time, and ORDER BY comes out wrong where one does. Without it, and without a second sort by the
-        server, the chunk is marked unordered and every order comes out right.
-        """
-        if not self._compresses:
-            return
-        least = self._settings.compress_rows_per_sensor
-        sensors = 1 + np.count_nonzero(np.diff(rows.index))
-        chosen = bool(least) and len(rows) >= least * sensors
-        await connection.execute(
-            f"set local timescaledb.enable_direct_compress_copy = {'on' if chosen else 'off'};"
-            "set local timescaledb.enable_direct_compress_copy_sort_batches = off"
-        )
 
     async def _note(self, connection: Any, timestamps: NDArray[np.int64]) -> int:
         """Note the hours that aggregates may have read already. Last, so that it sees the newest watermarks.

@@ -69,7 +69,7 @@ class WorkerSettings(Section):
     compress_rows_per_sensor: int = setting(
         32,
         "Mean rows a sensor in a transaction from which they are compressed on COPY; 0 turns it off. "
-        "Fewer make poor columnstore batches.",
+        "Fewer make poor columnstore batches, unless the columnstore is not segmented by sensor.",
         "rows",
         ge=0,
     )

@@ -11,7 +11,7 @@ from services.contract.codec import MAX_VALUE
 from services.platform.postgres.connections import Connector
 from services.platform.postgres.schema import wait_for_schema
 from services.platform.runtime.health import Health
-from services.platform.settings import Settings, WorkerSettings
+from services.platform.settings import DatabaseSettings, Settings, WorkerSettings
 from services.platform.stream import Delivery
 from services.worker.deletions import NONE_KNOWN
 from services.worker.transaction import DeadLettersError, Store
@@ -225,6 +225,45 @@ async def test_compressed_copies_that_overlap_in_time_come_out_in_order(timescal
     times = [row[0] for row in await sql(database, "select timestamp from sensor_data order by timestamp")]
     assert len(times) == 3000
     assert times == sorted(times)
+
+
+async def test_a_columnstore_without_segments_takes_a_row_a_sensor_on_copy(timescaledb_settings: Settings) -> None:
+    database = timescaledb_settings.database
+    await sql(
+        database,
+        "alter table sensor_data set (timescaledb.segmentby = '', timescaledb.orderby = 'sensor_id, timestamp')",
+    )
+    store = await store_for(timescaledb_settings)
+    base = NOW - 20 * 24 * HOUR
+    sent = [
+        [(f"s{number:04}", base + transaction * 1_000_000, float(transaction)) for number in range(1500)]
+        for transaction in (2, 0, 1)
+    ]
+    for rows in sent:
+        await store.write(work_of(entry_of(rows)))
+    await store.write(work_of(entry_of([("few", base, 1.0)] * 100)))
+    store.close()
+    wanted = [("s0700", float(transaction)) for transaction in range(3)]
+    question = "select sensor_id, value from sensor_data where sensor_id = 's0700' order by timestamp"
+    assert [tuple(row) for row in await sql(database, question)] == wanted
+    assert sorted(await rows_in_batches(database)) == [100, 500, 500, 500, 1000, 1000, 1000]
+    [(policy,)] = await sql(
+        database,
+        "select job_id from timescaledb_information.jobs"
+        " where hypertable_name = 'sensor_data' and proc_name = 'policy_compression'",
+    )
+    await sql(database, f"call run_job({policy})")
+    assert sorted(await rows_in_batches(database)) == [600, 1000, 1000, 1000, 1000]
+    assert [tuple(row) for row in await sql(database, question)] == wanted
+
+
+async def rows_in_batches(database: DatabaseSettings) -> list[int]:
+    """Return how many rows each batch of the columnstore's one chunk holds."""
+    [(chunk,)] = await sql(
+        database,
+        "select compress_relid::text from _timescaledb_catalog.compression_settings where compress_relid is not null",
+    )
+    return [row[0] for row in await sql(database, f"select _ts_meta_count from {chunk}")]
 
 
 async def test_no_value_that_is_taken_breaks_an_average(settings: Settings) -> None:
