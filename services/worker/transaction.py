@@ -120,6 +120,7 @@ class Store:
             size=2,
         )
         self._settings = settings
+        self._spread = capability.spread
         self._compresses = capability.compresses_on_copy
         self._deletions = NONE_KNOWN
         self._catalogue = Catalogue(settings.remembered_sensors)
@@ -331,7 +332,7 @@ class Store:
         """
         repeated: list[Rows] = [*await claim_slices(connection, parts)]
         left = selection.without(repeated) if repeated else selection
-        if came_before := await natural_repeats(connection, left, parts):
+        if came_before := await natural_repeats(connection, left, parts, spread=self._spread):
             repeated += came_before
             left = selection.without(repeated)
         columns = left.pick(parts)

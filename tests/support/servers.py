@@ -17,12 +17,14 @@ from services.local.postgres import PostgresServer
 from services.local.valkey import ValkeyServer
 from services.platform.settings import DatabaseSettings
 
+from .citus import DistributedDatabases, has_citus, made_cluster
 from .databases import Databases, TestDatabase
 from .patience import free_port
 
 __all__ = ["MODES", "Servers", "installations", "one_mode", "standalone"]
 
-MODES = ("timescaledb", "plain")
+MODES = tuple(os.environ.get("MILLRACE_TEST_MODES", "timescaledb plain").split())
+"""Of the databases that tests run on; `make test-citus` has `citus` alone."""
 
 OPTIONS: Mapping[str, str] = {
     # A process that is killed loses nothing by it; only a machine that loses power would.
@@ -44,7 +46,9 @@ def installations() -> dict[str, Installation]:
     by_mode: dict[str, Installation] = {}
     for installation in found:
         by_mode.setdefault("timescaledb" if installation.timescaledb else "plain", installation)
-    return by_mode
+        if has_citus(installation):
+            by_mode.setdefault("citus", installation)
+    return {mode: by_mode[mode] for mode in MODES if mode in by_mode}
 
 
 def one_mode() -> pytest.MarkDecorator:
@@ -97,20 +101,27 @@ class Servers:
     def databases(self, mode: str) -> Databases:
         """Return the maker of databases on the running server of `mode`."""
         if mode not in self._databases:
-            server = PostgresServer(
-                self._folder / mode / "data",
-                free_port(),
-                self._installations[mode],
-                self._credentials.superuser,
-                OPTIONS,
-            )
-            asyncio.run(server.start())
-            self._databases[mode] = Databases(mode, server, self._credentials)
+            self._databases[mode] = self._on_cluster() if mode == "citus" else self._on_server(mode)
         return self._databases[mode]
+
+    def _on_server(self, mode: str) -> Databases:
+        password = self._credentials.superuser
+        server = PostgresServer(
+            self._folder / mode / "data", free_port(), self._installations[mode], password, OPTIONS
+        )
+        asyncio.run(server.start())
+        return Databases(mode, server, self._credentials)
+
+    def _on_cluster(self) -> Databases:
+        folder = self._folder / "citus"
+        folder.mkdir(mode=0o711)
+        cluster = made_cluster(folder, self._installations["citus"], dict(OPTIONS))
+        asyncio.run(cluster.start())
+        return DistributedDatabases(cluster)
 
     def stop(self) -> None:
         """Stop what was started."""
         for databases in self._databases.values():
-            asyncio.run(databases.server.stop())
+            asyncio.run(databases.stop())
         if self._valkey:
             asyncio.run(self._valkey.stop())
