@@ -20,12 +20,15 @@ begin
     perform create_distributed_table('sensor_data', 'sensor_id', colocate_with => 'none');
   end if;
 
+  if to_regtype('public.reading') is null then
+    create type reading as ("timestamp" timestamptz, id bigint, value double precision);
+  end if;
   -- A sensor's readings of a range in the order of (timestamp, id), the first of them alone where `most` says how many.
   -- Citus joins nothing laterally to what it limits or orders on its nodes; a function of the coordinator asks sensor by
   -- sensor, each one node.
   create or replace function readings_of(
     sensor text, since timestamptz, until timestamptz, newest_first boolean, most bigint
-  ) returns table ("timestamp" timestamptz, id bigint, value float8)
+  ) returns setof reading
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
   as $function$
@@ -39,12 +42,25 @@ begin
   $function$;
   comment on function readings_of(text, timestamptz, timestamptz, boolean, bigint) is
     'Readings of a sensor in a half-open range, in their order.';
-  revoke execute on function readings_of(text, timestamptz, timestamptz, boolean, bigint) from public;
-  grant execute on function readings_of(text, timestamptz, timestamptz, boolean, bigint) to millrace_reader;
+
+  -- For the view: over a function that returns rows of a type, Citus would see the three depend on each other.
+  create or replace function newest_reading(sensor text) returns table ("timestamp" timestamptz, value float8)
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+  as $function$
+  begin
+    return query select r.timestamp, r.value from public.readings_of(sensor, '-infinity', 'infinity', true, 1) r;
+  end
+  $function$;
+  comment on function newest_reading(text) is 'The newest reading of a sensor by (timestamp, id).';
+
+  revoke execute on function readings_of(text, timestamptz, timestamptz, boolean, bigint), newest_reading(text) from public;
+  grant execute on function readings_of(text, timestamptz, timestamptz, boolean, bigint), newest_reading(text)
+    to millrace_reader;
 
   create or replace view grafana_latest with (security_invoker = true) as
   select l.timestamp as time, s.sensor_id, l.value, s.name, s.field, s.labels, s.unit
   from sensors s
-  cross join lateral readings_of(s.sensor_id, '-infinity', 'infinity', true, 1) l;
+  cross join lateral newest_reading(s.sensor_id) l;
 end
 $$;

@@ -217,7 +217,7 @@ class Fetcher:
             async with asyncio.timeout(self._settings.connect_timeout):
                 connection = await self._pool.connector.connect()
                 try:
-                    await connection.execute("select pg_cancel_backend($1)", backend)
+                    await connection.execute("select pg_cancel_backend($1::int)", backend)
                 finally:
                     connection.terminate()
 

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import asyncpg
 from pydantic import SecretStr
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from services.database.schema.apply import apply, bootstrap
 from services.local.credentials import Credentials, credentials
@@ -150,7 +152,14 @@ class DistributedDatabases(Databases):
         await super()._bootstrap(database)
 
     async def _run(self, *statements: str) -> None:
-        await self.cluster.everywhere("postgres", *statements)
+        # Citus looks after each database by a process of its own, which comes back.
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(asyncpg.ObjectInUseError), stop=stop_after_attempt(20), wait=wait_fixed(0.1),
+            reraise=True,
+        )  # fmt: skip
+        for server in self.cluster.servers:
+            for statement in statements:
+                await retrying(run, self.cluster.superuser_url(server, "postgres"), statement)
 
     async def stop(self) -> None:
         """Stop what they stand on."""

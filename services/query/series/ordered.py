@@ -53,6 +53,19 @@ class Bands:
         self._name = self._name or self.arguments.add(tuple(str(band + 1) for band in self._of.tolist()))
         return f"unnest($1::text[], {self._name}::text[]::bigint[]) with ordinality as asked (sensor_id, band, ordinal)"
 
+    def source(self) -> str:
+        """Return `asked` to join readings of each sensor to.
+
+        Citus would send a function to a node, which has no readings to ask for; not so beside a table that only the
+        coordinator has.
+        """
+        return f"schema_migrations as here cross join {self.asked()}" if self.spread else self.asked()
+
+    @property
+    def condition(self) -> str:
+        """The condition of statements that have `source`."""
+        return "here.version = 1" if self.spread else "true"
+
 
 def in_order(question: SeriesQuestion, groups: Groups, *, spread: bool = False) -> bool:
     """Tell whether what is asked is made of readings in their order, and not of grouped ones.
@@ -74,8 +87,9 @@ def ordered(question: SeriesQuestion, groups: Groups, *, spread: bool = False) -
     # A sort of all sensors' readings would cost more than they do; a subquery with an order is not rearranged.
     readings = (
         "select 0::bigint as side, asked.ordinal, found.timestamp, found.value, found.id\n"  # noqa: S608 -- of constants
-        f"from {bands.asked()}\n"
-        f"cross join lateral {readings_of('asked.sensor_id', (_START, _END), 'asc', spread=spread)} as found"
+        f"from {bands.source()}\n"
+        f"cross join lateral {readings_of('asked.sensor_id', (_START, _END), 'asc', spread=spread)} as found\n"
+        f"where {bands.condition}"
     )
     parts = [readings]
     columns = "found.value, found.id"
@@ -115,9 +129,9 @@ def _outside(bands: Bands, side: int, where: tuple[str, str], order: str, column
         only, behind = "", ""
     return (
         f"(select {only} ({side})::bigint, asked.ordinal, found.timestamp, {columns}\n"  # noqa: S608 -- of constants
-        f"from {bands.asked()}\n"
+        f"from {bands.source()}\n"
         f"cross join lateral {readings_of('asked.sensor_id', where, order, 1, spread=bands.spread)} as found\n"
-        f"{behind.format(order)})"
+        f"where {bands.condition}\n{behind.format(order)})"
     )
 
 
