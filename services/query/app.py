@@ -52,8 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
 
     async def needed(connection: Connection, able: Capability) -> None:
-        fetcher.spread = able.spread
-        await _ask_nothing(connection, spread=able.spread)
+        await _ask_nothing(fetcher, connection, able)
         await rollups.look(connection)
 
     async def look_once() -> None:
@@ -116,13 +115,16 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _ask_nothing(connection: Connection, *, spread: bool) -> None:
-    """Ask each question about a sensor that nobody has and an empty range: finding nothing costs next to nothing.
+async def _ask_nothing(fetcher: Fetcher, connection: Connection, able: Capability) -> None:
+    """Tell the fetcher what the database is, and ask each question about a sensor that nobody has and an empty range.
+
+    Finding nothing costs next to nothing.
 
     Raises:
         asyncpg.PostgresError: one cannot be answered, as a table, a function or a right to them lacks.
     """
+    fetcher.spread = able.spread
     nothing = Question("", EPOCH, EPOCH)
-    of_catalogue = (pages(selection(()), "", 1), newest((), None, None, spread=spread))
+    of_catalogue = (pages(selection(()), "", 1), newest((), None, None, spread=able.spread))
     for plan in (readings(nothing), least(nothing), hours(nothing), *of_catalogue):
         await connection.fetch(plan.limited(plan.limit), *plan.arguments)

@@ -17,7 +17,19 @@ from services.contract.instants import instant_of
 from .keyset import Keyset
 from .table import Column, Kind, Table
 
-__all__ = ["FIRST", "LAST", "SQL", "Argument", "Plan", "Question", "RoutedPlan", "hours", "least", "readings", "readings_of"]
+__all__ = [
+    "FIRST",
+    "LAST",
+    "SQL",
+    "Argument",
+    "Plan",
+    "Question",
+    "RoutedPlan",
+    "hours",
+    "least",
+    "readings",
+    "readings_of",
+]
 
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
@@ -138,9 +150,7 @@ def readings(question: Question, after: Keyset | None = None, limit: int | None 
     )
 
 
-def readings_of(
-    sensor: str, span: tuple[str, str], order: str, most: int | None = None, *, spread: bool
-) -> str:
+def readings_of(sensor: str, span: tuple[str, str], order: str, most: int | None = None, *, spread: bool) -> str:
     """Return the SQL of a sensor's readings in the order of (timestamp, id), to be joined laterally.
 
     Citus neither limits nor orders what is joined to readings on its nodes, so that a function asks there, sensor by

@@ -124,9 +124,7 @@ async def lock_sensors(connection: Any, columns: Columns, parts: Sequence[Part])
     await connection.execute(_LOCK, sorted(locks))
 
 
-async def natural_repeats(
-    connection: Any, selection: Selection, parts: Sequence[Part], *, spread: bool
-) -> list[Rows]:
+async def natural_repeats(connection: Any, selection: Selection, parts: Sequence[Part], *, spread: bool) -> list[Rows]:
     """Return the natural rows of `parts` whose sensor and instant are stored, or come before them in these parts.
 
     Args:

@@ -11,13 +11,14 @@ import pytest
 from pydantic import SecretStr
 
 from services.database.schema.apply import apply, bootstrap
+from services.local.citus import has_citus
 from services.local.credentials import credentials
 from services.local.installations import Installation, find_installations
 from services.local.postgres import PostgresServer
 from services.local.valkey import ValkeyServer
 from services.platform.settings import DatabaseSettings
 
-from .citus import DistributedDatabases, has_citus, made_cluster
+from .citus import DistributedDatabases, free_cluster
 from .databases import Databases, TestDatabase
 from .patience import free_port
 
@@ -106,18 +107,16 @@ class Servers:
 
     def _on_server(self, mode: str) -> Databases:
         password = self._credentials.superuser
-        server = PostgresServer(
-            self._folder / mode / "data", free_port(), self._installations[mode], password, OPTIONS
-        )
+        server = PostgresServer(self._folder / mode / "data", free_port(), self._installations[mode], password, OPTIONS)
         asyncio.run(server.start())
         return Databases(mode, server, self._credentials)
 
     def _on_cluster(self) -> Databases:
         folder = self._folder / "citus"
         folder.mkdir(mode=0o711)
-        cluster = made_cluster(folder, self._installations["citus"], dict(OPTIONS))
+        cluster = free_cluster(folder, self._installations["citus"], self._credentials, OPTIONS)
         asyncio.run(cluster.start())
-        return DistributedDatabases(cluster)
+        return DistributedDatabases(cluster, self._credentials)
 
     def stop(self) -> None:
         """Stop what was started."""

@@ -210,8 +210,9 @@ async def _migrate(connection: asyncpg.Connection, migration: Migration) -> None
 
 
 async def _distribute(connection: asyncpg.Connection, sql: Path) -> None:
-    """Spread tables over the nodes of a Citus cluster; behind the migrations, for what they do to an empty table is
-    more than Citus takes for a distributed one.
+    """Spread the readings over the nodes, where there are some.
+
+    Behind the migrations: what they do to an ordinary table is more than Citus takes for a distributed one.
     """
     async with connection.transaction():
         await _run(connection, "citus.sql", (sql / "citus.sql").read_text())

@@ -46,13 +46,16 @@ where newest.timestamp is not null
 order by asked.sensor_id collate "C"
 """
 
-_UNTIL = "least({until}, timestamptz '9999-12-31 23:59:59.999999Z') + interval '1 microsecond'"
+_EVER = (
+    "timestamptz '0001-01-01Z'",
+    "least({until}, timestamptz '9999-12-31 23:59:59.999999Z') + interval '1 microsecond'",
+)
 _NEWEST_SPREAD = f"""
 select asked.sensor_id, newest.timestamp, newest.value
 from (select sensor_id from ({{asked}}) as any_of order by sensor_id collate "C") as asked
-cross join lateral {readings_of("asked.sensor_id", ("timestamptz '0001-01-01Z'", _UNTIL), "desc", 1, spread=True)} as newest
+cross join lateral {readings_of("asked.sensor_id", _EVER, "desc", 1, spread=True)} as newest
 order by asked.sensor_id collate "C"
-"""
+"""  # noqa: S608 -- of constants
 
 
 def chosen_ids(chosen: Selection, most: int) -> Plan:
@@ -101,7 +104,9 @@ def newest(sensors: Sequence[str], chosen: Selection | None, at: datetime | None
         arguments += (tuple(sensors),)
         asked.append(f"select unnest(${len(arguments)}::text[]) as sensor_id")
     arguments += (at or LAST,)
-    statement = (_NEWEST_SPREAD if spread else _NEWEST).format(asked=" union ".join(asked), until=f"${len(arguments)}::timestamptz")
+    statement = (_NEWEST_SPREAD if spread else _NEWEST).format(
+        asked=" union ".join(asked), until=f"${len(arguments)}::timestamptz"
+    )
     kinds = {"sensor_id": Kind.TEXT, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
     return Plan(statement, arguments, kinds, few=501)
 

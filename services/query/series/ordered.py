@@ -75,9 +75,7 @@ def in_order(question: SeriesQuestion, groups: Groups, *, spread: bool = False) 
     partials = set(partials_of(question.aggregates))
     ends = bool(partials & {"first", "last"})
     assert question.grid is not None  # noqa: S101 -- narrows for the type checker
-    return bool(partials & set(STEPPED)) or (
-        ends and (spread or not groups.each or question.grid.grain <= _LOOKED_UP)
-    )
+    return bool(partials & set(STEPPED)) or (ends and (spread or not groups.each or question.grid.grain <= _LOOKED_UP))
 
 
 def ordered(question: SeriesQuestion, groups: Groups, *, spread: bool = False) -> Plan:
@@ -86,7 +84,7 @@ def ordered(question: SeriesQuestion, groups: Groups, *, spread: bool = False) -
     bands = Bands(groups, arguments, spread=spread)
     # A sort of all sensors' readings would cost more than they do; a subquery with an order is not rearranged.
     readings = (
-        "select 0::bigint as side, asked.ordinal, found.timestamp, found.value, found.id\n"  # noqa: S608 -- of constants
+        "select 0::bigint as side, asked.ordinal, found.timestamp, found.value, found.id\n"
         f"from {bands.source()}\n"
         f"cross join lateral {readings_of('asked.sensor_id', (_START, _END), 'asc', spread=spread)} as found\n"
         f"where {bands.condition}"
@@ -128,7 +126,7 @@ def _outside(bands: Bands, side: int, where: tuple[str, str], order: str, column
     if not together:
         only, behind = "", ""
     return (
-        f"(select {only} ({side})::bigint, asked.ordinal, found.timestamp, {columns}\n"  # noqa: S608 -- of constants
+        f"(select {only} ({side})::bigint, asked.ordinal, found.timestamp, {columns}\n"
         f"from {bands.source()}\n"
         f"cross join lateral {readings_of('asked.sensor_id', where, order, 1, spread=bands.spread)} as found\n"
         f"where {bands.condition}\n{behind.format(order)})"

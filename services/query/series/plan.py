@@ -198,9 +198,11 @@ def _page(question: SeriesQuestion, *, spread: bool) -> Plan:
         others = "" if alone else "asked.ordinal > 1 or "
         found += [f"timestamp {beyond}= {place}", f"({others}timestamp {beyond} $4 or id {beyond} $5)"]
     order = f"timestamp {direction}, id {direction}"
-    # Each sensor is limited by itself, so that the index gives no more of it than the page may hold. Citus, which limits
-    # what each node gives, takes no such limit.
-    each = "" if rows is None or spread else f"\n  order by {order} limit {next((n for n in _PAGES if n >= rows), rows)}"
+    # Each sensor is limited by itself, so that the index gives no more of it than the page may hold. Citus limits what
+    # each node gives, and takes no such limit.
+    each = (
+        "" if rows is None or spread else f"\n  order by {order} limit {next((n for n in _PAGES if n >= rows), rows)}"
+    )
     statement, sensors = _found(question, " and ".join(found), each)
     # The index gives the order of one sensor.
     order = order if alone else f"asked.ordinal, found.timestamp {direction}, found.id {direction}"
