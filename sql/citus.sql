@@ -17,6 +17,8 @@ begin
     end if;
     -- Citus takes no triggers. This one tells aggregates of a truncation, and there are none here.
     drop trigger if exists sensor_data_truncated on sensor_data;
+    -- Without a key of their own, rows must be logged whole where deletions go on while a shard moves.
+    alter table sensor_data replica identity full;
     perform create_distributed_table('sensor_data', 'sensor_id', colocate_with => 'none');
   end if;
 

@@ -24,7 +24,7 @@ from .patience import free_port
 
 __all__ = ["MODES", "Servers", "installations", "one_mode", "standalone"]
 
-MODES = tuple(os.environ.get("MILLRACE_TEST_MODES", "timescaledb plain").split())
+MODES = tuple(os.environ.get("TEST_MODES", "timescaledb plain").split())
 """Of the databases that tests run on; `make test-citus` has `citus` alone."""
 
 OPTIONS: Mapping[str, str] = {
