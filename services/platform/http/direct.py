@@ -1,14 +1,16 @@
-"""The direct way: a plain request that is here whole may be taken as it is read, without a cycle of ASGI.
+"""The direct way: a plain request that is here whole may be taken as it is read, without a parser or a cycle of ASGI.
 
-Plain is a POST of HTTP/1.1 on a connection that stays open and owes no other answer, with a Content-Length and nothing
-that calls for an answer before its body is read. Whatever else comes, and whatever is not taken, goes to the
-application as if nobody had looked.
+Clients send the same head again and again. What the parser has once found to be the head of a plain request (a POST of
+HTTP/1.1 on a connection that stays open, with a Content-Length and nothing that calls for an answer before its body is
+read) is known by its bytes from then on. A piece that is such a head and as much body as it says, on a connection that
+owes no other answer, is a request. Whatever else comes, and whatever is not taken, is read by the parser and goes to
+the application as if nobody had looked.
 """
 
 import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from starlette.responses import Response
@@ -26,6 +28,7 @@ _LENGTH = b"content-length"
 _NOT_PLAIN = {b"expect", b"transfer-encoding", b"upgrade"}
 _CHANGING = {b"traceparent", b"tracestate", b"x-request-id"}
 """Headers that are new with each request."""
+_END = b"\r\n\r\n"
 
 Left = Mapping[str, object]
 """What the connection scope of a request that is left to the application holds beside what it always does."""
@@ -37,12 +40,8 @@ neither."""
 Direct = Callable[[bytes, Sequence[Header]], Take | None]
 """Returns what takes POSTs of a target with these headers, Content-Length left out; None where nobody does.
 
-The same head means the same: it may be asked once for many requests.
+The same head means the same: it is asked once for many requests.
 """
-
-
-def _line(field: Header) -> bytes:
-    return b"%s: %s\r\n" % field
 
 
 @functools.lru_cache(maxsize=1024)
@@ -50,34 +49,57 @@ def _head(status: int, fields: tuple[Header, ...]) -> bytes | None:
     """Return an answer's status line and headers; None where one has a value that HTTP does not let pass."""
     if any(HEADER_VALUE_RE.search(value) for _, value in fields):
         return None
-    return STATUS_LINE[status] + b"".join(map(_line, fields))
+    return STATUS_LINE[status] + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n"
+
+
+class _Known(NamedTuple):
+    """What takes the requests of a head, and how long their bodies are."""
+
+    take: Take
+    length: int
 
 
 class Heads:
-    """What takes the requests of which heads: clients send the same one again and again. One a server."""
+    """Plain heads, and what takes their requests. One a server."""
 
     _MOST, _LONGEST = 4096, 2048
 
     def __init__(self, direct: Direct) -> None:
         self._direct = direct
-        self._known: dict[tuple[bytes, tuple[Header, ...]], Take] = {}
+        self._known: dict[bytes, _Known] = {}
 
-    def known(self, target: bytes, headers: Sequence[Header]) -> Take | None:
-        """Return what takes requests of a plain head that has come before; None where it is not remembered."""
-        return self._known.get((target, tuple(headers)))
+    def request(self, piece: bytes) -> tuple[Take, bytes] | None:
+        """Return what takes the request that `piece` is, whole and nothing else, and its body; None where it is none.
 
-    def meet(self, target: bytes, headers: Sequence[Header]) -> Take | None:
-        """Return what takes requests of a plain head, and remember it, unless it is long or will not come again."""
-        take = self._direct(target, headers)
-        if take is None:
+        `piece` must begin where a request begins.
+        """
+        end = piece.find(_END) + len(_END)
+        known = self._known.get(piece[:end])
+        if known is None or len(piece) != end + known.length:
             return None
+        return known.take, piece[end:]
+
+    def learn(self, piece: bytes, target: bytes, headers: Sequence[Header]) -> None:
+        """Know a head from now on, if it is plain and somebody takes its requests.
+
+        Args:
+            piece: what came, from the request's first byte on, as far as it is here.
+            target: of the request, as the parser reads it.
+            headers: so too; the parser finds that it is a POST of HTTP/1.1 which leaves the connection open.
+        """
+        head = piece[: piece.find(_END) + len(_END)]
         names = {name for name, _ in headers}
-        size = len(target) + sum(len(name) + len(value) for name, value in headers)
-        if size <= self._LONGEST and names.isdisjoint(_CHANGING):
-            if len(self._known) >= self._MOST:
-                self._known.clear()
-            self._known[target, tuple(headers)] = take
-        return take
+        # As many lines as there are headers: what the parser took for the head's end is what a search finds.
+        exact = head.startswith(b"POST ") and head.count(b"\n") == head.count(b"\r\n") == len(headers) + 2
+        plain = exact and _LENGTH in names and names.isdisjoint(_NOT_PLAIN | _CHANGING)
+        if not plain or len(head) > self._LONGEST:
+            return
+        take = self._direct(target, [field for field in headers if field[0] != _LENGTH])
+        if take is None:
+            return
+        if len(self._known) >= self._MOST:
+            self._known.clear()
+        self._known[head] = _Known(take, int(dict(headers)[_LENGTH]))
 
 
 class _DirectCycle:
@@ -113,9 +135,8 @@ class DirectProtocol(PatientProtocol):
     def __init__(self, *arguments: Any, heads: Heads | None = None, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._heads = heads
-        self._length: Header | None = None
-        self._take: Take | None = None
-        self._held = b""
+        self._piece = b""
+        self._left: Left | None = None
         self._idle_since = 0.0
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -126,61 +147,24 @@ class DirectProtocol(PatientProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; a request whose end did not come with this piece goes to the application."""
+        """Let a request that is here whole be taken; read whatever else comes."""
+        if self._heads is not None and self._is_free():
+            request = self._heads.request(data)
+            if request is not None and self._takes(*request):
+                return
+            self._piece = data
         super().data_received(data)
-        if self._take is not None:
-            self._let_go()
-
-    def on_message_begin(self) -> None:
-        """Begin to read a request."""
-        self._length = None
-        super().on_message_begin()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; the length apart, which alone differs among the requests of many clients."""
-        if self._length is None and name.lower() == _LENGTH:
-            self._length = (_LENGTH, value)
-        else:
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Hold a request whose head is known until its end; look closely at any other."""
-        if self._heads is not None and self._length is not None and self._is_free():
-            self._take = self._heads.known(self.url, self.headers)
-        if self._take is None:
-            self._complete_headers()
-            super().on_headers_complete()
-        else:
-            self.begun()
+        self._piece, self._left = b"", None
 
     def begin(self) -> None:
-        """Hold a request that may be taken until its end; give any other to the application."""
-        if self._heads is not None and self._is_free() and self._is_plain():
-            self._take = self._heads.meet(self.url, [field for field in self.headers if field[0] != _LENGTH])
-        if self._take is None:
-            super().begin()
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
-        if self._take is None:
-            super().on_body(body)
-        else:
-            self._held += body
-
-    def on_message_complete(self) -> None:
-        """Let a request that was held be taken, or give it to the application."""
-        if self._take is None:
-            super().on_message_complete()
-            return
-        cycle = _DirectCycle(self._answer)
-        left = self._take(self._held, cycle)
-        if left is None:
-            self._take, self._held = None, b""
-            self.cycle = self._answering = cycle  # type: ignore[assignment]
-            return
-        self.scope.update(left)  # type: ignore[typeddict-item]
-        self._let_go()
-        super().on_message_complete()
+        """Give a request to the application, and look whether the next of its head may be taken."""
+        piece, self._piece = self._piece, b""
+        if piece and self._heads is not None and self._left is None and self._is_of_this_version():
+            self._heads.learn(piece, self.url, self.headers)
+        super().begin()
+        if self._left is not None:
+            self.scope.update(self._left)  # type: ignore[typeddict-item]
+            self._left = None
 
     def on_response_complete(self) -> None:
         """Go on, and note since when there is nothing to do."""
@@ -188,48 +172,46 @@ class DirectProtocol(PatientProtocol):
         super().on_response_complete()
 
     def _is_free(self) -> bool:
-        """Tell whether the connection owes no answer, takes one at once, and is at a POST of HTTP/1.1."""
+        """Tell whether the connection owes no answer, takes one at once, and is at the first byte of a request.
+
+        A body may still be arriving behind the answer that refused it.
+        """
+        cycle = self.cycle
         return (
-            (self.cycle is None or self.cycle.response_complete)  # type: ignore[redundant-expr]
+            (cycle is None or (cycle.response_complete and not cycle.more_body))  # type: ignore[redundant-expr]
+            and self.is_between_requests()
             and not self.flow.write_paused
-            and self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
         )
 
-    def _is_plain(self) -> bool:
-        """Tell whether the head says nothing unusual."""
-        names = {name for name, _ in self.headers}
-        return _LENGTH in names and _NOT_PLAIN.isdisjoint(names) and bool(self.parser.should_keep_alive())
+    def _is_of_this_version(self) -> bool:
+        """Tell whether a head's request leaves the connection open, as HTTP/1.1 does unless it is told otherwise."""
+        return self.parser.get_http_version() == "1.1" and bool(self.parser.should_keep_alive())
 
-    def _let_go(self) -> None:
-        """Give the request that is held to the application, as much of it as is here."""
-        held, self._take, self._held = self._held, None, b""
-        # A piece that ended no head's wait began one, as no cycle had begun.
+    def _takes(self, take: Take, body: bytes) -> bool:
+        """Let a request be taken, and tell whether it was."""
+        cycle = _DirectCycle(self._answer)
+        self._left = take(body, cycle)
+        if self._left is not None:
+            return False
+        self._unset_keepalive_if_required()
         self.begun()
-        self._complete_headers()
-        super().begin()
-        if held:
-            super().on_body(held)
-
-    def _complete_headers(self) -> None:
-        if self._length is not None:
-            self.headers.append(self._length)
-            self._length = None
+        self.cycle = self._answering = cycle  # type: ignore[assignment]
+        return True
 
     def _answer(self, cycle: _DirectCycle, response: Response) -> None:
         """Write an answer whole, where the client is still there, and go on with what came meanwhile."""
         cycle.response_complete = True
         if cycle.disconnected:
             return
-        head = _head(response.status_code, tuple(response.raw_headers))
+        closes = _CLOSE in response.raw_headers
+        stays = cycle.keep_alive and not closes
+        added = self.server_state.default_headers if stays or closes else [*self.server_state.default_headers, _CLOSE]
+        head = _head(response.status_code, (*response.raw_headers, *added))
         if head is None:
             log.error("an answer has a header that is none", action="answer")
             self.transport.abort()
             return
-        closes = _CLOSE in response.raw_headers
-        stays = cycle.keep_alive and not closes
-        more = self.server_state.default_headers if stays or closes else [*self.server_state.default_headers, _CLOSE]
-        self.write_whole(b"%s%s\r\n%s" % (head, b"".join(map(_line, more)), response.body))
+        self.write_whole(head + response.body)
         if stays and not self.pipeline and not self.flow.read_paused and self.refusal is None:
             self._rest()
         else:

@@ -111,6 +111,10 @@ class PatientProtocol(ConformingProtocol):
         """Tell whether a request's headers are arriving, which have a deadline."""
         return self._deadline is not None
 
+    def is_between_requests(self) -> bool:
+        """Tell whether nothing of a next request's headers has come, and nothing was wrong before."""
+        return not self._head and self.refusal is None
+
     def write_whole(self, data: bytes) -> None:
         """Write an answer that is one piece, behind all that was written before."""
         self._joined.write_whole(data)

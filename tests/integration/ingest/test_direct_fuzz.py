@@ -3,6 +3,8 @@
 Two ingests stand beside each other in this event loop: one with the direct way, and one that was not given it.
 """
 
+import asyncio
+import contextlib
 import gzip
 import json
 import re
@@ -221,4 +223,73 @@ async def test_both_ways_answer_alike_and_take_the_same(
         # Where a server closes while there is more to read, the reset may overtake its answer.
         return
     assert direct == asgi
+    assert await pair.direct.readings() == await pair.asgi.readings()
+
+
+async def heard_in_turn(way: Way, sent: Sequence[bytes]) -> bytes:
+    """Return what is told in answer to pieces of which each is sent when the one before has had its answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", way.port)
+    found = b""
+    try:
+        for piece in sent:
+            writer.write(piece)
+            with contextlib.suppress(TimeoutError):
+                found += await asyncio.wait_for(reader.read(1 << 20), 0.1)
+            if b"connection: close\r\n" in found:
+                break
+        return told(found + await asyncio.wait_for(reader.read(), 30.0))
+    except ConnectionError:
+        return b"reset"
+    finally:
+        writer.close()
+
+
+@given(conversation=CONVERSATIONS, cut=st.floats(0, 1), joined=st.booleans())
+@examples(
+    max_examples=100,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+async def test_both_ways_answer_alike_once_they_know_the_heads(
+    pair: Pair, conversation: list[Made], cut: float, *, joined: bool
+) -> None:
+    whole = [made.built(pair) for made in conversation]
+    for request in whole:
+        await heard(pair.direct, [request, LAST])
+    for way in (pair.direct, pair.asgi):
+        await way.stream.client.delete(way.stream.names.stream)
+    sent = [*whole, *([b"".join(whole[:2])] if joined else []), *pieces(whole[0], [cut]), LAST]
+    direct, asgi = await heard_in_turn(pair.direct, sent), await heard_in_turn(pair.asgi, sent)
+    if b"reset" in (direct, asgi):
+        return
+    assert direct == asgi
+    assert await pair.direct.readings() == await pair.asgi.readings()
+
+
+@pytest.mark.parametrize("field", [b"", *FIELDS])
+async def test_a_head_that_comes_again_is_answered_alike_whatever_it_has(pair: Pair, field: bytes) -> None:
+    head = b"POST /ingest HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\n%s" % (pair.good, field)
+    sent = [sized(head, BODY)] * 3 + [LAST]
+    for _ in range(2):
+        assert await heard_in_turn(pair.direct, sent) == await heard_in_turn(pair.asgi, sent)
+    assert await pair.direct.readings() == await pair.asgi.readings()
+
+
+@pytest.mark.parametrize("sort", ["body", "body and more", "header"])
+async def test_what_looks_like_a_known_request_may_be_part_of_another(pair: Pair, sort: str) -> None:
+    """Also of one that has been refused by then."""
+    key = b"Authorization: %s\r\n" % pair.good
+    request = sized(b"POST /ingest HTTP/1.1\r\nHost: h\r\n" + key, BODY)
+    await heard_in_turn(pair.direct, [request, request, LAST])
+    for way in (pair.direct, pair.asgi):
+        await way.stream.client.delete(way.stream.names.stream)
+    refused = b"POST /ingest HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
+    sent = {
+        "body": [refused % len(request), request],
+        "body and more": [refused % (len(request) + 1), request, b"x"],
+        "header": [b"POST /ingest HTTP/1.1\r\nX-Note: ", request],
+    }[sort]
+    direct, asgi = await heard_in_turn(pair.direct, [*sent, LAST]), await heard_in_turn(pair.asgi, [*sent, LAST])
+    assert direct == asgi
+    assert direct.startswith(b"HTTP/1.1 200" if sort == "header" else b"HTTP/1.1 401")
     assert await pair.direct.readings() == await pair.asgi.readings()

@@ -38,6 +38,14 @@ MUTATED = st.builds(
 )  # fmt: skip
 
 
+def parsed(texts: list[str]) -> list[int]:
+    """Return the microseconds of texts, which are the same among few and among many."""
+    few: list[int] = parse_timestamps(texts).tolist()
+    for filler in ("2025-10-22T21:00:00Z", "2025-10-22T21:00:00.5+00:00"):
+        assert parse_timestamps([*texts, *[filler] * 100])[: len(texts)].tolist() == few
+    return few
+
+
 @given(
     st.lists(
         st.tuples(
@@ -65,7 +73,7 @@ def test_timestamps_agree_with_the_standard_library(made: list[tuple[dt.datetime
         )
         cut = naive.microsecond // 10 ** (6 - kept) * 10 ** (6 - kept)
         wanted.append(micros_of(when.replace(microsecond=cut)))
-    assert parse_timestamps(texts).tolist() == wanted
+    assert parsed(texts) == wanted
 
 
 @pytest.mark.parametrize(
@@ -81,13 +89,12 @@ def test_timestamps_agree_with_the_standard_library(made: list[tuple[dt.datetime
 )  # fmt: skip
 def test_what_is_no_rfc_3339_timestamp_is_invalid_and_spoils_no_neighbour(text: str) -> None:
     good = "2025-10-22T21:00:00Z"
-    found = parse_timestamps([good, text, good])
-    assert found.tolist() == [1761166800000000, INVALID, 1761166800000000]
+    assert parsed([good, text, good]) == [1761166800000000, INVALID, 1761166800000000]
 
 
-@given(st.lists(st.text(max_size=40), max_size=20))
-def test_any_text_parses_or_is_invalid(texts: list[str]) -> None:
-    assert len(parse_timestamps(texts)) == len(texts)
+@given(st.lists(NEARLY | MUTATED | st.text(max_size=40) | st.datetimes(timezones=st.timezones()).map(str), max_size=20))
+def test_any_text_parses_or_is_invalid_among_few_and_among_many(texts: list[str]) -> None:
+    assert len(parsed(texts)) == len(texts)
 
 
 @given(
@@ -141,7 +148,7 @@ def test_the_command_line_takes_them_too(text: str) -> None:
     ],
 )
 def test_what_is_wrong_is_told_with_its_fix(text: str, code: str, told: str) -> None:
-    assert parse_timestamps([text]).tolist() == [INVALID]
+    assert parsed([text]) == [INVALID]
     found, why = why_invalid(text)
     assert found == code
     assert told in why
