@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from services.local.citus import Cluster
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import ABSENT, whole
 from tests.support import TestDatabase
-from tests.support.citus import Cluster, standalone_cluster
+from tests.support.citus import standalone_cluster
 from tests.support.faults import Failpoints
 from tests.support.servers import OPTIONS, installations
 

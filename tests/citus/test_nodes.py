@@ -6,10 +6,10 @@ from pathlib import Path
 
 import asyncpg
 
+from services.local.citus import Cluster
 from services.local.postgres import PostgresServer
 from services.platform.settings import Settings
 from tests.support import eventually
-from tests.support.citus import Cluster
 from tests.support.faults import Failpoints, Make, acknowledged, chance, drained, load, worker
 from tests.support.oracle import check
 from tests.support.readings import sql
