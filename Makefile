@@ -11,7 +11,7 @@ VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= millrace:$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up dev demo prove prove-client prove-cluster client bench bench-docs check test coverage test-nightly test-client test-clients test-dashboards test-faults test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
+.PHONY: help venv up dev demo prove prove-client prove-cluster client bench bench-docs check test coverage test-nightly test-client test-clients test-dashboards test-faults test-citus test-console test-docs cluster-test image image-test kind-load minikube-load push docs site lock upgrade
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,8 @@ demo: venv ## Send the demo's readings to what runs, and check the answers
 
 MINUTES ?= 3
 prove: venv ## Kill and pause all under load, by DOOR if said, for MINUTES, and count what was lost or doubled
-	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(DOOR),--door $(DOOR))
+	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(DOOR),--door $(DOOR)) \
+	  $(if $(MODE),--mode $(MODE))
 
 prove-client: venv ## Kill a Python writer with a spool, ingest and all else for MINUTES, and count what was lost or doubled
 	@$(BIN)/millrace prove-client --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
@@ -118,6 +119,13 @@ test-dashboards: venv ## Every question of every panel, asked of a loaded stack:
 SCALE ?= 1
 test-faults: venv ## Break everything, row by row of docs/reliability.md, with SCALE times the load
 	$(BIN)/pytest tests/faults -m '' --numprocesses 2 --dist worksteal --scale $(SCALE) --results docs/fault-results.md
+
+# Tests that rest on triggers, which Citus has not, or on its first answer within half a second, stay away.
+ON_CITUS = tests/citus tests/integration/test_whole_way.py tests/integration/worker tests/integration/ingest/test_deletions.py \
+  $(addprefix tests/integration/query/test_,series.py series_forms.py hourly.py latest.py catalogue.py grafana.py status.py)
+test-citus: venv ## On a Citus cluster: the whole way, questions against the reference, deletions, nodes killed under load
+	TEST_MODES=citus $(BIN)/pytest $(ON_CITUS) --numprocesses 2 --dist worksteal \
+	  -k 'not refuses_tells_why and not take_too_long and not falls_silent'
 
 test-console: venv ## The console in Chromium, which must be on the path; makes the docs' pictures anew
 	$(BIN)/pytest tests/console

@@ -18,7 +18,9 @@ $$;
 
 do $$
 begin
-  if exists (select from pg_available_extensions where name = 'timescaledb') then
+  -- Both want the same hooks of PostgreSQL, so a database of a Citus cluster stays without.
+  if exists (select from pg_available_extensions where name = 'timescaledb')
+    and not exists (select from pg_extension where extname = 'citus') then
     create extension if not exists timescaledb with schema public;
   end if;
 end

@@ -137,13 +137,14 @@ declare
   hourly record;
   ranges tstzmultirange;
 begin
+  -- Where there are no aggregates, rows answer everything; and a node of Citus has none of the tables that follow.
+  if to_regclass('_timescaledb_catalog.continuous_agg') is null then
+    return '{}';
+  end if;
   select span::tstzmultirange * range_agg(tstzrange(r.range_start, r.range_end)) into ranges
   from public.late_ranges r
   where r.range_start < upper(span) and r.range_end > lower(span);
   ranges := coalesce(ranges, '{}');
-  if to_regclass('_timescaledb_catalog.continuous_agg') is null then
-    return ranges;
-  end if;
   select a.mat_hypertable_id as id, a.raw_hypertable_id as source, a.materialized_only,
     _timescaledb_functions.to_timestamp(w.watermark) as watermark
   into hourly

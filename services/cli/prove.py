@@ -17,12 +17,18 @@ def prove(
         Literal["line", "remote_write", "otlp"] | None,
         typer.Option(help="Load a door of agents, as they send; /ingest with keys if not said."),
     ] = None,
+    mode: Annotated[
+        Literal["citus"] | None,
+        typer.Option(
+            help="The database is a Citus cluster of two nodes, which are broken too; one server if not said."
+        ),
+    ] = None,
 ) -> None:
     """Load a stack of its own, kill and pause its parts at random, and tell whether a row was lost or doubled."""
     with service("prove") as settings:
         from services.prove.local import run_prove
 
-        kept = run_prove(settings, minutes, seed, door)
+        kept = run_prove(settings, minutes, seed, door, nodes=2 if mode == "citus" else 0)
     raise typer.Exit(0 if kept else 1)
 
 

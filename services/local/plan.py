@@ -1,6 +1,6 @@
 """What runs on this machine: the embedded servers and the services, with their settings tied together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from services.platform.http.serving import StartError
 from services.platform.settings import Settings, WorkerSettings
 
+from .citus import Cluster, make_cluster, with_citus
 from .credentials import Credentials, credentials
 from .environment import environment
 from .installations import find_installations
@@ -29,6 +30,7 @@ class Plan:
         folder: where the data live.
         settings: what the services are given: the embedded servers' URLs, and what the user set.
         ports: each setting that names a port, to its host and number.
+        cluster: that `postgres` is the coordinator of; None where it is alone.
     """
 
     folder: Path
@@ -38,15 +40,26 @@ class Plan:
     postgres: PostgresServer
     services: tuple[ServiceProcess, ...]
     ports: Mapping[str, tuple[str, int]]
+    cluster: Cluster | None = None
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """Return all that is kept alive."""
-        return (self.valkey, self.postgres, *self.services)
+        return (self.valkey, *self.databases, *self.services)
+
+    @property
+    def databases(self) -> tuple[PostgresServer, ...]:
+        """Return the servers of the database."""
+        return tuple(self.cluster.servers) if self.cluster else (self.postgres,)
 
 
-def make_plan(settings: Settings, folder: Path) -> Plan:
+def make_plan(settings: Settings, folder: Path, nodes: Sequence[int] = ()) -> Plan:
     """Tie servers and services together; passwords are made where there are none yet.
+
+    Args:
+        settings: what the user set.
+        folder: where the data live.
+        nodes: ports of the nodes of a Citus cluster; a single server is the database where there are none.
 
     Raises:
         StartError: there is no PostgreSQL, or none that fits the data folder.
@@ -54,7 +67,8 @@ def make_plan(settings: Settings, folder: Path) -> Plan:
     local = settings.local
     words = credentials(folder / "credentials.json")
     valkey = ValkeyServer(folder / "valkey", local.redis_port, words.redis, local.maxmemory)
-    postgres = _postgres(settings, folder, words)
+    cluster = _cluster(settings, folder, words, nodes) if nodes else None
+    postgres = cluster.coordinator if cluster else _postgres(settings, folder, words)
     tied = settings.model_copy(
         update={
             "redis": settings.redis.model_copy(update={"url": SecretStr(valkey.url)}),
@@ -62,7 +76,12 @@ def make_plan(settings: Settings, folder: Path) -> Plan:
             **{name: _at_home(getattr(settings, name)) for name in ("ingest", "query", "worker", "repair")},
         }
     )
-    return Plan(folder, tied, words, valkey, postgres, tuple(_services(tied)), _ports(tied))
+    return Plan(folder, tied, words, valkey, postgres, tuple(_services(tied)), _ports(tied), cluster)
+
+
+def _cluster(settings: Settings, folder: Path, words: Credentials, nodes: Sequence[int]) -> Cluster:
+    ports = (settings.local.postgres_port, *nodes)
+    return make_cluster(folder, ports, with_citus(settings.pg_bin), words.superuser, {})
 
 
 def _postgres(settings: Settings, folder: Path, words: Credentials) -> PostgresServer:

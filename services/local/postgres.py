@@ -51,6 +51,8 @@ class PostgresServer(Server):
         installation: Installation,
         password: str,
         options: Mapping[str, str] | None = None,
+        *,
+        name: str = "PostgreSQL",
     ) -> None:
         """Describe the server; nothing starts.
 
@@ -60,12 +62,13 @@ class PostgresServer(Server):
             installation: whose programs.
             password: of the superuser `postgres`.
             options: server settings beyond our own.
+            name: for people.
         """
         self.folder = folder.resolve()
         self.port = port
         self.installation = installation
         self.superuser_url = self.url("postgres", password, "postgres")
-        super().__init__("PostgreSQL", self.folder.with_name("postgresql.log"), signal.SIGINT)
+        super().__init__(name, self.folder.with_name("postgresql.log"), signal.SIGINT)
         self._password = password
         ours = {**OPTIONS, **(TIMESCALEDB_OPTIONS if installation.timescaledb else {}), **(options or {})}
         self._options = [f"--{name}={value}" for name, value in ours.items()]

@@ -37,10 +37,13 @@ class Stack:
         """
         plan = self.plan
         await asyncio.gather(
-            end_strays(plan.valkey.folder, "valkey-server"), end_strays(plan.postgres.folder, "postgres")
+            end_strays(plan.valkey.folder, "valkey-server"),
+            *(end_strays(server.folder, "postgres") for server in plan.databases),
         )
         check_ports(plan.ports)
-        await asyncio.gather(plan.valkey.start(), plan.postgres.start())
+        await asyncio.gather(plan.valkey.start(), *(server.start() for server in plan.databases))
+        if plan.cluster:
+            await plan.cluster.unite("sensors")
         applied = await self.apply_schema()
         for service in plan.services:
             await service.start()
@@ -85,7 +88,7 @@ class Stack:
         await asyncio.gather(*(service.cool_down() for service in plan.services))
         for workloads in ({"ingest"}, {"worker"}, {"query", "repair"}):
             await asyncio.gather(*(each.stop() for each in plan.services if each.workload in workloads))
-        await asyncio.gather(plan.valkey.stop(), plan.postgres.stop())
+        await asyncio.gather(plan.valkey.stop(), *(server.stop() for server in plan.databases))
 
     def hurry(self) -> None:
         """Kill the services where they stand; their unfinished work is redone at the next start."""

@@ -57,7 +57,11 @@ select count(*) as rows,
   abs(coalesce(sum(rows), 0) - (select count(*) from sensor_data where sensor_id like 'sensor-%'))::bigint as unmatched
 from ingest_ledger where batch_id <> all($1)
 """
-_CLIENTS = "select client_port from pg_stat_activity where client_port > 0 and pid <> pg_backend_pid()"
+# Nodes of Citus hold connections to each other.
+_CLIENTS = """
+select client_port from pg_stat_activity
+where client_port > 0 and pid <> pg_backend_pid() and application_name not like 'citus%'
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from services.local.plan import make_plan
+from services.local.plan import Plan, make_plan
 from services.local.stack import Stack
 from services.local.supervisor import Part
 from services.platform.settings import Settings
@@ -18,7 +18,7 @@ from services.platform.settings import Settings
 from .harness import backlog, beside, break_part, loaded, once_back, proof_table, settled, show
 from .hourly import Changes, HourlyVerdict, hourly_table
 from .leaks import Leftovers, Watch, leaks_table, left_over
-from .place import apart, emptied
+from .place import apart, emptied, free_ports
 from .verdict import Verdict, judge
 
 __all__ = ["run_prove"]
@@ -26,16 +26,17 @@ __all__ = ["run_prove"]
 _DRAINED_WITHIN = 120.0
 
 
-def run_prove(settings: Settings, minutes: float, seed: int | None, door: str | None = None) -> bool:
+def run_prove(settings: Settings, minutes: float, seed: int | None, door: str | None = None, *, nodes: int = 0) -> bool:
     """Run the proof below the data folder, beside a stack that may run there; tell whether the promise was kept.
 
-    The load has keys, or comes by a `door` of agents, without.
+    The load has keys, or comes by a `door` of agents, without. With `nodes`, so many are those of a Citus cluster.
 
     Raises:
         StartError: the stack cannot start.
     """
     with emptied(settings, "prove") as folder:
-        proof = Proof(apart(settings, folder), folder, secrets.randbits(32) if seed is None else seed, door)
+        seed = secrets.randbits(32) if seed is None else seed
+        proof = Proof(make_plan(apart(settings, folder), folder, free_ports(nodes)), folder, seed, door)
         verdict, left, hours = asyncio.run(proof.run(minutes * 60))
     console = Console()
     console.print(proof.table(verdict))
@@ -47,8 +48,8 @@ def run_prove(settings: Settings, minutes: float, seed: int | None, door: str | 
 class Proof:
     """One run: its stack, its faults and what it has seen."""
 
-    def __init__(self, settings: Settings, folder: Path, seed: int, door: str | None) -> None:
-        self.stack = Stack(make_plan(settings, folder))
+    def __init__(self, plan: Plan, folder: Path, seed: int, door: str | None) -> None:
+        self.stack = Stack(plan)
         self.watch = Watch()
         self._journal = folder / "journal"
         self._seed = seed

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.local.guards import sole_user
 from services.platform.settings import Settings
 
-__all__ = ["apart", "emptied"]
+__all__ = ["apart", "emptied", "free_ports"]
 
 
 @contextlib.contextmanager
@@ -28,13 +28,18 @@ def emptied(settings: Settings, name: str) -> Iterator[Path]:
         yield folder
 
 
-def apart(settings: Settings, folder: Path) -> Settings:
-    """Return settings of a stack beside any other: its own folder and free ports, and two workers."""
+def free_ports(count: int) -> list[int]:
+    """Return so many ports that nobody listens on."""
     with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(7)]
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        redis, postgres, ingest, admin, query, worker, repair = (probe.getsockname()[1] for probe in probes)
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def apart(settings: Settings, folder: Path) -> Settings:
+    """Return settings of a stack beside any other: its own folder and free ports, and two workers."""
+    redis, postgres, ingest, admin, query, worker, repair = free_ports(7)
     local = {"data_dir": folder, "redis_port": redis, "postgres_port": postgres, "workers": 2}
     ports = {"ingest": {"port": ingest, "admin_port": admin}, "query": {"port": query}, "repair": {"port": repair}}
     changed = {"local": local, **ports, "worker": {"port": worker}, "log": {"level": "error"}}

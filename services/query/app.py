@@ -11,6 +11,7 @@ from services.contract.instants import EPOCH
 from services.platform.http.app import bare_app
 from services.platform.http.auth import Scope, guard
 from services.platform.http.errors import Problem
+from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connection, Connector
 from services.platform.postgres.schema import look_at_schema, wait_for_schema
 from services.platform.runtime.health import Health, health_routes
@@ -50,8 +51,8 @@ def create_app(settings: Settings) -> FastAPI:
     seen = asyncio.Event()
     connector = Connector(settings.database.reader_url, settings.database, default_transaction_read_only="on")
 
-    async def needed(connection: Connection) -> None:
-        await _ask_nothing(connection)
+    async def needed(connection: Connection, able: Capability) -> None:
+        await _ask_nothing(fetcher, connection, able)
         await rollups.look(connection)
 
     async def look_once() -> None:
@@ -114,13 +115,16 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _ask_nothing(connection: Connection) -> None:
-    """Ask each question about a sensor that nobody has and an empty range: finding nothing costs next to nothing.
+async def _ask_nothing(fetcher: Fetcher, connection: Connection, able: Capability) -> None:
+    """Tell the fetcher what the database is, and ask each question about a sensor that nobody has and an empty range.
+
+    Finding nothing costs next to nothing.
 
     Raises:
         asyncpg.PostgresError: one cannot be answered, as a table, a function or a right to them lacks.
     """
+    fetcher.spread = able.spread
     nothing = Question("", EPOCH, EPOCH)
-    of_catalogue = (pages(selection(()), "", 1), newest((), None, None))
+    of_catalogue = (pages(selection(()), "", 1), newest((), None, None, spread=able.spread))
     for plan in (readings(nothing), least(nothing), hours(nothing), *of_catalogue):
         await connection.fetch(plan.limited(plan.limit), *plan.arguments)

@@ -78,7 +78,11 @@ class Batches(AsyncIterator[Table]):
 
 
 class Fetcher:
-    """Fetches what plans ask for, over pools of connections that can only read."""
+    """Fetches what plans ask for, over pools of connections that can only read.
+
+    Attributes:
+        spread: whether the readings lie on several nodes of a Citus cluster, as far as was seen.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Connect later, when the first question comes."""
@@ -97,6 +101,7 @@ class Fetcher:
         )
         self._pool = Pool(connector(settings.database.reader_url))
         self._told = ""
+        self.spread = False
         self.replicas = Replicas(
             self._settings, settings.query.max_replica_lag, lambda address: Pool(connector(address))
         )
@@ -129,7 +134,7 @@ class Fetcher:
                     as_of = _now() if replica is None else replica.as_of
                     with _not_there(asked):
                         plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
-                        small = await _small(connection, plan)
+                        small = await _small(connection, plan, inline=self.spread)
                     if small is None:
                         async with contextlib.aclosing(self._all(connection, plan, replica, asker)) as batches:
                             with _not_there(asked):
@@ -160,8 +165,8 @@ class Fetcher:
         read = partial(self._copied, replica=replica)
         async with contextlib.AsyncExitStack() as held:
             tables = None
-            # Behind a pooler another connection may be another server's.
-            if plan.divisible and not connection.pooled:
+            # Behind a pooler another connection may be another server's, and no snapshot is one of several nodes.
+            if plan.divisible and not connection.pooled and not self.spread:
                 name = await held.enter_async_context(exported(connection))
                 if name is not None:
                     tables = Parts(plan, read, partial(self._spare, replica, asker, name)).tables(connection)
@@ -212,7 +217,7 @@ class Fetcher:
             async with asyncio.timeout(self._settings.connect_timeout):
                 connection = await self._pool.connector.connect()
                 try:
-                    await connection.execute("select pg_cancel_backend($1)", backend)
+                    await connection.execute("select pg_cancel_backend($1::int)", backend)
                 finally:
                     connection.terminate()
 
@@ -271,13 +276,19 @@ def _not_there(asked: Plan | RoutedPlan) -> Iterator[None]:
         raise
 
 
-async def _small(connection: Connection, plan: Plan) -> Table | None:
-    """Return all rows of a small answer, by a prepared statement; None where it is not small."""
+async def _small(connection: Connection, plan: Plan, *, inline: bool) -> Table | None:
+    """Return all rows of a small answer, by a prepared statement; None where it is not small.
+
+    Where `inline`, the arguments stand in the statement: Citus makes no plan over several nodes for unknown ones.
+    """
     if plan.limit is not None and plan.limit > plan.few:
         return None
     asked = plan.limit or plan.few + 1
     first = next((step for step in _FIRST_ROWS if step >= asked), plan.few + 1)
-    rows = (await connection.fetch(plan.limited(first), *plan.arguments))[: plan.limit]
+    statement, arguments = plan.limited(first), plan.arguments
+    if inline:
+        statement, arguments = inlined(statement, arguments), ()
+    rows = (await connection.fetch(statement, *arguments))[: plan.limit]
     return Table.of(plan.kinds, rows) if len(rows) <= plan.few else None
 
 

@@ -17,7 +17,19 @@ from services.contract.instants import instant_of
 from .keyset import Keyset
 from .table import Column, Kind, Table
 
-__all__ = ["FIRST", "LAST", "SQL", "Argument", "Plan", "Question", "RoutedPlan", "hours", "least", "readings"]
+__all__ = [
+    "FIRST",
+    "LAST",
+    "SQL",
+    "Argument",
+    "Plan",
+    "Question",
+    "RoutedPlan",
+    "hours",
+    "least",
+    "readings",
+    "readings_of",
+]
 
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
@@ -135,6 +147,30 @@ def readings(question: Question, after: Keyset | None = None, limit: int | None 
         limit=None if limit is None else limit + 1,
         finish=finish,
         finished={"id": Kind.INTEGER, "timestamp": Kind.INSTANT, "sensor_id": Kind.TEXT, "value": Kind.FLOAT},
+    )
+
+
+def readings_of(sensor: str, span: tuple[str, str], order: str, most: int | None = None, *, spread: bool) -> str:
+    """Return the SQL of a sensor's readings in the order of (timestamp, id), to be joined laterally.
+
+    Citus neither limits nor orders what is joined to readings on its nodes, so that a function asks there, sensor by
+    sensor.
+
+    Args:
+        sensor: SQL of its id.
+        span: SQL of the first instant, and of the first one behind.
+        order: "asc" or "desc".
+        most: how many of them; None for all.
+        spread: whether the readings lie on several nodes.
+    """
+    low, high = span
+    if spread:
+        return f"readings_of({sensor}, {low}, {high}, {str(order == 'desc').lower()}, {most or 'null'})"
+    limit = "" if most is None else f" limit {most}"
+    return (
+        "(\n  select timestamp, id, value from sensor_data\n"  # noqa: S608 -- of constants
+        f"  where sensor_id = {sensor} and timestamp >= {low} and timestamp < {high}\n"
+        f"  order by timestamp {order}, id {order}{limit}\n)"
     )
 
 

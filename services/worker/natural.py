@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from services.contract import Columns
 from services.contract.instants import instant_of, micros_of
+from services.platform.postgres.capability import Capability
 
 from .work import Part, Rows, Selection
 
@@ -69,11 +70,36 @@ cross join lateral (
 where not {_DELETED}
 """  # noqa: S608 -- of constants
 
+# Nodes of Citus are asked once for all, and what they find is then held against the deletions, which they do not have.
+_RUNS_SPREAD = f"""
+select stored.number - 1 as number, stored.timestamp, {_DELETED} as deleted
+from (
+  select run.number, found.sensor_id, found.timestamp, found.id
+  from sensor_data as found
+  join unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::int[])
+    with ordinality as run (sensor_id, first, last, most, number)
+    on found.sensor_id = run.sensor_id and found.timestamp >= run.first and found.timestamp <= run.last
+  where found.sensor_id = any($1::text[]) and found.timestamp >= $5 and found.timestamp <= $6
+  offset 0
+) as stored
+"""  # noqa: S608 -- of constants
+_POINTS_SPREAD = f"""
+select stored.sensor_id, stored.timestamp
+from (
+  select found.sensor_id, found.timestamp, found.id
+  from sensor_data as found
+  join unnest($1::text[], $2::timestamptz[]) as point (sensor_id, timestamp) using (sensor_id, timestamp)
+  where found.sensor_id = any($1::text[]) and found.timestamp >= $3 and found.timestamp <= $4
+  offset 0
+) as stored
+where not {_DELETED}
+"""  # noqa: S608 -- of constants
+
 _CLOSE = 60_000_000
 """Microseconds from row to row up to which they are one run."""
 
 
-async def may_look(connection: Any) -> None:
+async def may_look(connection: Any, _: Capability) -> None:
     """See that the worker may ask which readings are there: a schema of before gives it no right to.
 
     Raises:
@@ -98,8 +124,14 @@ async def lock_sensors(connection: Any, columns: Columns, parts: Sequence[Part])
     await connection.execute(_LOCK, sorted(locks))
 
 
-async def natural_repeats(connection: Any, selection: Selection, parts: Sequence[Part]) -> list[Rows]:
+async def natural_repeats(connection: Any, selection: Selection, parts: Sequence[Part], *, spread: bool) -> list[Rows]:
     """Return the natural rows of `parts` whose sensor and instant are stored, or come before them in these parts.
+
+    Args:
+        connection: in the transaction that has the locks.
+        selection: what is left of the work.
+        parts: of it, natural ones and others.
+        spread: whether the readings lie on several nodes.
 
     Raises:
         DATABASE_FAILURES: the table cannot be asked.
@@ -118,7 +150,7 @@ async def natural_repeats(connection: Any, selection: Selection, parts: Sequence
     behind = natural[rows] & behind_another(columns.take(rows))
     sought = rows[natural[rows] & ~behind]
     sought = sought[np.lexsort((columns.timestamps[sought], columns.index[sought]))]
-    stored = await _stored(connection, columns.take(sought))
+    stored = await _stored(connection, columns.take(sought), spread=spread)
     return [found for found in (rows[behind], sought[stored]) if len(found)]
 
 
@@ -138,19 +170,21 @@ def _with_one_code(columns: Columns) -> Columns:
     return Columns(columns.sensor_ids, np.array(codes, np.uint32)[columns.index], columns.timestamps, columns.values)
 
 
-async def _stored(connection: Any, readings: Columns) -> NDArray[np.bool_]:
+async def _stored(connection: Any, readings: Columns, *, spread: bool) -> NDArray[np.bool_]:
     """Tell of readings, sorted by sensor and time and no two of one instant, whether their instant is in the table."""
     begins = (np.diff(readings.index) != 0) | (np.diff(readings.timestamps) > _CLOSE)
     run = np.cumsum(np.concatenate(([False], begins)))[: len(readings)]
     alone: NDArray[np.bool_] = np.bincount(run)[run] == 1
     stored, unknown = alone.copy(), alone.copy()
-    stored[~alone], unknown[~alone] = await _in_runs(connection, readings.take(~alone), run[~alone])
-    stored[unknown] = await _at_instants(connection, readings.take(unknown))
+    stored[~alone], unknown[~alone] = await _in_runs(
+        connection, readings.take(~alone), run[~alone], _RUNS_SPREAD if spread else _RUNS
+    )
+    stored[unknown] = await _at_instants(connection, readings.take(unknown), _POINTS_SPREAD if spread else _POINTS)
     return stored
 
 
 async def _in_runs(
-    connection: Any, readings: Columns, run: NDArray[np.intp]
+    connection: Any, readings: Columns, run: NDArray[np.intp], statement: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell of readings whether they are stored, and whether so much is in their run that this is not known.
 
@@ -158,6 +192,7 @@ async def _in_runs(
         connection: in the transaction that has the locks.
         readings: sorted by sensor and time.
         run: of each.
+        statement: looks for runs.
     """
     none: NDArray[np.bool_] = np.zeros(len(readings), np.bool_)
     if not len(readings):
@@ -165,19 +200,19 @@ async def _in_runs(
     starts, number, sizes = np.unique(run, return_index=True, return_inverse=True, return_counts=True)[1:]
     most = 4 * sizes + 64
     first, last = readings.take(starts), readings.take(starts + sizes - 1)
-    there = await connection.fetch(_RUNS, *_named(first), _named(last)[1], most.tolist(), *_bounds(readings))
+    there = await connection.fetch(statement, *_named(first), _named(last)[1], most.tolist(), *_bounds(readings))
     stored = {(run, micros_of(timestamp)) for run, timestamp, deleted in there if not deleted}
     counts = np.bincount([run for run, _, _ in there], minlength=len(starts))
     found = [row in stored for row in zip(number.tolist(), readings.timestamps.tolist(), strict=True)]
     return np.array(found, np.bool_), (counts >= most)[number]
 
 
-async def _at_instants(connection: Any, readings: Columns) -> NDArray[np.bool_]:
+async def _at_instants(connection: Any, readings: Columns, statement: str) -> NDArray[np.bool_]:
     """Tell of readings whether they are stored; each is looked for by itself."""
     if not len(readings):
         return np.zeros(0, np.bool_)
     by_time = readings.take(np.argsort(readings.timestamps))
-    there = await connection.fetch(_POINTS, *_named(by_time), *_bounds(readings))
+    there = await connection.fetch(statement, *_named(by_time), *_bounds(readings))
     stored = set(map(tuple, there))
     return np.array([row in stored for row in zip(*_named(readings), strict=True)], np.bool_)
 

@@ -24,7 +24,7 @@ from services.platform.settings import DatabaseSettings, WorkerSettings
 
 from .catalogue import Catalogue
 from .columnstore import choose_path
-from .copy import binary_copy, hour_ranges, ordered, within
+from .copy import copy, hour_ranges, insert, ordered, within
 from .deletions import NONE_KNOWN, deletions_since
 from .known import DUPLICATE, judge_known, record_refusals
 from .natural import lock_sensors, natural_repeats
@@ -121,6 +121,9 @@ class Store:
             size=2,
         )
         self._settings = settings
+        self._spread = capability.spread
+        # What a node refuses of a COPY, Citus tells without its class; so it is looked into, row by row of INSERT.
+        self._refused = (*_REFUSED, asyncpg.InternalServerError) if capability.spread else _REFUSED
         self._compresses = capability.compresses_on_copy
         self._deletions = NONE_KNOWN
         self._catalogue = Catalogue(settings.remembered_sensors)
@@ -172,7 +175,7 @@ class Store:
                 work = work.apart()
             except NewDeletionError:
                 self._deletions = NONE_KNOWN
-            except _REFUSED as error:
+            except self._refused as error:
                 if careful:
                     raise
                 log.warning("the database refuses some rows; looking which", action="bisect", error=message_of(error))
@@ -240,7 +243,7 @@ class Store:
                     found, repeated = await self._bisect(connection, selection, parts)
                     refused |= found
                 elif parts:
-                    entered, repeated = await self._store(connection, selection, parts)
+                    entered, repeated = await self._store(connection, selection, parts, careful=False)
                 if repeated:
                     selection = selection.without(repeated)
                     await correct_ledger(connection, selection, fresh)
@@ -308,7 +311,7 @@ class Store:
             return {}, []
         try:
             async with connection.transaction():
-                _, repeated = await self._store(connection, selection, parts)
+                _, repeated = await self._store(connection, selection, parts, careful=True)
         except _REFUSED as error:
             if len(parts) == 1:
                 return {parts[0]: Verdict(Outcome.DEAD, "refused", f"{error.sqlstate}: {message_of(error)}")}, []
@@ -323,16 +326,18 @@ class Store:
             raise NewDeletionError
 
     async def _store(
-        self, connection: Any, selection: Selection, parts: Sequence[Part]
+        self, connection: Any, selection: Selection, parts: Sequence[Part], *, careful: bool
     ) -> tuple[list[str], list[Rows]]:
         """Write sensors and rows of `parts`, but for slices and natural rows that came before.
+
+        With `careful`, what the database refuses is told with its class.
 
         Returns:
             What the catalogue may remember after the commit, and the rows that came before.
         """
         repeated: list[Rows] = [*await claim_slices(connection, parts)]
         left = selection.without(repeated) if repeated else selection
-        if came_before := await natural_repeats(connection, left, parts):
+        if came_before := await natural_repeats(connection, left, parts, spread=self._spread):
             repeated += came_before
             left = selection.without(repeated)
         columns = left.pick(parts)
@@ -343,13 +348,10 @@ class Store:
         if self._compresses:
             await choose_path(connection, rows, self._settings.compress_rows_per_sensor)
 
-        async def blocks() -> Any:
-            for block in binary_copy(rows):
-                yield block
-
-        await connection.copy_to_table(
-            "sensor_data", source=blocks(), columns=["timestamp", "sensor_id", "value"], format="binary"
-        )
+        if careful and self._spread:
+            await insert(connection, rows)
+        else:
+            await copy(connection, rows)
         return entered, repeated
 
     async def _note(self, connection: Any, timestamps: NDArray[np.int64]) -> int:

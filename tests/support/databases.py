@@ -12,7 +12,7 @@ from services.local.credentials import Credentials
 from services.local.postgres import PostgresServer
 from services.platform.settings import DatabaseSettings
 
-__all__ = ["Databases", "TestDatabase"]
+__all__ = ["Databases", "TestDatabase", "run"]
 
 TEMPLATE = "template_sensors"
 
@@ -60,12 +60,19 @@ class Databases:
     def empty(self) -> TestDatabase:
         """Return a database that only bootstrap.sql has seen."""
         database = self._describe(f"empty_{next(self._numbers)}")
-        asyncio.run(bootstrap(self.server.superuser_url, database.settings))
+        asyncio.run(self._bootstrap(database))
         return database
 
     def drop(self, database: TestDatabase) -> None:
         """Drop a database, whoever is still connected."""
         asyncio.run(self._run(f"drop database if exists {database.name} with (force)"))
+
+    async def stop(self) -> None:
+        """Stop what they stand on."""
+        await self.server.stop()
+
+    async def _bootstrap(self, database: TestDatabase) -> None:
+        await bootstrap(self.server.superuser_url, database.settings)
 
     async def _create(self) -> TestDatabase:
         if not self._ready:
@@ -78,10 +85,10 @@ class Databases:
 
     async def _make_template(self) -> None:
         template = self._describe(TEMPLATE)
-        await bootstrap(self.server.superuser_url, template.settings)
+        await self._bootstrap(template)
         await apply(template.settings)
         if self.mode == "timescaledb":
-            await self._run(POSTPONE_POLICIES, url=template.superuser_url)
+            await run(template.superuser_url, POSTPONE_POLICIES)
         # TimescaleDB's scheduler would sit in the template, and a template must have no sessions.
         await self._run(
             f"alter database {TEMPLATE} allow_connections false",
@@ -99,10 +106,15 @@ class Databases:
         superuser_url = server.url("postgres", words.superuser, name)
         return TestDatabase(self.mode, name, settings, superuser_url, server)
 
-    async def _run(self, *statements: str, url: str | None = None) -> None:
-        connection = await asyncpg.connect(url or self.server.superuser_url)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+    async def _run(self, *statements: str) -> None:
+        await run(self.server.superuser_url, *statements)
+
+
+async def run(url: str, *statements: str) -> None:
+    """Run statements by a connection of their own, one after the other."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()

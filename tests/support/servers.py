@@ -11,18 +11,21 @@ import pytest
 from pydantic import SecretStr
 
 from services.database.schema.apply import apply, bootstrap
+from services.local.citus import has_citus
 from services.local.credentials import credentials
 from services.local.installations import Installation, find_installations
 from services.local.postgres import PostgresServer
 from services.local.valkey import ValkeyServer
 from services.platform.settings import DatabaseSettings
 
+from .citus import DistributedDatabases, free_cluster
 from .databases import Databases, TestDatabase
 from .patience import free_port
 
 __all__ = ["MODES", "Servers", "installations", "one_mode", "standalone"]
 
-MODES = ("timescaledb", "plain")
+MODES = tuple(os.environ.get("TEST_MODES", "timescaledb plain").split())
+"""Of the databases that tests run on; `make test-citus` has `citus` alone."""
 
 OPTIONS: Mapping[str, str] = {
     # A process that is killed loses nothing by it; only a machine that loses power would.
@@ -44,7 +47,9 @@ def installations() -> dict[str, Installation]:
     by_mode: dict[str, Installation] = {}
     for installation in found:
         by_mode.setdefault("timescaledb" if installation.timescaledb else "plain", installation)
-    return by_mode
+        if has_citus(installation):
+            by_mode.setdefault("citus", installation)
+    return {mode: by_mode[mode] for mode in MODES if mode in by_mode}
 
 
 def one_mode() -> pytest.MarkDecorator:
@@ -97,20 +102,25 @@ class Servers:
     def databases(self, mode: str) -> Databases:
         """Return the maker of databases on the running server of `mode`."""
         if mode not in self._databases:
-            server = PostgresServer(
-                self._folder / mode / "data",
-                free_port(),
-                self._installations[mode],
-                self._credentials.superuser,
-                OPTIONS,
-            )
-            asyncio.run(server.start())
-            self._databases[mode] = Databases(mode, server, self._credentials)
+            self._databases[mode] = self._on_cluster() if mode == "citus" else self._on_server(mode)
         return self._databases[mode]
+
+    def _on_server(self, mode: str) -> Databases:
+        password = self._credentials.superuser
+        server = PostgresServer(self._folder / mode / "data", free_port(), self._installations[mode], password, OPTIONS)
+        asyncio.run(server.start())
+        return Databases(mode, server, self._credentials)
+
+    def _on_cluster(self) -> Databases:
+        folder = self._folder / "citus"
+        folder.mkdir(mode=0o711)
+        cluster = free_cluster(folder, self._installations["citus"], self._credentials, OPTIONS)
+        asyncio.run(cluster.start())
+        return DistributedDatabases(cluster, self._credentials)
 
     def stop(self) -> None:
         """Stop what was started."""
         for databases in self._databases.values():
-            asyncio.run(databases.server.stop())
+            asyncio.run(databases.stop())
         if self._valkey:
             asyncio.run(self._valkey.stop())

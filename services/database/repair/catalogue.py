@@ -82,6 +82,8 @@ cross join lateral (
   select timestamp as first from {relation} d where d.sensor_id = chosen.sensor_id order by timestamp limit 1
 ) as earliest
 """
+# Each node groups what it has; there is no skipping through the indexes of all.
+SPREAD = COMPRESSED
 
 # Python has no instants outside of the years 1 to 9999, and a reading of the future was not seen then.
 KNOWN = """
@@ -229,7 +231,7 @@ async def _chunk(
     A table without chunks begins nowhere.
     """
     if capability.edition != "full":
-        return None, PLAIN.replace("{relation}", "sensor_data")
+        return None, (SPREAD if capability.spread else PLAIN).replace("{relation}", "sensor_data")
     row = await connection.fetchrow(CHUNKS, reached)
     if row is None:
         return None

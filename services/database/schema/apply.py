@@ -117,6 +117,7 @@ async def apply(settings: DatabaseSettings, sql: Path = SQL) -> Applied:
             made = await _there(connection) - before if INIT_VERSION in had else made
             for migration in waiting:
                 await _migrate(connection, migration)
+            await _distribute(connection, sql)
         done = ([] if INIT_VERSION in had else ["0001 init"]) + [str(migration) for migration in waiting]
         version = max(newest, *had, INIT_VERSION)
         applied = Applied(await capability(connection), version, tuple(done), tuple(sorted(made)))
@@ -206,6 +207,15 @@ async def _migrate(connection: asyncpg.Connection, migration: Migration) -> None
         await _run(connection, str(migration), migration.body)
         await _record(connection, migration)
     log.info("migration applied", action="migrate", migration=str(migration))
+
+
+async def _distribute(connection: asyncpg.Connection, sql: Path) -> None:
+    """Spread the readings over the nodes, where there are some.
+
+    Behind the migrations: what they do to an ordinary table is more than Citus takes for a distributed one.
+    """
+    async with connection.transaction():
+        await _run(connection, "citus.sql", (sql / "citus.sql").read_text())
 
 
 async def _record(connection: asyncpg.Connection, migration: Migration) -> None:

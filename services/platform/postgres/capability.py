@@ -15,23 +15,35 @@ class Capability:
         timescaledb: version, or None where the extension is not installed.
         edition: "full", "apache" (no aggregates, columnstore or policies) or "none".
         missing: what therefore does not work, a sentence each.
+        citus: version of Citus where it spreads the readings over its nodes, else None.
     """
 
     postgresql: str
     timescaledb: str | None
     edition: str
     missing: tuple[str, ...]
+    citus: str | None = None
 
     @property
     def compresses_on_copy(self) -> bool:
         """Whether COPY can write into the columnstore beside continuous aggregates: TimescaleDB 2.24 and later."""
         return self.edition == "full" and not self.missing
 
+    @property
+    def spread(self) -> bool:
+        """Whether the readings lie on several nodes: not every statement can be asked there."""
+        return self.citus is not None
+
     def __str__(self) -> str:
         if self.edition == "full":
             return f"PostgreSQL {self.postgresql} with TimescaleDB {self.timescaledb}"
+        if self.citus:
+            return f"PostgreSQL {self.postgresql} with Citus {self.citus}"
         why = f"TimescaleDB {self.timescaledb}, Apache edition" if self.timescaledb else "no TimescaleDB"
         return f"PostgreSQL {self.postgresql} in plain mode ({why})"
+
+
+_SPREAD = "select exists (select from pg_dist_partition where logicalrelid = to_regclass('public.sensor_data'))"
 
 
 async def capability(connection: Any) -> Capability:
@@ -40,7 +52,8 @@ async def capability(connection: Any) -> Capability:
         """
         select current_setting('server_version') as postgresql,
                (select extversion from pg_extension where extname = 'timescaledb') as timescaledb,
-               current_setting('timescaledb.license', true) as license
+               current_setting('timescaledb.license', true) as license,
+               (select extversion from pg_extension where extname = 'citus') as citus
         """
     )
     version: str | None = row["timescaledb"]
@@ -52,7 +65,10 @@ async def capability(connection: Any) -> Capability:
             "columnstore: rows are stored uncompressed",
             "chunks, refresh and retention policies",
         )
-        return Capability(postgresql, version, edition, missing)
+        citus = row["citus"] and row["citus"].split("-")[0]
+        if citus and not await connection.fetchval(_SPREAD):
+            citus = None
+        return Capability(postgresql, version, edition, missing, citus)
     missing_in_full: tuple[str, ...] = ()
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 24):
         missing_in_full = ("compression on COPY: it needs TimescaleDB 2.24 beside continuous aggregates",)

@@ -11,8 +11,8 @@ from .errors import DATABASE_AWAY, DatabaseRefusedError, PoolerError, refused, w
 
 __all__ = ["SCHEMA_NEEDED", "look_at_schema", "wait_for_schema"]
 
-Needed = Callable[[Connection], Awaitable[None]] | None
-"""Asks of a connection what must be possible; what is not leaves as the database's error."""
+Needed = Callable[[Connection, Capability], Awaitable[None]] | None
+"""Asks of a connection what must be possible there; what is not leaves as the database's error."""
 
 SCHEMA_NEEDED = 9
 """The schema version (the highest applied migration) that this release's services need."""
@@ -38,7 +38,7 @@ async def look_at_schema(connector: Connector, needed: Needed = None, *, session
                 if (version or 0) >= SCHEMA_NEEDED:
                     found = await capability(connection)
                     if needed:
-                        await needed(connection)
+                        await needed(connection, found)
                     return found
             has = f"its schema has version {version}" if made else "it has no schema yet"
             return f"{has}, version {SCHEMA_NEEDED} is needed; apply sql/ (millrace schema apply)"

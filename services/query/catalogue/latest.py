@@ -173,7 +173,7 @@ async def _plan(fetcher: Fetcher, question: _Question, most: int, whose: str) ->
         except TooManyError as error:
             raise wrong(match=f"has regular expressions, and {error}") from None
         chosen = None
-    return newest(sensors, chosen, question.at)
+    return newest(sensors, chosen, question.at, spread=fetcher.spread)
 
 
 def _writer(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ..plan import LAST, Argument, Plan
+from ..plan import LAST, Argument, Plan, readings_of
 from ..table import Kind
 from .selection import Selection
 from .selector import FIELD, NAME
@@ -46,6 +46,17 @@ where newest.timestamp is not null
 order by asked.sensor_id collate "C"
 """
 
+_EVER = (
+    "timestamptz '0001-01-01Z'",
+    "least({until}, timestamptz '9999-12-31 23:59:59.999999Z') + interval '1 microsecond'",
+)
+_NEWEST_SPREAD = f"""
+select asked.sensor_id, newest.timestamp, newest.value
+from (select sensor_id from ({{asked}}) as any_of order by sensor_id collate "C") as asked
+cross join lateral {readings_of("asked.sensor_id", _EVER, "desc", 1, spread=True)} as newest
+order by asked.sensor_id collate "C"
+"""  # noqa: S608 -- of constants
+
 
 def chosen_ids(chosen: Selection, most: int) -> Plan:
     """Return the plan of the ids that are chosen, `most` and one more, which tells that there are too many."""
@@ -78,13 +89,14 @@ def label_values(label: str, chosen: Selection, after: str, limit: int) -> Plan:
     return _distinct("of.label", source, chosen, (after,) if column else (label, after), limit)
 
 
-def newest(sensors: Sequence[str], chosen: Selection | None, at: datetime | None) -> Plan:
+def newest(sensors: Sequence[str], chosen: Selection | None, at: datetime | None, *, spread: bool = False) -> Plan:
     """Return the plan of each sensor's newest reading by (timestamp, id), in the order of sensors.
 
     Args:
         sensors: ids, of which the catalogue need not know.
         chosen: further sensors, of the catalogue; what SQL must not be asked has been checked.
         at: the last instant of a reading; None for all.
+        spread: whether the readings lie on several nodes.
     """
     arguments: tuple[Argument, ...] = () if chosen is None else chosen.arguments
     asked = [] if chosen is None else [f"select sensor_id from sensors where {chosen.condition}"]  # noqa: S608 -- of constants
@@ -92,7 +104,9 @@ def newest(sensors: Sequence[str], chosen: Selection | None, at: datetime | None
         arguments += (tuple(sensors),)
         asked.append(f"select unnest(${len(arguments)}::text[]) as sensor_id")
     arguments += (at or LAST,)
-    statement = _NEWEST.format(asked=" union ".join(asked), until=f"${len(arguments)}::timestamptz")
+    statement = (_NEWEST_SPREAD if spread else _NEWEST).format(
+        asked=" union ".join(asked), until=f"${len(arguments)}::timestamptz"
+    )
     kinds = {"sensor_id": Kind.TEXT, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
     return Plan(statement, arguments, kinds, few=501)
 

@@ -169,7 +169,7 @@ def catalogue(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awa
 async def _newest(fetcher: Fetcher, sensors: list[str], whose: str) -> Mapping[str, Mapping[str, object]]:
     """Return the newest readings by their sensors."""
     found: dict[str, Mapping[str, object]] = {}
-    async with fetcher.fetch(newest(sensors, None, None), whose) as batches:
+    async with fetcher.fetch(newest(sensors, None, None, spread=fetcher.spread), whose) as batches:
         async for batch in batches:
             now = micros_of(datetime.now(UTC))
             ids, at = batch["sensor_id"], batch["timestamp"].values.tolist()

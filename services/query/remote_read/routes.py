@@ -179,7 +179,7 @@ async def _found(
     question = SeriesQuestion(ids, asked.start, asked.end, _UTC, (), None, None, "none", (EACH,), Span(start, end, end))
     parts: dict[int, list[Packed]] = {}
     rows, held = 0, _NOTHING
-    async with fetcher.fetch(plan(question, unlabelled(ids, question.by)), whose) as batches:
+    async with fetcher.fetch(plan(question, unlabelled(ids, question.by), spread=fetcher.spread), whose) as batches:
         async for batch in batches:
             rows += len(batch)
             if rows > most:

@@ -7,7 +7,7 @@ first and last reading of a group by an index costs what reading some hundred do
 from services.contract.instants import instant_of
 
 from ..grid import Grid
-from ..plan import Plan
+from ..plan import Plan, readings_of
 from ..table import Kind
 from .aggregates import STEPPED, partials_of, percentile_of, percentiles_of
 from .groups import Groups
@@ -20,22 +20,26 @@ __all__ = ["Bands", "in_order", "ordered", "outside_of_groups", "percentiles", "
 _LOOKED_UP = 3_600_000_000
 """Microseconds of a grain from which on the first and last reading are looked for one by one."""
 
-_RANGE = (
-    "timestamp >= greatest($2, timestamptz '0001-01-01Z') "
-    "and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')"
-)
-_BEFORE = "timestamp < greatest($2, timestamptz '0001-01-01Z') and timestamp >= timestamptz '0001-01-01Z'"
-_BEHIND = "timestamp >= $3 and timestamp < timestamptz '9999-12-31 23:59:59.999999Z'"
+_START, _END = "greatest($2, timestamptz '0001-01-01Z')", "least($3, timestamptz '9999-12-31 23:59:59.999999Z')"
+_BEFORE = ("timestamptz '0001-01-01Z'", _START)
+_BEHIND = ("$3", "timestamptz '9999-12-31 23:59:59.999999Z'")
 _SIDES = {"previous": [(-1, _BEFORE, "desc")], "linear": [(-1, _BEFORE, "desc"), (1, _BEHIND, "asc")]}
 
 
 class Bands:
-    """The sensors of a statement with the groups that they belong to, written where they are named first."""
+    """The sensors of a statement with the groups that they belong to, written where they are named first.
 
-    def __init__(self, groups: Groups, into: Arguments) -> None:
+    Attributes:
+        each: whether each sensor is a group.
+        arguments: of the statement.
+        spread: whether the readings lie on several nodes.
+    """
+
+    def __init__(self, groups: Groups, into: Arguments, *, spread: bool) -> None:
         """Take the groups, and the statement's arguments, the first of which are the sensors."""
         self.each = groups.each
         self.arguments = into
+        self.spread = spread
         self._of = groups.of
         self._name = ""
 
@@ -49,27 +53,41 @@ class Bands:
         self._name = self._name or self.arguments.add(tuple(str(band + 1) for band in self._of.tolist()))
         return f"unnest($1::text[], {self._name}::text[]::bigint[]) with ordinality as asked (sensor_id, band, ordinal)"
 
+    def source(self) -> str:
+        """Return `asked` to join readings of each sensor to.
 
-def in_order(question: SeriesQuestion, groups: Groups) -> bool:
-    """Tell whether what is asked is made of readings in their order, and not of grouped ones."""
+        Citus would send a function to a node, which has no readings to ask for; not so beside a table that only the
+        coordinator has.
+        """
+        return f"schema_migrations as here cross join {self.asked()}" if self.spread else self.asked()
+
+    @property
+    def condition(self) -> str:
+        """The condition of statements that have `source`."""
+        return "here.version = 1" if self.spread else "true"
+
+
+def in_order(question: SeriesQuestion, groups: Groups, *, spread: bool = False) -> bool:
+    """Tell whether what is asked is made of readings in their order, and not of grouped ones.
+
+    Where readings are `spread` over nodes, no index is at hand behind the grouping.
+    """
     partials = set(partials_of(question.aggregates))
     ends = bool(partials & {"first", "last"})
     assert question.grid is not None  # noqa: S101 -- narrows for the type checker
-    return bool(partials & set(STEPPED)) or (ends and (not groups.each or question.grid.grain <= _LOOKED_UP))
+    return bool(partials & set(STEPPED)) or (ends and (spread or not groups.each or question.grid.grain <= _LOOKED_UP))
 
 
-def ordered(question: SeriesQuestion, groups: Groups) -> Plan:
+def ordered(question: SeriesQuestion, groups: Groups, *, spread: bool = False) -> Plan:
     """Return the plan of a question's readings, those of each sensor in their order, and what goes beside them."""
     arguments = Arguments(question.sensors, question.start, question.end)
-    bands = Bands(groups, arguments)
+    bands = Bands(groups, arguments, spread=spread)
     # A sort of all sensors' readings would cost more than they do; a subquery with an order is not rearranged.
     readings = (
-        "select 0::bigint as side, asked.ordinal, found.timestamp, found.value, found.id\n"  # noqa: S608 -- of constants
-        f"from {bands.asked()}\n"
-        "cross join lateral (\n"
-        "  select timestamp, id, value from sensor_data\n"
-        f"  where sensor_id = asked.sensor_id and {_RANGE} order by timestamp, id\n"
-        ") as found"
+        "select 0::bigint as side, asked.ordinal, found.timestamp, found.value, found.id\n"
+        f"from {bands.source()}\n"
+        f"cross join lateral {readings_of('asked.sensor_id', (_START, _END), 'asc', spread=spread)} as found\n"
+        f"where {bands.condition}"
     )
     parts = [readings]
     columns = "found.value, found.id"
@@ -87,10 +105,10 @@ def ordered(question: SeriesQuestion, groups: Groups) -> Plan:
     return Plan("\nunion all\n".join(parts), tuple(arguments.values), kinds, few=501)
 
 
-def sides_of(question: SeriesQuestion) -> list[tuple[int, str, str]]:
-    """Return what a fill needs of the readings outside of the range: the side, where it is, the nearest first.
+def sides_of(question: SeriesQuestion) -> list[tuple[int, tuple[str, str], str]]:
+    """Return what a fill needs of the readings outside of the range: the side, from where to where, the nearest first.
 
-    Their conditions name the range's start as $2; that of the second one names its end as $3.
+    They name the range's start as $2; the second one names its end as $3.
     """
     return _SIDES.get(str(question.fill), [])
 
@@ -103,17 +121,15 @@ def outside_of_groups(question: SeriesQuestion, bands: Bands, columns: str) -> l
     return [_outside(bands, *side, columns, together=not bands.each) for side in sides_of(question)]
 
 
-def _outside(bands: Bands, side: int, where: str, order: str, columns: str, *, together: bool) -> str:
+def _outside(bands: Bands, side: int, where: tuple[str, str], order: str, columns: str, *, together: bool) -> str:
     only, behind = ("distinct on (asked.band)", "order by asked.band, found.timestamp {0}, found.id {0}")
     if not together:
         only, behind = "", ""
     return (
-        f"(select {only} ({side})::bigint, asked.ordinal, found.timestamp, {columns}\n"  # noqa: S608 -- of constants
-        f"from {bands.asked()}\n"
-        "cross join lateral (\n"
-        f"  select timestamp, id, value from sensor_data where sensor_id = asked.sensor_id and {where}\n"
-        f"  order by timestamp {order}, id {order} limit 1\n"
-        f") as found\n{behind.format(order)})"
+        f"(select {only} ({side})::bigint, asked.ordinal, found.timestamp, {columns}\n"
+        f"from {bands.source()}\n"
+        f"cross join lateral {readings_of('asked.sensor_id', where, order, 1, spread=bands.spread)} as found\n"
+        f"where {bands.condition}\n{behind.format(order)})"
     )
 
 
@@ -131,7 +147,7 @@ def percentiles(question: SeriesQuestion, bands: Bands, columns: str) -> list[st
         f"from (\n  select asked.band, {_bucket(grid, bands.arguments)} as bucket,\n"
         f"    percentile_cont(array[{shares}]::double precision[]) within group (order by value) as shares\n"
         f"  from sensor_data join {bands.asked()} using (sensor_id)\n"
-        f"  where sensor_id = any($1::text[]) and {_RANGE} group by 1, 2\n"
+        f"  where sensor_id = any($1::text[]) and timestamp >= {_START} and timestamp < {_END} group by 1, 2\n"
         ") as grouped\n"
         "cross join unnest(grouped.shares) with ordinality as found (value, place)"
     )

@@ -67,23 +67,26 @@ _ALONE = {"squares": "0::double precision"}
 """The partials of one reading, where they are not its value."""
 
 
-def plan(question: SeriesQuestion, groups: Groups, rollups: Sequence[Rollup] = ()) -> Plan | RoutedPlan:
+def plan(
+    question: SeriesQuestion, groups: Groups, rollups: Sequence[Rollup] = (), *, spread: bool = False
+) -> Plan | RoutedPlan:
     """Return the plan of a question's readings, or of what its buckets are merged from.
 
     Args:
         question: what is asked.
         groups: which of its sensors are aggregated together.
         rollups: those that are known; what of them is taken is decided by how far they are.
+        spread: whether the readings lie on several nodes, where there are no rollups.
     """
     grid, start, end = question.grid, question.start, question.end
     if grid is None:
         form = question.form
         if form.points is not None and form.downsample != "lttb":
             return _in_any_order(question)
-        return _page(question) if form.descending or form.limit or form.after else _readings(question)
-    if in_order(question, groups):
-        return ordered(question, groups)
-    rows = _partials(question, groups, [Segment(*_span(question), None)])
+        return _page(question, spread=spread) if form.descending or form.limit or form.after else _readings(question)
+    if in_order(question, groups, spread=spread):
+        return ordered(question, groups, spread=spread)
+    rows = _partials(question, groups, [Segment(*_span(question), None)], spread=spread)
     # Of a rollup without a whole bucket in the range nothing is taken, even where rows are gone.
     fit = [
         rollup for rollup in fitting(rollups, grid, needed(question.aggregates)) if rollup.buckets(_span(question)) > 0
@@ -180,7 +183,7 @@ def _identified(question: SeriesQuestion, table: Table) -> Table:
     return Table({"sensor_id": sensor, "timestamp": timestamp, "value": table["value"], "id": table["id"]})
 
 
-def _page(question: SeriesQuestion) -> Plan:
+def _page(question: SeriesQuestion, *, spread: bool) -> Plan:
     """Return the plan of a page of readings, or of all of them with the newest of each sensor first."""
     form = question.form
     after, rows = form.after, None if form.limit is None else form.limit + 1
@@ -195,8 +198,11 @@ def _page(question: SeriesQuestion) -> Plan:
         others = "" if alone else "asked.ordinal > 1 or "
         found += [f"timestamp {beyond}= {place}", f"({others}timestamp {beyond} $4 or id {beyond} $5)"]
     order = f"timestamp {direction}, id {direction}"
-    # Each sensor is limited by itself, so that the index gives no more of it than the page may hold.
-    each = "" if rows is None else f"\n  order by {order} limit {next((n for n in _PAGES if n >= rows), rows)}"
+    # Each sensor is limited by itself, so that the index gives no more of it than the page may hold. Citus limits what
+    # each node gives, and takes no such limit.
+    each = (
+        "" if rows is None or spread else f"\n  order by {order} limit {next((n for n in _PAGES if n >= rows), rows)}"
+    )
     statement, sensors = _found(question, " and ".join(found), each)
     # The index gives the order of one sensor.
     order = order if alone else f"asked.ordinal, found.timestamp {direction}, found.id {direction}"
@@ -210,7 +216,14 @@ def _page(question: SeriesQuestion) -> Plan:
     )
 
 
-def _partials(question: SeriesQuestion, groups: Groups, segments: Sequence[Segment], gone: Sequence[Span] = ()) -> Plan:
+def _partials(
+    question: SeriesQuestion,
+    groups: Groups,
+    segments: Sequence[Segment],
+    gone: Sequence[Span] = (),
+    *,
+    spread: bool = False,
+) -> Plan:
     """Return the plan of partials, those outside that a fill needs, and percentiles.
 
     Args:
@@ -218,6 +231,7 @@ def _partials(question: SeriesQuestion, groups: Groups, segments: Sequence[Segme
         groups: which of its sensors are aggregated together.
         segments: what each part of its range is answered from.
         gone: where in the range the rows are gone.
+        spread: whether the readings lie on several nodes.
     """
     grid = question.grid
     assert grid is not None  # noqa: S101 -- narrows for the type checker
@@ -240,7 +254,7 @@ def _partials(question: SeriesQuestion, groups: Groups, segments: Sequence[Segme
             if rollup is None
             else rollup_part(rollup, spans, grid, names, arguments)
         )
-    bands = Bands(groups, arguments)
+    bands = Bands(groups, arguments, spread=spread)
     alone = [_ALONE.get(name, "found.value") for name in names]
     outside = outside_of_groups(question, bands, ", ".join(["1::bigint", *alone, *(["found.value"] * len(named))]))
     nothing = ["0::bigint", *("0::double precision" for _ in names)]

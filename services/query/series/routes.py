@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -277,8 +278,8 @@ def series(
         page = SeriesPage(form.limit, form.after, now=now, descending=form.descending, keys=keys_of(question))
         part = this_page(question)
         groups = await groups_of(fetcher, part, whose)
-        made = (part, groups, rollups.known)
-        planned = await asyncio.to_thread(plan, *made) if is_long(part) else plan(*made)
+        make = partial(plan, part, groups, rollups.known, spread=fetcher.spread)
+        planned = await asyncio.to_thread(make) if is_long(part) else make()
 
         async def write(batches: Batches) -> AsyncGenerator[bytes, None]:
             shape = Shape.COLUMNS if form.layout == "columns" else Shape.SERIES

@@ -102,6 +102,13 @@ where c.oid = any (array(select to_regclass('public.' || name)::oid from unnest(
 order by 1
 """
 
+# On all nodes together.
+_SPREAD_TABLE = """
+select 'sensor_data' as name, citus_total_relation_size('public.sensor_data') as bytes, null::bigint as chunks,
+  null::bigint as columnstore_chunks, null::bigint as bytes_before_compression,
+  null::bigint as bytes_after_compression, null::float8 as retention
+"""
+
 # A small ledger is counted; of a large one the statistics tell, as of the last time that they were gathered.
 _LEDGER = """
 select
@@ -199,7 +206,7 @@ async def _aggregates(connection: Connection, able: Capability) -> Part:
 
 
 async def _tables(connection: Connection, able: Capability) -> Part:
-    full = able.edition == "full"
-    rows = await connection.fetch(_HYPERTABLES) if full else []
-    rows += await connection.fetch(_PLAIN_TABLES, ["sensors"] if full else ["sensor_data", "sensors"])
+    whole = {"full": _HYPERTABLES}.get(able.edition) or (_SPREAD_TABLE if able.spread else None)
+    rows = await connection.fetch(whole) if whole else []
+    rows += await connection.fetch(_PLAIN_TABLES, ["sensors"] if whole else ["sensor_data", "sensors"])
     return [dict(row) for row in rows]

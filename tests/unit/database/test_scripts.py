@@ -8,9 +8,11 @@ from services.database.schema.scripts import SQL, SchemaError, included, migrati
 from services.platform.postgres.schema import SCHEMA_NEEDED
 
 
-def test_init_includes_files_that_exist_and_every_file_but_bootstrap() -> None:
+def test_init_includes_files_that_exist_and_every_file_but_bootstrap_and_citus() -> None:
     parts = list(included(SQL / "init.sql"))
-    assert sorted([*parts, SQL / "init.sql", SQL / "bootstrap.sql"]) == sorted(SQL.glob("*.sql"))
+    assert sorted([*parts, *(SQL / name for name in ("init.sql", "bootstrap.sql", "citus.sql"))]) == sorted(
+        SQL.glob("*.sql")
+    )
 
 
 def test_the_released_migrations_reach_the_version_that_the_services_need() -> None:
