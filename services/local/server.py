@@ -7,11 +7,15 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
 from services.platform.http.serving import StartError
 
 from .process import Account, adorned
 
 __all__ = ["Server"]
+
+log = structlog.get_logger(__name__)
 
 
 class Server(abc.ABC):
@@ -21,6 +25,8 @@ class Server(abc.ABC):
         name: for people.
         log: the file with what it writes since its last start.
         process: None before the first start.
+        grace: seconds that it has to end. Where it has hung itself up, as PostgreSQL may when it is told to end while
+            its recovery finds the disk full, it is killed then: it recovers at its next start.
     """
 
     def __init__(self, name: str, log: Path, polite: signal.Signals) -> None:
@@ -28,6 +34,7 @@ class Server(abc.ABC):
         self.name = name
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
+        self.grace = 60.0
         self._polite = polite
 
     @property
@@ -50,7 +57,12 @@ class Server(abc.ABC):
         """Stop the server, with all it holds on disk."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(self._polite)
-            await self.ended()
+            try:
+                await asyncio.wait_for(self.ended(), self.grace)
+            except TimeoutError:
+                log.warning("a server does not end, and is killed", action="stop", server=self.name)
+                self.signal(signal.SIGKILL)
+                await self.ended()
 
     @abc.abstractmethod
     async def is_ready(self) -> bool:
