@@ -151,8 +151,9 @@ async def test_nothing_is_lost_or_doubled_behind_the_pooler(release: CloudNative
     release.psql("truncate sensor_data")
     release.load("--ack stored", "--batch 50", "--connections 4")
     await release.watch()
+    poolers = ", ".join(f"'{address}'" for address in release.database.pooler_addresses)
     by_pooler = (
-        "select count(*) from pg_stat_activity where usename = 'millrace_writer' and application_name <> 'millrace'"
+        f"select count(*) from pg_stat_activity where usename = 'millrace_writer' and client_addr in ({poolers})"
     )
     await eventually(lambda: release.psql(by_pooler) != "0", 60, 0.2)
     before = count(release)

@@ -66,6 +66,11 @@ class CloudNative:
         """The pods of its pooler."""
         return [pod["metadata"]["name"] for pod in self._pods("pooler")]
 
+    @property
+    def pooler_addresses(self) -> list[str]:
+        """The addresses that the pooler's connections come from."""
+        return [pod["status"]["podIP"] for pod in self._pods("pooler")]
+
     async def healthy(self) -> None:
         """Wait until three servers serve, none of which was told to leave, and nothing is under way."""
 
