@@ -175,7 +175,8 @@ class LinesDecoder:
 def _apart(body: bytes) -> tuple[bytes, Sequence[int] | None, list[Point | LineFault]]:
     """Return the lines without quotation marks and backslashes, their numbers, and what the others say.
 
-    There are no numbers where these are all lines. Quotation marks and backslashes may hide separators and newlines from who only looks for these.
+    There are no numbers where these are all lines. Quotation marks and backslashes may hide separators and newlines
+    from who only looks for these.
     """
     if b'"' not in body and b"\\" not in body:
         return body, None, []
