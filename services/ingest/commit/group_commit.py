@@ -28,7 +28,7 @@ _INEXACT = 2**53
 """From here on not every integer is a float64."""
 
 
-_CROWD, _ENOUGH, _ENOUGH_ROWS = 4, 64, 2_000
+_CROWD, _ENOUGH, _ENOUGH_ROWS = 4, 256, 4_000
 """Requests of an entry from which on those of the next wait for more; how many, or of how many readings, do not."""
 
 _STEP, _MOST_STEPS = 0.001, 4

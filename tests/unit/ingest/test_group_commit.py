@@ -40,8 +40,8 @@ async def test_an_entry_is_full_by_its_rows_or_by_its_labels(sizes: list[tuple[i
         (4, 1, 1, [1, 2, 0, 1], 4),
         (4, 1, 1, [0, 1], 1),
         (20, 10, 1, [10, 10, 10, 10, 10], 50),
-        (20, 10, 1, [60, 10], 70),
-        (20, 1, 2_000, [1], 1),
+        (20, 10, 1, [250, 10], 260),
+        (20, 1, 4_000, [1], 1),
     ],
     ids=["alone", "few", "until a lull", "a lull at once", "not for ever", "no more than enough", "not large ones"],
 )
