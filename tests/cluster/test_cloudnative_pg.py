@@ -11,6 +11,8 @@ from tests.support.cloudnative import NO_CLOUDNATIVE, CloudNative, CloudNativeRe
 from tests.support.person import Person, commands
 from tests.support.release import released_as
 
+from .test_chart_proof import prove
+
 PAGE = "cloudnative-pg.md"
 VALUES = {"timescaledb": {"enabled": False}, "database": {"existingSecret": "my-database"}}
 
@@ -166,3 +168,15 @@ async def test_nothing_is_lost_or_doubled_behind_the_pooler(release: CloudNative
     assert verdict.clean, verdict
     assert verdict.promised > before
     print(f"behind the pooler: {verdict}, longest waits {waits}")
+
+
+def test_the_proof_deletes_servers_and_poolers_too(release: CloudNativeRelease) -> None:
+    release.psql("truncate sensor_data")
+    options = ["--namespace", release.namespace.name, "--cloudnative-pg", "sensors", "--minutes", "2", "--seed", "7"]
+    found = prove(*options)
+    print(found.stdout)
+    assert found.returncode == 0, found.stdout + found.stderr
+    figures = dict(re.findall(r"│ ([\w-]+(?: \w+)?) +│ (.*?) +│", found.stdout))
+    assert (figures["lost"], figures["doubled"], figures["verdict"]) == ("0", "0", "kept")
+    for component in ("primary", "standby", "pooler", "worker", "redis"):
+        assert re.search(r"[1-9]", figures[component]), found.stdout

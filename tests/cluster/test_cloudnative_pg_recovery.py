@@ -80,7 +80,6 @@ async def test_the_database_comes_back_to_an_instant_and_elsewhere_from_nothing(
     person = Person(release.namespace.name, folder)
     person.types(*commands(PAGE, "The backup."))
     await backed_up(release)
-    await release.database.healthy()
     release.send(ROWS, "--batch 1000")
     await release.verdict(await release.sent(300), 120)
     release.namespace.run("delete", "pod", "sender")
