@@ -64,12 +64,12 @@ async def archived(release: CloudNativeRelease) -> None:
     await eventually(lambda: release.psql(behind) == "t", 120, 1.0)
 
 
-async def backed_up(release: CloudNativeRelease) -> None:
-    """Wait until a backup is complete."""
+async def backed_up(release: CloudNativeRelease, times: int) -> None:
+    """Wait until so many backups are complete."""
 
     def complete() -> bool:
         backups = json.loads(release.namespace.run("get", "backups.postgresql.cnpg.io", "--output=json"))["items"]
-        return any(backup.get("status", {}).get("phase") == "completed" for backup in backups)
+        return [backup.get("status", {}).get("phase") for backup in backups].count("completed") == times
 
     await eventually(complete, 300, 1.0)
 
@@ -79,7 +79,7 @@ async def test_the_database_comes_back_to_an_instant_and_elsewhere_from_nothing(
 ) -> None:
     person = Person(release.namespace.name, folder)
     person.types(*commands(PAGE, "The backup."))
-    await backed_up(release)
+    await backed_up(release, 1)
     release.send(ROWS, "--batch 1000")
     await release.verdict(await release.sent(300), 120)
     release.namespace.run("delete", "pod", "sender")
@@ -103,8 +103,8 @@ async def test_the_database_comes_back_to_an_instant_and_elsewhere_from_nothing(
     assert "Phase:          Succeeded" in release.helm("test", "millrace", "--timeout", "2m")
 
     # What was committed since then is in the store under the new name; from there it comes back elsewhere.
+    await backed_up(release, 2)
     before = what_is_there(release)
-    await backed_up(release)
     await archived(release)
     person.types(*commands(PAGE, "The Secrets"))
     again = to_instant.replace("serverName: sensors-2}", "serverName: sensors-3}")
