@@ -55,9 +55,10 @@ demo: venv ## Send the demo's readings to what runs, and check the answers
 	@$(BIN)/millrace demo
 
 MINUTES ?= 3
-prove: venv ## Kill and pause all under load, by DOOR if said, for MINUTES, and count what was lost or doubled
-	@$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(DOOR),--door $(DOOR)) \
-	  $(if $(MODE),--mode $(MODE))
+CLUSTER ?= $(if $(filter cnpg,$(MODE)),sensors)
+prove: venv $(if $(filter cnpg,$(MODE)),prove-cluster) ## Kill and pause all under load, by DOOR if said, for MINUTES, and count what was lost or doubled
+	@$(if $(filter cnpg,$(MODE)),:,$(BIN)/millrace prove --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(DOOR),--door $(DOOR)) $(if $(MODE),--mode $(MODE)))
 
 prove-client: venv ## Kill a Python writer with a spool, ingest and all else for MINUTES, and count what was lost or doubled
 	@$(BIN)/millrace prove-client --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
@@ -74,7 +75,8 @@ RELEASE ?= millrace
 prove-cluster: venv ## The same against RELEASE in NAMESPACE of kubectl's cluster: it deletes pods, and needs an empty table
 	@test "$(NAMESPACE)" || { echo 'say whose pods may be deleted: make prove-cluster NAMESPACE=proof' >&2; exit 1; }
 	@$(BIN)/millrace prove-cluster --namespace $(NAMESPACE) --release $(RELEASE) --minutes $(MINUTES) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(INGEST),--ingest $(INGEST)) $(if $(DATABASE),--database '$(DATABASE)')
+	  $(if $(SEED),--seed $(SEED)) $(if $(INGEST),--ingest $(INGEST)) $(if $(DATABASE),--database '$(DATABASE)') \
+	  $(if $(CLUSTER),--cloudnative-pg $(CLUSTER))
 
 client: venv ## Build the Python client's sdist and wheel into clients/python/dist
 	rm -rf clients/python/dist

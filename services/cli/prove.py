@@ -60,6 +60,12 @@ def prove_cluster(
             "--database", help="The reading role's URL; by a forwarded port to the release's own server if not said."
         ),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cloudnative-pg", help="Name of CloudNativePG's Cluster that is the database; its pods are deleted too."
+        ),
+    ] = None,
 ) -> None:
     """Load a release with an empty table in kubectl's cluster, delete its pods at random, and tell what was lost."""
     with service("prove-cluster") as settings:
@@ -67,5 +73,6 @@ def prove_cluster(
 
         if ingest_url:
             address(ingest_url)
-        kept = run_prove_cluster(settings, Target(namespace, release, ingest_url, database_url), minutes, seed)
+        target = Target(namespace, release, ingest_url, database_url, cluster)
+        kept = run_prove_cluster(settings, target, minutes, seed)
     raise typer.Exit(0 if kept else 1)

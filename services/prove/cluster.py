@@ -28,16 +28,21 @@ __all__ = ["Target", "run_prove_cluster"]
 
 _DRAINED_WITHIN = 300.0
 _BACK_WITHIN = 120.0
+_POSTGRES_PORT = 5432
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which release is proved, and the addresses of ingest and database; None is by a forwarded port."""
+    """Which release is proved, and the addresses of ingest and database; None is by a forwarded port.
+
+    `cluster` is the name of CloudNativePG's Cluster that is its database, None where there is none.
+    """
 
     namespace: str
     release: str
     ingest: str | None
     database: str | None
+    cluster: str | None
 
 
 def run_prove_cluster(settings: Settings, target: Target, minutes: float, seed: int | None) -> bool:
@@ -58,7 +63,7 @@ def run_prove_cluster(settings: Settings, target: Target, minutes: float, seed: 
 async def _proved(settings: Settings, target: Target, minutes: float, seed: int, journal: Path) -> bool:
     client = connect(target.namespace)
     try:
-        proof = ClusterProof(Release(client, target.namespace, target.release), seed, journal)
+        proof = ClusterProof(Release(client, target.namespace, target.release, target.cluster), seed, journal)
         async with contextlib.AsyncExitStack() as ways:
             verdict = await proof.run(*await _ways(ways, proof.release, target, settings), minutes * 60)
     finally:
@@ -84,7 +89,11 @@ async def _ways(
     worker = f"http://127.0.0.1:{await way('worker')}"
     ingest = target.ingest or f"http://127.0.0.1:{await way('ingest')}"
     url = target.database
-    if url is None:
+    if url is None and target.cluster:
+        # Its pooler may be what the reader's URL names; the forwarded port leads to the primary itself.
+        port = await ways.enter_async_context(forwarded(target.namespace, f"{target.cluster}-rw", _POSTGRES_PORT))
+        url = through(await release.reader_url(), port)
+    elif url is None:
         if await release.service_port("timescaledb") is None:
             raise StartError("the release's database is not its own: say --database with the reading role's URL")
         url = through(await release.reader_url(), await way("timescaledb"))

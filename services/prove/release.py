@@ -23,6 +23,9 @@ __all__ = ["Release", "ServicePort", "forwarded", "through"]
 
 COMPONENT = "app.kubernetes.io/component"
 BREAKABLE = {"ingest", "query", "worker", "operator", "redis", "timescaledb", "timescaledb-replica"}
+# CloudNativePG's labels: which Cluster a pod is of, and what a server's pod is in it. A pooler's has no such part.
+CLUSTER = "cnpg.io/cluster"
+ROLE = "cnpg.io/instanceRole"
 
 _FORWARD_AGAIN = 0.5
 
@@ -38,19 +41,28 @@ class ServicePort:
 class Release:
     """What is asked about one release; every name is read from labels, none is guessed."""
 
-    def __init__(self, client: AsyncClient, namespace: str, name: str) -> None:
+    def __init__(self, client: AsyncClient, namespace: str, name: str, cluster: str | None = None) -> None:
+        """Remember which one; `cluster` is the name of CloudNativePG's Cluster that is its database."""
         self._client = client
         self._labels: dict[str, Any] = {"app.kubernetes.io/instance": name}
         self.namespace = namespace
         self.name = name
+        self.cluster = cluster
 
     async def pods(self) -> dict[str, list[Pod]]:
-        """Return the pods that are not about to leave, by component and name."""
+        """Return the pods that are not about to leave, by component and name.
+
+        CloudNativePG's are of the components `primary`, `standby` and `pooler`.
+        """
         found = defaultdict[str, list[Pod]](list)
         async for pod in self._client.list(Pod, labels=self._labels):
-            component = ((pod.metadata and pod.metadata.labels) or {}).get(COMPONENT, "")
-            if component in BREAKABLE and pod.metadata and pod.metadata.deletionTimestamp is None:
+            if (component := _labels(pod).get(COMPONENT, "")) in BREAKABLE and _stays(pod):
                 found[component].append(pod)
+        if self.cluster:
+            async for pod in self._client.list(Pod, labels={CLUSTER: self.cluster}):
+                role = _labels(pod).get(ROLE, "pooler")
+                if _stays(pod):
+                    found["standby" if role == "replica" else role].append(pod)
         return {component: sorted(found[component], key=_name) for component in sorted(found)}
 
     async def service_port(self, component: str) -> ServicePort | None:
@@ -78,13 +90,15 @@ class Release:
         raise StartError(f"query of release {self.name} in namespace {self.namespace} has no connection from a Secret")
 
     async def kill(self, pod: Pod) -> None:
-        """End a pod without grace. A StatefulSet's has a second, so that its successor never runs beside it.
+        """End a pod without grace. One that has a volume has a second, so that its successor never runs beside it.
 
         Raises:
             ApiError: the API server refuses.
         """
         owners = {owner.kind for owner in (pod.metadata and pod.metadata.ownerReferences) or []}
-        await self._client.delete(Pod, _name(pod), grace_period=1 if "StatefulSet" in owners else 0)
+        await self._client.delete(
+            Pod, _name(pod), grace_period=0 if owners.isdisjoint({"StatefulSet", "Cluster"}) else 1
+        )
 
     async def evict(self, pod: Pod) -> None:
         """Ask a pod to leave, with the grace it has.
@@ -137,6 +151,14 @@ async def _forward(command: list[str]) -> None:
                 process.kill()
             await process.wait()
         await asyncio.sleep(_FORWARD_AGAIN)
+
+
+def _labels(pod: Pod) -> dict[str, str]:
+    return dict((pod.metadata and pod.metadata.labels) or {})
+
+
+def _stays(pod: Pod) -> bool:
+    return pod.metadata is not None and pod.metadata.deletionTimestamp is None
 
 
 def _name(thing: Pod | Service) -> str:

@@ -1,7 +1,5 @@
 """A backup comes back by the very commands that docs/upgrade-and-backup.md names."""
 
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,37 +7,13 @@ import pytest
 import yaml
 
 from tests.support import eventually
-from tests.support.cluster import K8S, kubectl
+from tests.support.cluster import K8S
+from tests.support.person import Person, commands
 from tests.support.release import Release, released
-from tests.support.service import ROOT
 
-PAGE = (ROOT / "docs" / "upgrade-and-backup.md").read_text()
+PAGE = "upgrade-and-backup.md"
 ROWS = 100_000
 VALUES = {"timescaledb": {"replicas": {"count": 1}}}
-
-
-def commands(part: str) -> list[str]:
-    """Return the console blocks of the page's paragraphs from **part** to the next bold word, as scripts."""
-    text = PAGE.partition(f"**{part}**")[2].partition("\n**")[0]
-    return [
-        re.sub(r"^\$ ", "", block, flags=re.MULTILINE) for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    ]
-
-
-class Person:
-    """Somebody who types commands in a folder of their own, in a namespace."""
-
-    def __init__(self, namespace: str, folder: Path) -> None:
-        self._folder = folder
-        self._config = folder / namespace
-        self._config.write_text(kubectl("config", "view", "--raw", "--minify", "--flatten").stdout)
-        self.types(f"kubectl config set-context --current --namespace={namespace}")
-
-    def types(self, script: str) -> None:
-        """Run a script, each command of which must go well."""
-        shell = ["env", f"KUBECONFIG={self._config}", "bash", "-euo", "pipefail", "-c", script]
-        done = subprocess.run(shell, cwd=self._folder, capture_output=True, text=True, timeout=400, check=False)
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
 
 
 def what_is_there(release: Release) -> str:
@@ -78,7 +52,7 @@ async def test_a_dump_comes_back(release: Release, folder: Path) -> None:
     release.send(ROWS, "--batch 500")
     await release.verdict(await release.sent(120), 60)
     before = what_is_there(release)
-    dump, restore = commands("Logical")
+    dump, restore = commands(PAGE, "Logical")
     person = Person(release.namespace.name, folder)
     person.types(dump)
     person.types(restore)
@@ -89,7 +63,7 @@ async def test_a_dump_comes_back(release: Release, folder: Path) -> None:
 
 async def test_a_base_backup_comes_back_into_its_release(release: Release, folder: Path) -> None:
     before = what_is_there(release)
-    backup, restore, replicas = commands("Physical")
+    backup, restore, replicas = commands(PAGE, "Physical")
     person = Person(release.namespace.name, folder)
     person.types(backup)
     empty(release)
@@ -100,8 +74,8 @@ async def test_a_base_backup_comes_back_into_its_release(release: Release, folde
 
 async def test_a_base_backup_comes_back_elsewhere_with_its_secret(release: Release, folder: Path) -> None:
     before = what_is_there(release)
-    backup, restore, replicas = commands("Physical")
-    keep, make = commands("Secrets")[0].splitlines(keepends=True)
+    backup, restore, replicas = commands(PAGE, "Physical")
+    keep, make = commands(PAGE, "Secrets")[0].splitlines(keepends=True)
     person = Person(release.namespace.name, folder)
     person.types(backup + keep)
     with released(VALUES, lambda name: Person(name, folder).types(make)) as other:

@@ -1,12 +1,14 @@
 """A release of the chart on a real cluster: installed by Helm, loaded from inside, held against a journal."""
 
 import json
+import shlex
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -16,7 +18,7 @@ from .cluster import IMAGE, Namespace, kubectl
 from .oracle import Verdict, judge
 from .patience import eventually
 
-__all__ = ["Release", "released"]
+__all__ = ["Release", "released", "released_as"]
 
 REPOSITORY, _, TAG = IMAGE.rpartition(":")
 LITTLE = {"requests": {"cpu": "20m"}}
@@ -30,6 +32,9 @@ SMALL: dict[str, Any] = {
     "timescaledb": {"storage": {"size": "2Gi"}, "resources": LITTLE},
 }
 """Values for a test's cluster, over which a test's own go."""
+
+
+R = TypeVar("R", bound="Release")
 
 
 class Release:
@@ -105,6 +110,40 @@ class Release:
         send = f"millrace send --rows {rows} --url http://millrace-ingest:8000 --patience 300 --journal /tmp/journal"
         self.run("sender", f"{send} {' '.join(options)} >&2; code=$?; echo JOURNAL; cat /tmp/journal; exit $code")
 
+    def load(self, *options: str) -> None:
+        """Begin to send made readings for ever, with keys and patience, and keep a journal until `unload`."""
+        start = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+        send = f"millrace send --rows {10**12} --start {start} --step 0.001 --url http://millrace-ingest:8000"
+        how = f"--patience 300 --journal /tmp/journal {' '.join(options)}"
+        wait = "sender=$!; while [ ! -e /tmp/enough ]; do sleep 0.2; done; kill $sender; wait $sender"
+        # The shell's own word about the end must not get between the journal's lines.
+        self.run("sender", f"exec 2>/dev/null; {send} {how} >/dev/null & {wait}; echo JOURNAL; cat /tmp/journal")
+
+    async def unload(self) -> str:
+        """End what `load` began, and return the journal: it has what was sent, and what was answered by now."""
+        self.namespace.run("exec", "sender", "--", "touch", "/tmp/enough")
+        journal = await self.sent(60)
+        self.namespace.run("delete", "pod", "sender")
+        return journal
+
+    async def watch(self) -> None:
+        """Begin to ask and to send a reading at a time, and note how long each waits for a good answer."""
+        source = shlex.quote(Path(__file__).with_name("waits.py").read_text())
+        self.run("watcher", f"python -c {source} http://millrace-ingest:8000 http://millrace-query:8001")
+        await eventually(lambda: "watching" in self.log("watcher"), 100, 0.5)
+
+    async def waits(self) -> dict[str, float]:
+        """End what `watch` began, and return the longest waits in seconds: a question, and both kinds of sending."""
+        self.namespace.run("exec", "watcher", "--", "touch", "/tmp/enough")
+        await eventually(lambda: self.namespace.get("pod", "watcher")["status"]["phase"] == "Succeeded", 60, 0.5)
+        longest: dict[str, float] = json.loads(self.log("watcher").splitlines()[-1])
+        self.namespace.run("delete", "pod", "watcher")
+        return longest
+
+    def log(self, pod: str) -> str:
+        """Return what a pod has said, nothing before it runs."""
+        return kubectl("--namespace", self.namespace.name, "logs", pod).stdout
+
     async def sent(self, timeout: float) -> str:
         """Wait until all is sent, and return the journal."""
 
@@ -119,7 +158,8 @@ class Release:
     async def verdict(self, journal: str, timeout: float) -> Verdict:
         """Wait until nothing waits in the stream, and hold the journal against the table."""
         await eventually(lambda: self.redis("xlen", "sensor_stream") == "0", timeout, 1.0)
-        return judge(journal, [int(float(value)) for value in self.psql("select value from sensor_data").split()])
+        stored = self.psql("select value from sensor_data where sensor_id like 'sensor-%'").split()
+        return judge(journal, [int(float(value)) for value in stored])
 
     def wait_until_ready(self, component: str) -> None:
         """Wait until a component's pods are ready."""
@@ -133,6 +173,13 @@ def released(values: dict[str, Any], before: Callable[[str], None] = lambda _: N
 
     `before` gets the namespace's name, to put into it what the release shall find.
     """
+    with released_as(Release, values, before) as made:
+        yield made
+
+
+@contextmanager
+def released_as(kind: type[R], values: dict[str, Any], before: Callable[[str], None]) -> Iterator[R]:
+    """Do the same for a kind of release."""
     try:
         helm("version")
     except LookupError:
@@ -140,7 +187,7 @@ def released(values: dict[str, Any], before: Callable[[str], None] = lambda _: N
     name = f"millrace-{uuid.uuid4().hex[:8]}"
     assert kubectl("create", "namespace", name).returncode == 0
     try:
-        made = Release(Namespace(name))
+        made = kind(Namespace(name))
         before(name)
         made.install(values)
         yield made

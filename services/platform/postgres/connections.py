@@ -19,7 +19,7 @@ from asyncpg.transaction import Transaction
 from pydantic import SecretStr
 
 from ..settings import DatabaseSettings, PostgresAddress, postgres_address
-from .errors import DATABASE_FAILURES, PoolerError
+from .errors import DATABASE_FAILURES, PoolerError, UnreplicatedError, message_of
 
 __all__ = ["Connection", "Connector"]
 
@@ -41,6 +41,7 @@ _IN_TRANSACTION = {"default_transaction_read_only": "transaction_read_only"}
 _MARK = "millrace.connection"
 _ATTEMPTS = 3
 _LONGEST_ROLLBACK = 5.0
+_WARNING = "01000"
 _NEEDS_TRANSACTIONS = (
     "the pooler before the database holds no transaction together; set its pool_mode to transaction or session, or "
     "let the URL name the database itself"
@@ -89,6 +90,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
 
         Raises:
             PoolerError: they do not.
+            UnreplicatedError: it is committed, but standbys that it should have waited for may not have it.
         """
         transaction = self.transaction(isolation=isolation.replace(" ", "_"))
         try:
@@ -106,7 +108,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             if not self.is_closed():
                 await self._roll_back(transaction)
             raise
-        await transaction.commit()
+        await self._commit(transaction)
 
     def by_pooler(self, session: dict[str, str]) -> None:
         """Take a pooler to stand before the server; each transaction then sets `session`."""
@@ -127,6 +129,26 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
                 await transaction.rollback()
         except DATABASE_FAILURES:
             self.terminate()
+
+    async def _commit(self, transaction: Transaction) -> None:
+        """Commit, and see that the server has nothing to say about it.
+
+        Where somebody cancels a commit that waits for synchronous standbys, the server answers COMMIT, with a warning
+        beside it. Of its words and its class, which is the general one, the words follow the server's language.
+        """
+        warnings: list[asyncpg.PostgresLogMessage] = []
+
+        def heard(_: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
+            if message.sqlstate == _WARNING:
+                warnings.append(message)
+
+        self.add_log_listener(heard)
+        try:
+            await transaction.commit()
+        finally:
+            self.remove_log_listener(heard)
+        if warnings:
+            raise UnreplicatedError(f"the server warns of the commit: {message_of(warnings[0])}")
 
     async def _set_locally(self) -> None:
         if await self.execute(self._local) != "SELECT 1" or not self.is_in_transaction():

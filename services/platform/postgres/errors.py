@@ -17,6 +17,7 @@ __all__ = [
     "DatabaseRefusedError",
     "PoolerError",
     "StatementCancelledError",
+    "UnreplicatedError",
     "message_of",
     "refused",
     "why_away",
@@ -61,6 +62,10 @@ _WHY_AWAY = {
 
 class PoolerError(asyncpg.InterfaceError):  # type: ignore[misc]
     """A pooler stands before the database and does not do what is needed; the message names what to change."""
+
+
+class UnreplicatedError(asyncpg.InterfaceError):  # type: ignore[misc]
+    """A commit was told with a warning: it holds on this server, but its standbys may not have it."""
 
 
 def refused(error: asyncpg.PostgresError) -> str:
