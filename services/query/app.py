@@ -53,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     async def needed(connection: Connection, able: Capability) -> None:
         await _ask_nothing(fetcher, connection, able)
+        await fetcher.tier.look(connection)
         await rollups.look(connection)
 
     async def look_once() -> None:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from functools import partial
 
 import asyncpg
@@ -32,8 +32,10 @@ from .copy_out import CopyReader, copy_out, inlined
 from .parts import Parts, exported, imported
 from .plan import Plan, RoutedPlan
 from .replicas import Replica, Replicas
+from .router import Span
 from .shares import Shares
 from .table import Table
+from .tier.source import LOCK, Tier
 
 __all__ = ["Batches", "Fetcher"]
 
@@ -62,11 +64,15 @@ class Batches(AsyncIterator[Table]):
     Attributes:
         as_of: microseconds since 1970-01-01 UTC by this machine's clock: what was stored before is in the answer.
         lead: what the plan tells of the answer before its rows.
+        tiered: spans whose readings came from the cold tier, as far as rows were asked for.
     """
 
-    def __init__(self, as_of: int, lead: Table | None, tables: AsyncGenerator[Table, None]) -> None:
+    def __init__(
+        self, as_of: int, lead: Table | None, tables: AsyncGenerator[Table, None], tiered: Sequence[Span] = ()
+    ) -> None:
         self.as_of = as_of
         self.lead = lead
+        self.tiered = tiered
         self._tables = tables
 
     async def __anext__(self) -> Table:
@@ -82,6 +88,7 @@ class Fetcher:
 
     Attributes:
         spread: whether the readings lie on several nodes of a Citus cluster, as far as was seen.
+        tier: the readings that are not in the table.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -102,6 +109,7 @@ class Fetcher:
         self._pool = Pool(connector(settings.database.reader_url))
         self._told = ""
         self.spread = False
+        self.tier = Tier(settings)
         self.replicas = Replicas(
             self._settings, settings.query.max_replica_lag, lambda address: Pool(connector(address))
         )
@@ -110,6 +118,7 @@ class Fetcher:
         """Drop all connections."""
         self._pool.drop()
         self.replicas.close()
+        self.tier.close()
 
     @contextlib.asynccontextmanager
     async def fetch(self, asked: Plan | RoutedPlan, asker: str = "") -> AsyncIterator[Batches]:
@@ -126,14 +135,20 @@ class Fetcher:
             Problem: rate_limited before the block; database_unavailable, query_timeout, from it as well as before.
         """
         servers = deque([*self.replicas.fresh(), None])
+        reads = asked.reads if isinstance(asked, Plan) else asked.otherwise.reads
+        tier = self.tier.concerns(reads)
+        tiered: list[Span] = []
         while servers:
             replica = servers.popleft()
             begun = False
             try:
-                async with self._connection(replica, asker, snapshot=asked.snapshot) as connection:
+                held = {"snapshot": True, "first": LOCK} if tier else {"snapshot": asked.snapshot}
+                async with self._connection(replica, asker, **held) as connection:
                     as_of = _now() if replica is None else replica.as_of
                     with _not_there(asked):
                         plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
+                        if tier:
+                            plan, tiered = await self.tier.joined(connection, plan)
                         small = await _small(connection, plan, inline=self.spread)
                     if small is None:
                         async with contextlib.aclosing(self._all(connection, plan, replica, asker)) as batches:
@@ -141,7 +156,7 @@ class Fetcher:
                                 first = await anext(batches, None)
                             begun = True
                             rows = _continued(first, batches)
-                            async with contextlib.aclosing(Batches(as_of, plan.lead, rows)) as answer:
+                            async with contextlib.aclosing(Batches(as_of, plan.lead, rows, tiered)) as answer:
                                 yield answer
             except _RollupGoneError as gone:
                 # Until the next look at the rollups every such question comes here.
@@ -155,7 +170,8 @@ class Fetcher:
                     raise
             else:
                 if small is not None:
-                    yield Batches(as_of, plan.lead, _continued(plan.finish(small) if len(small) else None))
+                    rows = _continued(plan.finish(small) if len(small) else None)
+                    yield Batches(as_of, plan.lead, rows, tiered)
                 return
 
     async def _all(
@@ -223,9 +239,11 @@ class Fetcher:
 
     @contextlib.asynccontextmanager
     async def _connection(
-        self, replica: Replica | None, asker: str = "", *, snapshot: bool = False
+        self, replica: Replica | None, asker: str = "", *, snapshot: bool = False, first: str = ""
     ) -> AsyncIterator[Connection]:
         """Lend a connection for one question, which may have one `snapshot` for several statements.
+
+        `first` is executed before there is one.
 
         Our own clock ends what the server's cannot.
 
@@ -241,7 +259,7 @@ class Fetcher:
             ):
                 connected = True
                 deadline.reschedule(asyncio.get_running_loop().time() + self._timeout)
-                async with connection.asking(snapshot=snapshot):
+                async with connection.asking(snapshot=snapshot, first=first):
                     yield connection
         except DATABASE_FAILURES as error:
             if not connected:

@@ -56,7 +56,13 @@ def parts_of(plan: Plan) -> list[Plan]:
 
 @contextlib.asynccontextmanager
 async def exported(connection: Connection) -> AsyncIterator[str | None]:
-    """Have a snapshot in the block that another connection can see; yield its name, None where it cannot be had."""
+    """Have a snapshot in the block that another connection can see; yield its name, None where it cannot be had.
+
+    A transaction that is under way has locked the table before its snapshot, which is the one that is shared then.
+    """
+    if connection.is_in_transaction():
+        yield await connection.fetchval("select pg_export_snapshot()")
+        return
     async with contextlib.AsyncExitStack() as held:
         name: str | None = None
         try:

@@ -40,6 +40,11 @@ class QuerySettings(Section):
         "compressed, 10 to 20 bytes for each.",
         "readings",
     )
+    max_tier_rows: PositiveInt = setting(
+        2_000_000,
+        "Most readings of the cold tier that one question may be answered from; each takes about 100 bytes meanwhile.",
+        "readings",
+    )
     max_answer_bytes: PositiveInt = setting(
         64 * 1024 * MIB,
         "Largest answer, uncompressed. One that turns out larger while it is sent breaks off, and the log says why.",

@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ..plan import LAST, Argument, Plan, readings_of
+from services.contract.instants import MICROSECOND
+
+from ..plan import FIRST, LAST, Argument, Plan, readings_of
+from ..reads import Ask, Reads
 from ..table import Kind
 from .selection import Selection
 from .selector import FIELD, NAME
@@ -44,6 +47,19 @@ cross join lateral (
 ) as newest
 where newest.timestamp is not null
 order by asked.sensor_id collate "C"
+"""
+
+# Whoever has a reading in the table that is younger than the tier's, or as young, is answered from there.
+_IN_TIER = """
+select any_of.sensor_id
+from ({asked}) as any_of
+left join lateral (
+  select true as found
+  from sensor_data
+  where sensor_id = any_of.sensor_id and timestamp > (select max(last) from tier_files) and timestamp <= {until}
+  limit 1
+) as younger on true
+where younger.found is null and exists (select from tier_files)
 """
 
 _EVER = (
@@ -104,11 +120,12 @@ def newest(sensors: Sequence[str], chosen: Selection | None, at: datetime | None
         arguments += (tuple(sensors),)
         asked.append(f"select unnest(${len(arguments)}::text[]) as sensor_id")
     arguments += (at or LAST,)
-    statement = (_NEWEST_SPREAD if spread else _NEWEST).format(
-        asked=" union ".join(asked), until=f"${len(arguments)}::timestamptz"
-    )
+    words = {"asked": " union ".join(asked), "until": f"${len(arguments)}::timestamptz"}
+    statement = (_NEWEST_SPREAD if spread else _NEWEST).format(**words)
+    until = LAST if at is None or at == LAST else at + MICROSECOND
+    reads = Reads(Ask(_IN_TIER.format(**words), arguments), FIRST, until, limit=1, descending=True)
     kinds = {"sensor_id": Kind.TEXT, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
-    return Plan(statement, arguments, kinds, few=501)
+    return Plan(statement, arguments, kinds, few=501, reads=(reads,))
 
 
 def _distinct(label: str, source: str, chosen: Selection, behind: tuple[Argument, ...], limit: int) -> Plan:
