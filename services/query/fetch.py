@@ -35,7 +35,7 @@ from .replicas import Replica, Replicas
 from .router import Span
 from .shares import Shares
 from .table import Table
-from .tier.source import LOCK, Tier
+from .tier.source import LOCK, Joined, Tier
 
 __all__ = ["Batches", "Fetcher"]
 
@@ -137,7 +137,7 @@ class Fetcher:
         servers = deque([*self.replicas.fresh(), None])
         reads = asked.reads if isinstance(asked, Plan) else asked.otherwise.reads
         tier = self.tier.concerns(reads)
-        tiered: list[Span] = []
+        joined: Joined | None = None
         while servers:
             replica = servers.popleft()
             begun = False
@@ -148,15 +148,22 @@ class Fetcher:
                     with _not_there(asked):
                         plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
                         if tier:
-                            plan, tiered = await self.tier.joined(connection, plan)
-                        small = await _small(connection, plan, inline=self.spread)
+                            joined = await self.tier.joined(connection, plan)
+                            plan = joined.plan
+                        slices = joined.slices if joined else ()
+                        small = None if slices else await _small(connection, plan, inline=self.spread)
                     if small is None:
-                        async with contextlib.aclosing(self._all(connection, plan, replica, asker)) as batches:
+                        rest = (
+                            self._sliced(connection, slices, replica)
+                            if slices
+                            else self._all(connection, plan, replica, asker)
+                        )
+                        async with contextlib.aclosing(rest) as batches:
                             with _not_there(asked):
                                 first = await anext(batches, None)
                             begun = True
-                            rows = _continued(first, batches)
-                            async with contextlib.aclosing(Batches(as_of, plan.lead, rows, tiered)) as answer:
+                            rows = _continued(_beside(joined), first, batches)
+                            async with contextlib.aclosing(Batches(as_of, plan.lead, rows, _spans(joined))) as answer:
                                 yield answer
             except _RollupGoneError as gone:
                 # Until the next look at the rollups every such question comes here.
@@ -170,8 +177,8 @@ class Fetcher:
                     raise
             else:
                 if small is not None:
-                    rows = _continued(plan.finish(small) if len(small) else None)
-                    yield Batches(as_of, plan.lead, rows, tiered)
+                    rows = _continued(_beside(joined), plan.finish(small) if len(small) else None)
+                    yield Batches(as_of, plan.lead, rows, _spans(joined))
                 return
 
     async def _all(
@@ -189,6 +196,16 @@ class Fetcher:
             tables = tables or read(connection, plan)
             async for table in await held.enter_async_context(contextlib.aclosing(tables)):
                 yield table
+
+    async def _sliced(
+        self, connection: Connection, slices: Sequence[Plan], replica: Replica | None
+    ) -> AsyncGenerator[Table, None]:
+        """Yield all rows of plans, one after the other, each with its own readings of the tier."""
+        for plan in slices:
+            joined = await self.tier.joined(connection, plan)
+            async with contextlib.aclosing(self._copied(connection, joined.plan, replica)) as tables:
+                async for table in tables:
+                    yield table
 
     @contextlib.asynccontextmanager
     async def _spare(self, replica: Replica | None, asker: str, snapshot: str) -> AsyncIterator[Connection | None]:
@@ -310,11 +327,20 @@ async def _small(connection: Connection, plan: Plan, *, inline: bool) -> Table |
     return Table.of(plan.kinds, rows) if len(rows) <= plan.few else None
 
 
+def _beside(joined: Joined | None) -> Table | None:
+    return joined.beside if joined else None
+
+
+def _spans(joined: Joined | None) -> Sequence[Span]:
+    return joined.spans if joined else ()
+
+
 async def _continued(
-    first: Table | None, rest: AsyncGenerator[Table, None] | None = None
+    beside: Table | None, first: Table | None, rest: AsyncGenerator[Table, None] | None = None
 ) -> AsyncGenerator[Table, None]:
-    if first is not None:
-        yield first
+    for table in (beside, first):
+        if table is not None:
+            yield table
     if rest is not None:
         async for table in rest:
             yield table

@@ -84,6 +84,7 @@ class Plan:
             and sees notes struck off of hours that a refresh put into a chunk which the plan does not know.
         divisible: whether `$2` and `$3` are the ends of a range, and its rows may come in any order.
         reads: the readings that it needs; none where it needs those of the table alone.
+        sliceable: whether `$2` and `$3` are the ends of a range of one sensor, whose rows may come part by part of it.
     """
 
     statement: str
@@ -97,6 +98,7 @@ class Plan:
     snapshot: bool = False
     divisible: bool = False
     reads: tuple[Reads, ...] = ()
+    sliceable: bool = False
 
     @property
     def columns(self) -> Mapping[str, Kind]:
@@ -159,6 +161,7 @@ def readings(question: Question, after: Keyset | None = None, limit: int | None 
                 behind=(start, above) if after else None,
             ),
         ),
+        sliceable=limit is None,
     )
 
 

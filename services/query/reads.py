@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["Ask", "Reads"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Ask", "Grouped", "Reads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,19 @@ class Ask:
 
     statement: str
     arguments: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouped:
+    """Readings of which partials are enough, in the plan's own columns.
+
+    Attributes:
+        edges: of the buckets, in microseconds.
+        names: of the partials beside the count: of sum, min, max, squares.
+    """
+
+    edges: NDArray[np.int64]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +45,7 @@ class Reads:
         descending: whether the newest are meant by the limit.
         behind: the first sensor's begin behind this instant and id, in the order of the limit.
         within: gives multiranges, outside of which nothing is needed.
+        grouped: what is made of them; None where the statement needs each.
     """
 
     sensors: Sequence[str] | Ask
@@ -38,3 +55,4 @@ class Reads:
     descending: bool = False
     behind: tuple[datetime, int] | None = None
     within: Ask | None = None
+    grouped: Grouped | None = None

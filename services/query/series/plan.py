@@ -14,7 +14,7 @@ from services.contract.instants import instant_of, micros_of
 
 from ..grid import zoned
 from ..plan import Argument, Plan, Question, RoutedPlan, readings
-from ..reads import Reads
+from ..reads import Grouped, Reads
 from ..router import Rollup, Segment, Span, fitting
 from ..table import Column, Kind, Table
 from .aggregates import GROUPED, partials_of, percentiles_of
@@ -143,6 +143,7 @@ def _in_any_order(question: SeriesQuestion) -> Plan:
         finish=partial(_identified, question),
         # Several sensors come one after the other.
         divisible=len(question.sensors) == 1,
+        sliceable=len(question.sensors) == 1,
         reads=(Reads(question.sensors, question.start, question.end),),
     )
 
@@ -273,7 +274,9 @@ def _partials(
     outside = outside_of_groups(question, bands, ", ".join(["1::bigint", *alone, *(["found.value"] * len(named))]))
     nothing = ["0::bigint", *("0::double precision" for _ in names)]
     raw = [(segment.start, segment.end) for segment in segments if segment.rollup is None]
-    reads = [Reads(question.sensors, instant_of(low), instant_of(high)) for low, high in raw]
+    # Of the first reading of two the instant is needed, and not only that of its bucket.
+    grouped = None if shares or set(names) & set(_NEAREST) else Grouped(grid.edges, names)
+    reads = [Reads(question.sensors, instant_of(low), instant_of(high), grouped=grouped) for low, high in raw]
     if shares:
         reads = [Reads(question.sensors, question.start, question.end)]
     parts += outside + percentiles(question, bands, ", ".join([*nothing, "found.value"]))

@@ -7,10 +7,12 @@ chunk, or it has the chunk for as long as it needs it.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
@@ -25,11 +27,15 @@ from services.platform.tier.files import Deleted, Readings, hash_of, read
 from services.platform.tier.storage import STORAGE_FAILURES, Storage, open_storage
 
 from ..plan import FIRST, LAST, Plan
-from ..reads import Ask, Reads
+from ..reads import Ask, Grouped, Reads
 from ..router import Span, common, without
+from ..table import Table
+from .grouping import read_grouped
 from .union import united
 
-__all__ = ["LOCK", "Tier"]
+__all__ = ["LOCK", "Joined", "Tier"]
+
+Sized = TypeVar("Sized", Readings, Table)
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +43,9 @@ LOCK = "lock table public.sensor_data in access share mode"
 
 _YOUNG = timedelta(hours=22)
 """Nothing younger than a day goes to the tier; clocks may differ by two hours."""
+
+_SLICE = 250_000
+"""Readings of files up to which a range is asked for as a whole; of a larger one, part by part."""
 
 _AT_ONCE = 8
 """Files that one question reads at once."""
@@ -64,6 +73,23 @@ where d.number > $1 and d.sensor_ids && $2::text[] and d.range_start < $4 and d.
 _BOUNDS = datetime(1800, 1, 1, tzinfo=UTC), datetime(2250, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """A plan with the tier's readings.
+
+    Attributes:
+        plan: whose statement has the readings, too.
+        spans: which of what it reads are in the tier.
+        beside: partials that go beside the statement's; None where there are none.
+        slices: plans of parts of a large range, each to be joined by itself; none where `plan` has all.
+    """
+
+    plan: Plan
+    spans: list[Span]
+    beside: Table | None = None
+    slices: tuple[Plan, ...] = ()
+
+
 class Tier:
     """The tier as the query service has it."""
 
@@ -88,8 +114,8 @@ class Tier:
         """Tell whether readings may be in the tier, as far as their instants tell."""
         return bool(self._location) and any(each.start < datetime.now(UTC) - _YOUNG for each in reads)
 
-    async def joined(self, connection: Connection, plan: Plan) -> tuple[Plan, list[Span]]:
-        """Return a plan that has the tier's readings, too, and which spans of what it reads are in the tier.
+    async def joined(self, connection: Connection, plan: Plan) -> "Joined":
+        """Return what gives the tier's readings, too.
 
         Args:
             connection: in a transaction that has `LOCK`, and its one snapshot.
@@ -103,6 +129,10 @@ class Tier:
         found: list[Readings] = []
         reads = [(each, await self._sensors(connection, each)) for each in plan.reads]
         whole: list[Span] = []
+        tables: list[Table] = []
+        if plan.sliceable and (slices := await self._slices(connection, plan)):
+            chunks = await connection.fetch(_CHUNKS, *map(instant_of, _bounded(plan.reads[0])))
+            return Joined(plan, [(micros_of(row["low"]), micros_of(row["high"])) for row in chunks], slices=slices)
         for each, sensors in reads:
             asked = await _asked(connection, each)
             if each.limit is None:
@@ -116,13 +146,15 @@ class Tier:
                 if each.limit is None:
                     spans += inside
                 look = _Look(self, connection, each, sensors, span, self._most - sum(map(len, found)))
-                found += await look.readings()
-        if not found or not any(map(len, found)):
-            return plan, common(spans, spans)
-        together = await asyncio.to_thread(_together, found)
-        return await asyncio.to_thread(united, plan, together), common(spans, spans)
+                if each.grouped is None:
+                    found += await look.readings()
+                else:
+                    tables += await look.partials(each.grouped)
+        if any(map(len, found)):
+            plan = await asyncio.to_thread(lambda: united(plan, _together(found)))
+        return Joined(plan, common(spans, spans), Table.joined(tables) if tables else None)
 
-    async def read(self, jobs: Sequence[tuple[Any, ...]]) -> list[Readings]:
+    async def read(self, reader: Callable[..., Sized], jobs: Sequence[tuple[Any, ...]]) -> list[Sized]:
         """Read files, some at once.
 
         Raises:
@@ -135,7 +167,9 @@ class Tier:
             if self._storage is None:
                 self._storage = await loop.run_in_executor(self._threads, open_storage, self._location)
             storage = self._storage
-            return list(await asyncio.gather(*(loop.run_in_executor(self._threads, read, storage, *job) for job in jobs)))
+            return list(
+                await asyncio.gather(*(loop.run_in_executor(self._threads, reader, storage, *job) for job in jobs))
+            )
         except STORAGE_FAILURES as error:
             log.warning("a file of the tier could not be read", action="ask", error=f"{type(error).__name__}: {error}")
             raise Problem(
@@ -143,6 +177,29 @@ class Tier:
                 "readings of this range are in the cold tier, whose files cannot be read now; try again",
                 {"Retry-After": "5"},
             ) from None
+
+    async def _slices(self, connection: Connection, plan: Plan) -> tuple[Plan, ...]:
+        """Return plans of parts of a range, cut between days; none where its readings are few enough for one."""
+        (each,) = plan.reads
+        span = _bounded(each)
+        if span[0] >= span[1]:
+            return ()
+        number = hash_of(each.sensors[0] if not isinstance(each.sensors, Ask) else "")
+        rows: dict[date, int] = defaultdict(int)
+        for file in await connection.fetch(_FILES, *map(instant_of, span)):
+            if number % file["buckets"] == file["bucket"]:
+                rows[file["day"]] += file["rows"]
+        if sum(rows.values()) <= _SLICE:
+            return ()
+        edges, held = [each.start], 0
+        for day in sorted(rows):
+            start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            if held and held + rows[day] > _SLICE and start > edges[-1]:
+                edges.append(start)
+                held = 0
+            held += rows[day]
+        edges.append(each.end)
+        return tuple(_part(plan, low, high) for low, high in pairwise(edges) if low < high)
 
     async def _sensors(self, connection: Connection, each: Reads) -> list[str]:
         if not isinstance(each.sensors, Ask):
@@ -164,17 +221,30 @@ class _Look:
         self._tier, self._connection, self._reads, self._span, self._most = tier, connection, reads, span, most
         self._sensors = sensors
 
-    async def readings(self) -> list[Readings]:
-        """Return them, as far as they are needed."""
-        ends = [instant_of(end) for end in self._span]
-        files = await self._connection.fetch(_FILES, *ends)
+    async def partials(self, wanted: Grouped) -> list[Table]:
+        """Return partials of all of them, a table a file."""
+        files = await self._files()
+        ordinals = {sensor: place + 1 for place, sensor in enumerate(self._sensors)}
+        jobs = [(*job, wanted, ordinals) for job in self._jobs(files, self._sensors, await self._deleted(files))]
+        return [table for table in await self._tier.read(read_grouped, jobs) if len(table)]
+
+    async def _files(self) -> list[Any]:
+        return list(await self._connection.fetch(_FILES, *map(instant_of, self._span)))
+
+    async def _deleted(self, files: Sequence[Any]) -> list[Deleted]:
         if not files:
             return []
         least = min(file["deletions"] for file in files)
-        deleted = [
+        ends = map(instant_of, self._span)
+        return [
             Deleted(row[0], frozenset(row[1]), micros_of(row[2]), micros_of(row[3]), row[4])
             for row in await self._connection.fetch(_DELETED, least, self._sensors, *ends)
         ]
+
+    async def readings(self) -> list[Readings]:
+        """Return them, as far as they are needed."""
+        files = await self._files()
+        deleted = await self._deleted(files)
         if self._reads.limit is None:
             found = await self._of(files, self._sensors, deleted)
             self._check(found)
@@ -200,6 +270,13 @@ class _Look:
         return found
 
     async def _of(self, files: Iterable[Any], sensors: Sequence[str], deleted: Sequence[Deleted]) -> list[Readings]:
+        found = await self._tier.read(read, self._jobs(files, sensors, deleted))
+        return [self._behind(each) for each in found if len(each)]
+
+    def _jobs(
+        self, files: Iterable[Any], sensors: Sequence[str], deleted: Sequence[Deleted]
+    ) -> list[tuple[Any, ...]]:
+        """Return what to read of which file: its path, sensors, the span, and what to leave out."""
         hashes = [(sensor, hash_of(sensor)) for sensor in sensors]
         jobs = []
         for file in files:
@@ -207,7 +284,7 @@ class _Look:
             if own:
                 later = [each for each in deleted if each.number > file["deletions"]]
                 jobs.append((file["path"], own, self._span, later))
-        return [self._behind(each) for each in await self._tier.read(jobs) if len(each)]
+        return jobs
 
     def _behind(self, found: Readings) -> Readings:
         """Return readings without those that a page before had."""
@@ -229,13 +306,25 @@ class _Look:
             )
 
 
+def _part(plan: Plan, low: datetime, high: datetime) -> Plan:
+    """Return the plan of a part of a range; only the first one may begin behind a page's last row."""
+    sensor, _, _, *others = plan.arguments
+    reads = replace(plan.reads[0], start=low, end=high)
+    return replace(plan, arguments=(sensor, low, high, *others), reads=(reads,), sliceable=False, divisible=False)
+
+
+def _bounded(each: Reads) -> Span:
+    """Return the range of readings, as far as the tier may have any."""
+    low, high = _BOUNDS
+    return micros_of(min(max(each.start, low), high)), micros_of(max(min(each.end, high), low))
+
+
 async def _asked(connection: Connection, each: Reads) -> list[Span]:
     """Return the spans of readings, as far as the tier may have any."""
     low, high = _BOUNDS
-    start, end = max(each.start, low), min(each.end, high)
-    if start >= end:
+    span = _bounded(each)
+    if span[0] >= span[1]:
         return []
-    span = micros_of(start), micros_of(end)
     if each.within is None:
         return [span]
     ranges = [found for row in await connection.fetch(each.within.statement, *each.within.arguments) for found in row[0]]

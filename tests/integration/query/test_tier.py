@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from services.platform.settings import Settings
+from services.query.tier import source
 from tests.support import TestDatabase
 from tests.support.late import connected
 from tests.support.query import asking, query_settings
@@ -113,3 +114,18 @@ async def test_every_question_is_answered_from_the_tier_as_from_the_table(
         after = await answers(client)
     for question, one, other in zip(WHOLE, before, after, strict=True):
         assert rounded(one) == rounded(other), question
+
+
+@pytest.mark.parametrize("slice_", [1, 700])
+async def test_a_large_range_is_answered_slice_by_slice(
+    settings: Settings, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, slice_: int
+) -> None:
+    questions = [question for question in WHOLE if "points" in question[1] or question[0] == "/get_range"]
+    questions += [("/series", {"sensor_id": "a", "format": "csv", **RANGE})]
+    async with asking(settings) as client:
+        before = [(await client.get(path, params=parameters)).text for path, parameters in questions]
+        await moved(settings)
+        monkeypatch.setattr(source, "_SLICE", slice_)
+        after = [(await client.get(path, params=parameters)).text for path, parameters in questions]
+    for question, one, other in zip(questions, before, after, strict=True):
+        assert one.split('"meta"')[0] == other.split('"meta"')[0], question
