@@ -87,7 +87,9 @@ def move() -> None:
         if done is None:
             raise fail("another process is at it")
         for moved in done.moved:
-            typer.echo(f"moved {moved.rows} readings from {moved.chunk.start} to {moved.chunk.end}: {moved.bytes} bytes")
+            typer.echo(
+                f"moved {moved.rows} readings from {moved.chunk.start} to {moved.chunk.end}: {moved.bytes} bytes"
+            )
         for stayed in done.stayed:
             typer.echo(printable(f"stays: {stayed}"))
         typer.echo(

@@ -53,7 +53,6 @@ def create_app(settings: Settings) -> FastAPI:
 
     async def needed(connection: Connection, able: Capability) -> None:
         await _ask_nothing(fetcher, connection, able)
-        await fetcher.tier.look(connection)
         await rollups.look(connection)
 
     async def look_once() -> None:
@@ -123,8 +122,10 @@ async def _ask_nothing(fetcher: Fetcher, connection: Connection, able: Capabilit
 
     Raises:
         asyncpg.PostgresError: one cannot be answered, as a table, a function or a right to them lacks.
+        UnfitError: one could not be, as the tier's location lacks.
     """
     fetcher.spread = able.spread
+    await fetcher.tier.look(connection)
     nothing = Question("", EPOCH, EPOCH)
     of_catalogue = (pages(selection(()), "", 1), newest((), None, None, spread=able.spread))
     for plan in (readings(nothing), least(nothing), hours(nothing), *of_catalogue):

@@ -15,7 +15,7 @@ from tests.support.faults import Failpoints, Make, ended
 from tests.support.late import connected
 from tests.support.query import asking
 from tests.support.readings import sql
-from tests.support.tier import computed, tiered
+from tests.support.tier import computed, files_in, tiered
 
 START = datetime(2025, 10, 2, tzinfo=UTC)
 FILL = """
@@ -54,13 +54,13 @@ async def state(database: TestDatabase) -> tuple[int, int, int]:
     return row[0], row[1], row[2]
 
 
-async def whole(settings: Settings, database: TestDatabase, folder: Path, rows: int) -> bool:
+async def whole(database: TestDatabase, folder: Path, rows: int) -> bool:
     """Tell whether everything is in the tier, and nothing else in its folder."""
     if await state(database) != (0, rows, 0):
         return False
     async with connected(database, "owner") as owner:
         listed = {row[0] for row in await owner.fetch("select path from tier_files")}
-    return listed == {str(path.relative_to(folder)) for path in folder.rglob("*.parquet")}
+    return listed == files_in(folder)
 
 
 async def readings(settings: Settings, sensor: str) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ async def test_a_move_that_is_broken_off_anywhere_keeps_each_reading_once_and_no
     in_table, in_files, _ = await state(timescaledb)
     assert in_table + in_files == 4032
     async with service("repair", settings):
-        await eventually(partial(whole, settings, timescaledb, folder, 4032), 60.0)
+        await eventually(partial(whole, timescaledb, folder, 4032), 60.0)
     for sensor in "ab":
         assert await readings(settings, sensor) == before[sensor]
 
@@ -132,7 +132,7 @@ async def test_a_deletion_in_files_that_is_broken_off_anywhere_is_carried_out_on
     async with connected(timescaledb, "owner") as owner:
         await owner.execute("update tier_policy set after = '30 days'")
         async with service("repair", settings):
-            await eventually(partial(whole, settings, timescaledb, folder, 4032), 60.0)
+            await eventually(partial(whole, timescaledb, folder, 4032), 60.0)
         await owner.execute(DELETE)
     left = {sensor: await readings(settings, sensor) for sensor in "ab"}
     assert [len(left[sensor]) for sensor in "ab"] == [2016 - 288, 2016]
@@ -140,6 +140,6 @@ async def test_a_deletion_in_files_that_is_broken_off_anywhere_is_carried_out_on
     for sensor in "ab":
         assert await readings(settings, sensor) == left[sensor]
     async with service("repair", settings):
-        await eventually(partial(whole, settings, timescaledb, folder, 4032 - 288), 60.0)
+        await eventually(partial(whole, timescaledb, folder, 4032 - 288), 60.0)
     for sensor in "ab":
         assert await readings(settings, sensor) == left[sensor]

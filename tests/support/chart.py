@@ -30,7 +30,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "commonLabels": {"team": "water"},
         "podLabels": {"sidecar": "no"},
         "imagePullSecrets": [{"name": "registry"}],
-        "config": {"telemetry": {"otlp_endpoint": "http://collector:4318"}, "mqtt": {"topics": "site/{site}/{name}"}, "tier": _TIER},
+        "config": {
+            "telemetry": {"otlp_endpoint": "http://collector:4318"},
+            "mqtt": {"topics": "site/{site}/{name}"},
+            "tier": _TIER,
+        },
         "tier": {"existingSecret": "own-storage", "ports": [9000]},
         "worker": {"autoscaling": {"mode": "keda"}},
         "mqtt": {

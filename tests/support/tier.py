@@ -14,7 +14,7 @@ from services.platform.tier.storage import open_storage
 from .databases import TestDatabase
 from .late import filled
 
-__all__ = ["computed", "moved", "owning", "tiered"]
+__all__ = ["computed", "files_in", "moved", "owning", "tiered"]
 
 
 def tiered(settings: Settings, folder: Path) -> Settings:
@@ -47,3 +47,8 @@ async def moved(settings: Settings, after: str = "30 days", settled: timedelta =
         done = await pass_once(connection, await capability(connection), storage, settings.tier.grace, settled)
     assert done is not None
     return done
+
+
+def files_in(folder: Path) -> set[str]:
+    """Return the paths of the files below a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.parquet")}

@@ -172,7 +172,9 @@ async def _day(
 ) -> tuple[list[tuple[File, Fingerprint]], set[str]]:
     """Write the files of a day; return them, and the sensors that are in them."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    names = tuple(row[0] for row in await connection.fetch(SENSORS.format(relation=chunk.relation), start, start + _DAY))
+    names = tuple(
+        row[0] for row in await connection.fetch(SENSORS.format(relation=chunk.relation), start, start + _DAY)
+    )
     bounds = {"start": _literal(start), "end": _literal(start + _DAY)}
     laid = _Laid(storage, names, paths)
     try:

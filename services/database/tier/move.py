@@ -37,8 +37,8 @@ where c.hypertable_schema = 'public' and c.hypertable_name = 'sensor_data'
 order by c.range_start
 """
 
-# What an aggregate has computed stays right when the rows are gone; what it has not would be lost to it for ever. To drop
-# the chunk before has logged a change of the instant at which this one begins, where none was.
+# What an aggregate has computed stays right when the rows are gone; what it has not would be lost to it for ever. To
+# drop the chunk before has logged a change of the instant at which this one begins, where none was.
 HINDERED = """
 with of_readings as (
   select a.mat_hypertable_id as id, format('%I.%I', a.user_view_schema, a.user_view_name) as name, a.user_view_schema,
@@ -179,9 +179,7 @@ async def _listed(connection: Connection, chunk: Chunk, exported: Exported) -> N
         status = await connection.execute(NOT_GARBAGE, listed)
         if int(status.split()[-1]) != len(listed):
             raise TierError("its files took longer than MILLRACE_TIER_GRACE, and may have been removed")
-        chunk_id = await connection.fetchval(
-            LIST_CHUNK, chunk.start, chunk.end, exported.mark.rows, aggregates, newest
-        )
+        chunk_id = await connection.fetchval(LIST_CHUNK, chunk.start, chunk.end, exported.mark.rows, aggregates, newest)
         await connection.executemany(
             LIST_FILE,
             [

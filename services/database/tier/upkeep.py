@@ -68,11 +68,7 @@ async def rewrite(connection: Connection, storage: Storage) -> int:
         async with connection.writing("repeatable read"):
             newest = await connection.fetchval(NEWEST)
             found = await connection.fetch(LATER, file["file_id"])
-        meant = [
-            deleted
-            for row in found
-            if (deleted := _deleted(row, file["bucket"], file["buckets"])).sensors
-        ]
+        meant = [deleted for row in found if (deleted := _deleted(row, file["bucket"], file["buckets"])).sensors]
         gone += await _rewritten(connection, storage, file, meant, newest)
     if gone:
         log.info("deleted readings left the tier's files", action="tier", rows=gone)

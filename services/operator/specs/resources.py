@@ -153,7 +153,9 @@ class HypertableSpec(Resource):
         if self.tier and self.table != "sensor_data":
             raise ValueError("tier: the readings alone, sensor_data, go to the tier")
         if self.tier and self.retention and self.retention.after.total <= self.tier.after.total:
-            raise ValueError("retention takes chunks before they go to the tier; raise retention.after above tier.after")
+            raise ValueError(
+                "retention takes chunks before they go to the tier; raise retention.after above tier.after"
+            )
         return self
 
 

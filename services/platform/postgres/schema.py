@@ -12,7 +12,7 @@ from .errors import DATABASE_AWAY, DatabaseRefusedError, PoolerError, refused, w
 __all__ = ["SCHEMA_NEEDED", "UnfitError", "look_at_schema", "wait_for_schema"]
 
 Needed = Callable[[Connection, Capability], Awaitable[None]] | None
-"""Asks of a connection what must be possible there; what is not leaves as the database's error, or as an `UnfitError`."""
+"""Asks of a connection what must be possible; what is not leaves as the database's error, or as an `UnfitError`."""
 
 SCHEMA_NEEDED = 10
 """The schema version (the highest applied migration) that this release's services need."""

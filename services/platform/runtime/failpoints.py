@@ -35,8 +35,8 @@ Place = Literal[
 ]
 """Before and after the entry is written; after entries were read; between ledger and COPY, COPY and COMMIT, COMMIT
 and acknowledgement; after that; between deleting a slice of rows and COMMIT; on a chunk's way to the tier, between the
-note of its files, these, their verification, the drop, COMMIT, and the removal of files that nobody asks for; before and after a piece of a file is
-posted, between the notes of both."""
+note of its files, these, their verification, the drop, COMMIT, and the removal of files that nobody asks for; before
+and after a piece of a file is posted, between the notes of both."""
 
 
 def _absent(_: Place) -> None:

@@ -17,8 +17,8 @@ class TierSettings(Section):
 
     location: str = setting(
         "",
-        "Where the files lie: `file:///folder`, or `s3://bucket/prefix?region=…`, with `endpoint_override=host:port` and "
-        "`scheme=http` for another server than AWS'. Whoever moves chunks and whoever answers questions needs it. "
+        "Where the files lie: `file:///folder`, or `s3://bucket/prefix?region=…`, with `endpoint_override=host:port` "
+        "and `scheme=http` for another server than AWS'. Whoever moves chunks and whoever answers questions needs it. "
         "Without it there is no tier.",
     )
     interval: PositiveFloat = setting(600.0, "Time between looks for chunks that are old enough.", "s")

@@ -23,7 +23,9 @@ __all__ = ["COVERAGE", "Arguments", "date_bin", "needed", "rollup_part", "routes
 COVERAGE = """
 select aggregate, behind + tier_deleted($4::text[], span) as behind, gone, kept
 from (
-  select tstzrange(greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')) as span
+  select tstzrange(
+    greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')
+  ) as span
 ) as asked
 cross join lateral rollup_coverage($1::int[], span)
 """
@@ -142,7 +144,9 @@ def with_tier(told: Table, tiered: Sequence[Span]) -> Table:
     if not tiered:
         return told
     rows: list[tuple[int, int, str | None]] = []
-    for start, end, name in zip(told["start"].values.tolist(), told["end"].values.tolist(), told["from"].items(), strict=True):
+    for start, end, name in zip(
+        told["start"].values.tolist(), told["end"].values.tolist(), told["from"].items(), strict=True
+    ):
         if name != "rows":
             rows.append((start, end, name))
             continue

@@ -21,6 +21,7 @@ def read_grouped(
     sensors: Sequence[str],
     span: Span,
     deleted: Sequence[Deleted],
+    *,
     wanted: Grouped,
     ordinals: dict[str, int],
 ) -> Table:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -145,7 +146,7 @@ class Tier:
                 inside = [(micros_of(row["low"]), micros_of(row["high"])) for row in rows]
                 if each.limit is None:
                     spans += inside
-                look = _Look(self, connection, each, sensors, span, self._most - sum(map(len, found)))
+                look = _Look(self, connection, each, sensors=sensors, span=span, most=self._most - sum(map(len, found)))
                 if each.grouped is None:
                     found += await look.readings()
                 else:
@@ -216,7 +217,7 @@ class _Look:
     """One look for the readings of sensors in a span."""
 
     def __init__(
-        self, tier: Tier, connection: Connection, reads: Reads, sensors: list[str], span: Span, most: int
+        self, tier: Tier, connection: Connection, reads: Reads, *, sensors: list[str], span: Span, most: int
     ) -> None:
         self._tier, self._connection, self._reads, self._span, self._most = tier, connection, reads, span, most
         self._sensors = sensors
@@ -225,8 +226,9 @@ class _Look:
         """Return partials of all of them, a table a file."""
         files = await self._files()
         ordinals = {sensor: place + 1 for place, sensor in enumerate(self._sensors)}
-        jobs = [(*job, wanted, ordinals) for job in self._jobs(files, self._sensors, await self._deleted(files))]
-        return [table for table in await self._tier.read(read_grouped, jobs) if len(table)]
+        reader = partial(read_grouped, wanted=wanted, ordinals=ordinals)
+        jobs = self._jobs(files, self._sensors, await self._deleted(files))
+        return [table for table in await self._tier.read(reader, jobs) if len(table)]
 
     async def _files(self) -> list[Any]:
         return list(await self._connection.fetch(_FILES, *map(instant_of, self._span)))
@@ -273,9 +275,7 @@ class _Look:
         found = await self._tier.read(read, self._jobs(files, sensors, deleted))
         return [self._behind(each) for each in found if len(each)]
 
-    def _jobs(
-        self, files: Iterable[Any], sensors: Sequence[str], deleted: Sequence[Deleted]
-    ) -> list[tuple[Any, ...]]:
+    def _jobs(self, files: Iterable[Any], sensors: Sequence[str], deleted: Sequence[Deleted]) -> list[tuple[Any, ...]]:
         """Return what to read of which file: its path, sensors, the span, and what to leave out."""
         hashes = [(sensor, hash_of(sensor)) for sensor in sensors]
         jobs = []
@@ -327,13 +327,12 @@ async def _asked(connection: Connection, each: Reads) -> list[Span]:
         return []
     if each.within is None:
         return [span]
-    ranges = [found for row in await connection.fetch(each.within.statement, *each.within.arguments) for found in row[0]]
+    ranges = [
+        found for row in await connection.fetch(each.within.statement, *each.within.arguments) for found in row[0]
+    ]
     return common(
         [span],
-        [
-            (micros_of(max(found.lower or FIRST, low)), micros_of(min(found.upper or LAST, high)))
-            for found in ranges
-        ],
+        [(micros_of(max(found.lower or FIRST, low)), micros_of(min(found.upper or LAST, high))) for found in ranges],
     )
 
 

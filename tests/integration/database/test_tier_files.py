@@ -83,8 +83,9 @@ async def test_readings_go_to_object_storage_and_come_back(
     assert "secret-of-the-tier" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.usefixtures("bucket")
 async def test_a_bucket_that_is_not_there_leaves_the_chunk_where_it_is(
-    timescaledb: TestDatabase, owner: asyncpg.Connection, s3: str, bucket: Any
+    timescaledb: TestDatabase, owner: asyncpg.Connection, s3: str
 ) -> None:
     settings = query_settings(timescaledb)
     location = f"s3://nowhere-at-all/x?region=us-east-1&scheme=http&endpoint_override={s3}"

@@ -19,11 +19,14 @@ from tests.support.tier import computed, moved, tiered
 # From three weeks of 2025 two chunks and a part; sensors of different steps, equal instants, all sorts of floats.
 FILL = """
 insert into sensor_data (timestamp, sensor_id, value)
-select '2025-10-01T00:00:00Z'::timestamptz + number * interval '7 minutes', 'a', sin(number) from generate_series(0, 3999) number
+select '2025-10-01T00:00:00Z'::timestamptz + number * interval '7 minutes', 'a', sin(number)
+from generate_series(0, 3999) number
 union all
-select '2025-10-01T00:03:00Z'::timestamptz + number * interval '61 minutes', 'b-ü', number % 7 from generate_series(0, 499) number
+select '2025-10-01T00:03:00Z'::timestamptz + number * interval '61 minutes', 'b-ü', number % 7
+from generate_series(0, 499) number
 union all
-select '2025-10-02T12:00:00Z'::timestamptz + number / 3 * interval '1 second', 'c', number from generate_series(0, 8) number
+select '2025-10-02T12:00:00Z'::timestamptz + number / 3 * interval '1 second', 'c', number
+from generate_series(0, 8) number
 union all
 select now() - interval '1 hour', 'a', 5
 """
@@ -116,9 +119,10 @@ async def test_every_question_is_answered_from_the_tier_as_from_the_table(
         assert rounded(one) == rounded(other), question
 
 
+@pytest.mark.usefixtures("owner")
 @pytest.mark.parametrize("slice_", [1, 700])
 async def test_a_large_range_is_answered_slice_by_slice(
-    settings: Settings, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, slice_: int
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, slice_: int
 ) -> None:
     questions = [question for question in WHOLE if "points" in question[1] or question[0] == "/get_range"]
     questions += [("/series", {"sensor_id": "a", "format": "csv", **RANGE})]

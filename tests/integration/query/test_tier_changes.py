@@ -18,13 +18,13 @@ from services.platform.postgres.capability import capability
 from services.platform.runtime.health import Health
 from services.platform.settings import Settings
 from tests.integration.worker.test_transaction import outcomes, work_of
-from tests.support import TestDatabase
-from tests.support.deletions import ask_deletion, carry_out
+from tests.support import TestDatabase, eventually
 from tests.support.admin import both_ports
+from tests.support.deletions import ask_deletion, carry_out
 from tests.support.late import connected
 from tests.support.query import asking
 from tests.support.readings import entry_of
-from tests.support.tier import computed, moved, tiered
+from tests.support.tier import computed, files_in, moved, tiered
 from tests.support.worker import parts_of
 
 DAY = timedelta(days=1)
@@ -54,6 +54,7 @@ async def owner(timescaledb: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def client(settings: Settings, owner: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+    assert not owner.is_closed()
     async with asking(settings) as asked:
         yield asked
 
@@ -104,9 +105,8 @@ async def sources(client: httpx.AsyncClient, **parameters: Any) -> list[str]:
     return [part["from"] for part in answer.json()["meta"]["source"]]
 
 
-async def test_an_answer_says_what_came_from_the_tier(
-    settings: Settings, owner: asyncpg.Connection, client: httpx.AsyncClient
-) -> None:
+@pytest.mark.usefixtures("owner")
+async def test_an_answer_says_what_came_from_the_tier(settings: Settings, client: httpx.AsyncClient) -> None:
     assert await sources(client) == ["rows"]
     await moved(settings)
     assert await sources(client) == ["tier"]
@@ -137,8 +137,9 @@ async def test_late_readings_of_the_tier_count_at_once_after_repair_and_when_the
         await repaired(timescaledb)
 
 
+@pytest.mark.usefixtures("owner")
 async def test_a_chunk_that_late_readings_made_waits_for_others_before_it_moves(
-    settings: Settings, timescaledb: TestDatabase, owner: asyncpg.Connection
+    settings: Settings, timescaledb: TestDatabase
 ) -> None:
     await moved(settings)
     await stored(settings, ("a", START, 1.0))
@@ -164,9 +165,9 @@ async def test_a_deletion_leaves_the_tier_at_once_and_the_files_with_the_next_pa
         if step == "carried out":
             assert await carry_out(settings.database) == 0
         if step == "rewritten":
-            before = set(tmp_path.rglob("*.parquet"))
+            before = files_in(tmp_path)
             assert (await moved(settings)).deleted == gone
-            assert len(before) < len(set(tmp_path.rglob("*.parquet")))
+            assert len(before) < len(files_in(tmp_path))
             assert await owner.fetchval("select sum(rows) from tier_files") == 4032 - gone
         if step == "late":
             assert await stored(settings, ("a", late, 1.0)) == [Outcome.STORED]
@@ -179,7 +180,7 @@ async def test_a_deletion_leaves_the_tier_at_once_and_the_files_with_the_next_pa
 
 
 async def test_a_file_that_was_replaced_stays_for_the_grace_and_goes_behind_it(
-    settings: Settings, timescaledb: TestDatabase, owner: asyncpg.Connection, tmp_path: Path
+    settings: Settings, owner: asyncpg.Connection, tmp_path: Path
 ) -> None:
     await moved(settings)
     async with both_ports(settings) as ports:
@@ -192,7 +193,7 @@ async def test_a_file_that_was_replaced_stays_for_the_grace_and_goes_behind_it(
     await owner.execute("update tier_garbage set since = since - interval '2 hours'")
     assert (await moved(settings)).removed == len(old)
     listed = {row[0] for row in await owner.fetch("select path from tier_files")}
-    there = {str(path.relative_to(tmp_path / "tier")) for path in tmp_path.rglob("*.parquet")}
+    there = files_in(tmp_path / "tier")
     assert there == listed
 
 
@@ -211,8 +212,9 @@ async def test_retention_takes_the_files_too_and_leaves_the_hours(
     assert await stored(settings, ("a", START + timedelta(days=9), 1.0)) == [Outcome.STORED]
 
 
+@pytest.mark.usefixtures("owner")
 async def test_a_chunk_stays_while_something_has_to_be_done_with_its_rows(
-    settings: Settings, timescaledb: TestDatabase, owner: asyncpg.Connection
+    settings: Settings, timescaledb: TestDatabase
 ) -> None:
     await stored(settings, ("a", START, 1.0))
     done = await moved(settings)
@@ -238,11 +240,12 @@ async def test_a_young_chunk_and_one_in_a_refresh_window_stay(settings: Settings
     assert await moved(settings, "3000 days") == type(done)()
 
 
+@pytest.mark.usefixtures("owner")
 async def test_files_that_cannot_be_read_are_a_problem_and_never_a_shorter_answer(
-    settings: Settings, owner: asyncpg.Connection, client: httpx.AsyncClient, tmp_path: Path
+    settings: Settings, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await moved(settings)
-    one, other, *_ = sorted(tmp_path.rglob("*.parquet"))
+    one, other, *_ = sorted(tmp_path / path for path in files_in(tmp_path))
     one.rename(one.with_suffix(".away"))
     other.write_bytes(b"PAR1" + other.read_bytes()[4:-40])
     for day in (START, START + DAY):
@@ -252,9 +255,8 @@ async def test_files_that_cannot_be_read_are_a_problem_and_never_a_shorter_answe
     assert (await client.get("/hourly", params={"sensor_id": "a", **RANGE})).status_code == 200
 
 
-async def test_more_of_the_tier_than_may_be_held_is_refused_by_name(
-    settings: Settings, owner: asyncpg.Connection
-) -> None:
+@pytest.mark.usefixtures("owner")
+async def test_more_of_the_tier_than_may_be_held_is_refused_by_name(settings: Settings) -> None:
     await moved(settings)
     few = settings.model_copy(update={"query": settings.query.model_copy(update={"max_tier_rows": 1000})})
     async with asking(few) as client:
@@ -263,19 +265,20 @@ async def test_more_of_the_tier_than_may_be_held_is_refused_by_name(
         assert "MILLRACE_QUERY_MAX_TIER_ROWS" in answer.text
 
 
-async def test_a_service_without_the_location_is_not_ready_and_says_why(
-    settings: Settings, owner: asyncpg.Connection
-) -> None:
+@pytest.mark.usefixtures("owner")
+async def test_a_service_without_the_location_is_not_ready_and_says_why(settings: Settings) -> None:
     await moved(settings)
     bare = settings.model_copy(update={"tier": settings.tier.model_copy(update={"location": ""})})
     async with asking(bare, ready=False) as client:
-        async with asyncio.timeout(10):
-            while "MILLRACE_TIER_LOCATION" not in (await client.get("/readyz")).text:
-                await asyncio.sleep(0.05)
+
+        async def told() -> bool:
+            return "MILLRACE_TIER_LOCATION" in (await client.get("/readyz")).text
+
+        await eventually(told)
 
 
 async def test_a_question_while_a_chunk_moves_has_each_reading_once(
-    settings: Settings, timescaledb: TestDatabase, owner: asyncpg.Connection, client: httpx.AsyncClient
+    settings: Settings, owner: asyncpg.Connection, client: httpx.AsyncClient
 ) -> None:
     asked = 0
     moving = asyncio.create_task(moved(settings))
