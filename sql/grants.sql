@@ -42,7 +42,8 @@ begin
       ('millrace_reader', 'tier_policy', 'select'),
       ('millrace_reader', 'tier_chunks', 'select'),
       ('millrace_reader', 'tier_files', 'select'),
-      ('millrace_reader', 'tier_stale', 'select')
+      ('millrace_reader', 'tier_stale', 'select'),
+      ('millrace_reader', 'tier_gate', 'select')
     ) as rights (role, relation, privilege)
     -- What a pending migration makes gets its rights there first.
     where to_regclass('public.' || relation) is not null

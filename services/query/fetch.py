@@ -35,7 +35,7 @@ from .replicas import Replica, Replicas
 from .router import Span
 from .shares import Shares
 from .table import Table
-from .tier.source import LOCK, Joined, Tier
+from .tier.source import Joined, Tier
 
 __all__ = ["Batches", "Fetcher"]
 
@@ -142,7 +142,7 @@ class Fetcher:
             replica = servers.popleft()
             begun = False
             try:
-                held = {"snapshot": True, "first": LOCK} if tier else {"snapshot": asked.snapshot}
+                held = {"snapshot": True, "first": self.tier.lock} if tier else {"snapshot": asked.snapshot}
                 async with self._connection(replica, asker, **held) as connection:
                     as_of = _now() if replica is None else replica.as_of
                     with _not_there(asked):

@@ -41,6 +41,13 @@ _MOST_CHUNKS = 256
 
 _CHUNKS = "select count(*) from pg_catalog.pg_inherits where inhparent = 'sensor_data'::regclass"
 
+_LOCKED = """
+select exists (
+  select from pg_catalog.pg_locks
+  where pid = pg_backend_pid() and relation = 'sensor_data'::regclass and mode = 'AccessShareLock' and granted
+)
+"""
+
 _AT_ONCE = 2
 """Batches that may wait to be taken."""
 
@@ -58,10 +65,11 @@ def parts_of(plan: Plan) -> list[Plan]:
 async def exported(connection: Connection) -> AsyncIterator[str | None]:
     """Have a snapshot in the block that another connection can see; yield its name, None where it cannot be had.
 
-    A transaction that is under way has locked the table before its snapshot, which is the one that is shared then.
+    A transaction that is under way is not begun anew in the middle, and has locked what it must before its snapshot.
     """
     if connection.is_in_transaction():
-        yield await connection.fetchval("select pg_export_snapshot()")
+        locked = await connection.fetchval(_LOCKED)
+        yield await connection.fetchval("select pg_export_snapshot()") if locked else None
         return
     async with contextlib.AsyncExitStack() as held:
         name: str | None = None

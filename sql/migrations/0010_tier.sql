@@ -61,4 +61,7 @@ create table tier_garbage (
 );
 comment on table tier_garbage is 'Files that are being written, or that no question will ask for any more; removed after a grace.';
 
-grant select on tier_policy, tier_chunks, tier_files, tier_stale to millrace_reader;
+create table tier_gate ();
+comment on table tier_gate is 'Has no rows: who reads the tier where there are too many chunks to lock locks it, who moves one too.';
+
+grant select on tier_policy, tier_chunks, tier_files, tier_stale, tier_gate to millrace_reader;

@@ -15,7 +15,7 @@ from services.platform.tier.storage import Storage, open_storage
 from ..repair.loop import Database, Rounds, reconnecting
 from .export import TierError
 from .move import SETTLED, Moved, due, move
-from .upkeep import collect, expire, rewrite
+from .upkeep import collect, distrust, expire, rewrite
 
 __all__ = ["Pass", "TierLoop", "owner_of", "pass_once"]
 
@@ -80,6 +80,7 @@ async def pass_once(
         return None
     try:
         await expire(connection)
+        await distrust(connection)
         deleted = await rewrite(connection, storage)
         moved, stayed = [], []
         for chunk in await due(connection, settled):

@@ -161,8 +161,8 @@ async def _hindered(connection: Connection, chunk: Chunk, last: object) -> tuple
 async def _listed(connection: Connection, chunk: Chunk, exported: Exported) -> None:
     """List a chunk's files and drop it, in one transaction.
 
-    Questions lock the chunks that they may read before they have their snapshot: so whoever does not see the files
-    listed still has the chunk, and who sees them does not see it.
+    Questions lock the chunks that they may read, or the gate, before they have their snapshot: so whoever does not see
+    the files listed still has the chunk, and who sees them does not see it.
     """
     async with connection.writing():
         await connection.execute("set local lock_timeout = '2s'")
@@ -187,7 +187,7 @@ async def _listed(connection: Connection, chunk: Chunk, exported: Exported) -> N
                 for f in exported.files
             ],
         )
-        await connection.execute(f"lock table {chunk.relation} in access exclusive mode")
+        await connection.execute(f"lock table tier_gate, {chunk.relation} in access exclusive mode")
         dropped = [row[0] for row in await connection.fetch(DROP, chunk.end, chunk.start)]
         if dropped != [chunk.relation]:
             raise TierError(f"its range has other chunks too: {', '.join(dropped)}")

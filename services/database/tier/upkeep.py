@@ -18,7 +18,7 @@ from services.platform.tier.storage import Storage
 
 from .export import TierError
 
-__all__ = ["collect", "expire", "rewrite"]
+__all__ = ["collect", "distrust", "expire", "rewrite"]
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +51,24 @@ with gone as (
   on conflict (path) do update set since = now()
 )
 delete from tier_stale t using gone g where t.range_start >= g.range_start and t.range_end <= g.range_end
+"""
+
+# A refresh of what is in the tier finds no rows, and would empty the buckets.
+DISTRUSTED = """
+with reaching as (
+  select c.chunk_id, array_agg(a.mat_hypertable_id) as ids, string_agg(a.user_view_name, ', ') as aggregates
+  from tier_chunks c
+  join _timescaledb_catalog.continuous_agg a on a.mat_hypertable_id = any (c.aggregates)
+  join timescaledb_information.jobs j
+    on (j.hypertable_schema, j.hypertable_name) = (a.user_view_schema, a.user_view_name)
+  where j.proc_name = 'policy_refresh_continuous_aggregate' and j.scheduled
+    and c.range_end > now() - coalesce((j.config ->> 'start_offset')::interval, 'infinity')
+  group by 1
+)
+update tier_chunks c set aggregates = array(select unnest(c.aggregates) except select unnest(r.ids))
+from reaching r
+where r.chunk_id = c.chunk_id
+returning r.aggregates, c.range_start, c.range_end
 """
 
 GARBAGE = "select path from tier_garbage where since < now() - make_interval(secs => $1) order by since limit 1000"
@@ -126,6 +144,18 @@ async def _rewritten(connection: Connection, storage: Storage, file: Any, meant:
 async def expire(connection: Connection) -> None:
     """Let go of the chunks of the tier that a retention policy would have taken; their files are garbage."""
     await connection.execute(EXPIRED)
+
+
+async def distrust(connection: Connection) -> None:
+    """Have questions no longer believe aggregates where their refresh policies reach into the tier: files answer."""
+    for row in await connection.fetch(DISTRUSTED):
+        log.error(
+            "a refresh policy reaches into the tier, and would empty buckets there; files answer in their place",
+            action="tier",
+            aggregates=row["aggregates"],
+            start=str(row["range_start"]),
+            end=str(row["range_end"]),
+        )
 
 
 async def collect(connection: Connection, storage: Storage, grace: float) -> int:

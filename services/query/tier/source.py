@@ -1,8 +1,8 @@
 """The files that a question needs, looked up in its own snapshot and read while it is held.
 
-A question that may need them locks the table and its chunks before it has its snapshot. A chunk that is moved is
-dropped in the transaction that lists its files: so either the question sees the files listed, and a table without that
-chunk, or it has the chunk for as long as it needs it.
+A question that may need them locks the table and its chunks, or the gate, before it has its snapshot. A chunk that is
+moved is dropped in the transaction that lists its files: so either the question sees the files listed, and a table
+without that chunk, or it has the chunk for as long as it needs it.
 """
 
 import asyncio
@@ -34,13 +34,18 @@ from ..table import Table
 from .grouping import read_grouped
 from .union import united
 
-__all__ = ["LOCK", "Joined", "Tier"]
+__all__ = ["Joined", "Tier"]
 
 Sized = TypeVar("Sized", Readings, Table)
 
 log = structlog.get_logger(__name__)
 
-LOCK = "lock table public.sensor_data in access share mode"
+_LOCK, _GATE = (f"lock table public.{name} in access share mode" for name in ("sensor_data", "tier_gate"))
+
+_CHUNKS_THERE = "select count(*) from pg_catalog.pg_inherits where inhparent = 'sensor_data'::regclass"
+_MOST_CHUNKS = 256
+"""Chunks up to which all are locked, and a move waits for the questions about its own alone; a server has room for some
+thousand locks, of all sessions together, and beyond a move waits for every question about the tier."""
 
 _YOUNG = timedelta(hours=22)
 """Nothing younger than a day goes to the tier; clocks may differ by two hours."""
@@ -92,17 +97,22 @@ class Joined:
 
 
 class Tier:
-    """The tier as the query service has it."""
+    """The tier as the query service has it.
+
+    Attributes:
+        lock: what a question executes before it has its snapshot.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Open nothing until a question needs it."""
         self._location = settings.tier.location
         self._most = settings.query.max_tier_rows
+        self.lock = _GATE
         self._storage: Storage | None = None
         self._threads: ThreadPoolExecutor | None = None
 
     async def look(self, connection: Connection) -> None:
-        """See that what is in the tier can be read.
+        """See that what is in the tier can be read, and what to lock.
 
         Raises:
             UnfitError: there are files, and no location.
@@ -110,6 +120,7 @@ class Tier:
         """
         if not self._location and await connection.fetchval("select exists (select from tier_files)"):
             raise UnfitError("readings are in the cold tier; set MILLRACE_TIER_LOCATION to where its files lie")
+        self.lock = _LOCK if await connection.fetchval(_CHUNKS_THERE) <= _MOST_CHUNKS else _GATE
 
     def concerns(self, reads: Sequence[Reads]) -> bool:
         """Tell whether readings may be in the tier, as far as their instants tell."""
@@ -119,7 +130,7 @@ class Tier:
         """Return what gives the tier's readings, too.
 
         Args:
-            connection: in a transaction that has `LOCK`, and its one snapshot.
+            connection: in a transaction that has `lock`, and its one snapshot.
             plan: what is asked.
 
         Raises:

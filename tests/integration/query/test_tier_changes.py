@@ -14,9 +14,11 @@ import pytest
 from services.contract import Outcome
 from services.database.repair.late_ranges import recompute_changed, repair_once
 from services.database.repair.retention import watch_retention
+from services.database.schema.scripts import SQL
 from services.platform.postgres.capability import capability
 from services.platform.runtime.health import Health
 from services.platform.settings import Settings
+from services.query.tier import source
 from tests.integration.worker.test_transaction import outcomes, work_of
 from tests.support import TestDatabase, eventually
 from tests.support.admin import both_ports
@@ -240,6 +242,39 @@ async def test_a_young_chunk_and_one_in_a_refresh_window_stay(settings: Settings
     assert await moved(settings, "3000 days") == type(done)()
 
 
+async def test_a_refresh_window_that_reaches_into_the_tier_has_the_files_answer(
+    settings: Settings, owner: asyncpg.Connection, client: httpx.AsyncClient
+) -> None:
+    await moved(settings)
+    await owner.execute(
+        "select alter_job(job_id, config => jsonb_set(config, '{start_offset}', '\"10 years\"')) "
+        "from timescaledb_information.jobs where hypertable_name in ('measurement_hourly', 'sensor_rollup_15m')"
+    )
+    await moved(settings)
+    assert await counts(client, "a") == everywhere(2016)
+    for name in ("measurement_hourly", "sensor_rollup_15m"):
+        await owner.execute(
+            f"call refresh_continuous_aggregate('{name}', null, now() - interval '1 day', force => true)"
+        )
+    assert await owner.fetchval("select count(*) from measurement_hourly") == 0
+    assert await counts(client, "a") == everywhere(2016)
+
+
+async def test_an_aggregate_that_is_made_later_leaves_the_tier_to_the_files(
+    settings: Settings, timescaledb: TestDatabase, owner: asyncpg.Connection, client: httpx.AsyncClient
+) -> None:
+    await moved(settings)
+    await owner.execute("drop materialized view measurement_hourly")
+    async with connected(timescaledb, "superuser") as superuser:
+        await superuser.execute("set role millrace_owner")
+        await superuser.execute((SQL / "hypertable.sql").read_text())
+        await superuser.execute((SQL / "grants.sql").read_text())
+    await stored(settings, ("a", datetime.now(UTC) - timedelta(hours=2), 1.0))
+    await computed(timescaledb)
+    await repaired(timescaledb)
+    assert await counts(client, "a") == everywhere(2016)
+
+
 @pytest.mark.usefixtures("owner")
 async def test_files_that_cannot_be_read_are_a_problem_and_never_a_shorter_answer(
     settings: Settings, client: httpx.AsyncClient, tmp_path: Path
@@ -277,11 +312,12 @@ async def test_a_service_without_the_location_is_not_ready_and_says_why(settings
         await eventually(told)
 
 
+@pytest.mark.parametrize("chunks", [256, 0], ids=["chunks are locked", "the gate is locked"])
 async def test_a_question_while_a_chunk_moves_has_each_reading_once(
-    settings: Settings, owner: asyncpg.Connection, client: httpx.AsyncClient
+    settings: Settings, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, chunks: int
 ) -> None:
+    monkeypatch.setattr(source, "_MOST_CHUNKS", chunks)
     asked = 0
-    moving = asyncio.create_task(moved(settings))
     ways: list[tuple[str, dict[str, Any]]] = [
         ("/get_range", {"sensor_id": "a"}),
         ("/series", {"sensor_id": "a", "agg": "count,median"}),
@@ -297,7 +333,9 @@ async def test_a_question_while_a_chunk_moves_has_each_reading_once(
             assert (data[0]["count"] if "agg" in parameters else len(data)) == 2016
             asked += 1
 
-    await asyncio.gather(*(ask(*way) for way in ways))
+    async with asking(settings) as client:
+        moving = asyncio.create_task(moved(settings))
+        await asyncio.gather(*(ask(*way) for way in ways))
     done = await moving
     begun = time.monotonic()
     # A question that was at a chunk has it stay; another pass takes it then.
