@@ -42,6 +42,7 @@ begin
       ('millrace_reader', 'tier_policy', 'select'),
       ('millrace_reader', 'tier_chunks', 'select'),
       ('millrace_reader', 'tier_files', 'select'),
+      ('millrace_reader', 'tier_sensors', 'select'),
       ('millrace_reader', 'tier_stale', 'select'),
       ('millrace_reader', 'tier_gate', 'select')
     ) as rights (role, relation, privilege)

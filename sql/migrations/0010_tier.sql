@@ -48,6 +48,15 @@ create index tier_files_first_idx on tier_files (first);
 create index tier_files_last_idx on tier_files (last);
 create index tier_files_chunk_idx on tier_files (chunk_id);
 
+create table tier_sensors (
+  sensor_id text primary key,
+  first timestamptz not null,
+  last timestamptz not null,
+  last_id bigint not null,
+  last_value double precision not null
+);
+comment on table tier_sensors is 'Sensors with readings in the tier: none is before first, and which one is the newest.';
+
 create table tier_stale (
   range_start timestamptz not null,
   range_end timestamptz not null,
@@ -64,4 +73,4 @@ comment on table tier_garbage is 'Files that are being written, or that no quest
 create table tier_gate ();
 comment on table tier_gate is 'Has no rows: who reads the tier where there are too many chunks to lock locks it, who moves one too.';
 
-grant select on tier_policy, tier_chunks, tier_files, tier_stale, tier_gate to millrace_reader;
+grant select on tier_policy, tier_chunks, tier_files, tier_sensors, tier_stale, tier_gate to millrace_reader;

@@ -5,7 +5,7 @@ the storage gives back.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from services.platform.runtime import failpoints
 from services.platform.tier.files import Fingerprint, Readings, Writer, buckets_for, hash_of, verified
 from services.platform.tier.storage import Storage
 
-__all__ = ["Chunk", "Exported", "File", "Mark", "TierError", "export", "mark_of"]
+__all__ = ["Bounds", "Chunk", "Exported", "File", "Mark", "TierError", "export", "mark_of"]
 
 _DAY = timedelta(days=1)
 
@@ -103,12 +103,26 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """A sensor's earliest instant, and its newest reading by (timestamp, id); microseconds since 1970-01-01 UTC."""
+
+    first: int
+    last: int
+    last_id: int
+    last_value: float
+
+    def joined(self, later: "Bounds") -> "Bounds":
+        """Return the bounds of these readings and later ones."""
+        return Bounds(min(self.first, later.first), later.last, later.last_id, later.last_value)
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
-    """A chunk's files, and what it held when they were written."""
+    """A chunk's files, what it held when they were written, and each of its sensors with their bounds."""
 
     mark: Mark
     files: tuple[File, ...]
-    sensors: tuple[str, ...]
+    sensors: Mapping[str, Bounds]
 
 
 async def mark_of(connection: Connection, relation: str) -> Mark:
@@ -146,15 +160,16 @@ async def export(connection: Connection, storage: Storage, chunk: Chunk, name: s
     await connection.execute("insert into tier_garbage (path) select unnest($1::text[])", noted)
     failpoints.reach("tier.after_intent")
     found: list[tuple[File, Fingerprint]] = []
-    sensors: set[str] = set()
+    sensors: dict[str, Bounds] = {}
     async with connection.writing("repeatable read"):
         mark = await mark_of(connection, chunk.relation)
         for row in await connection.fetch(DAYS.format(relation=chunk.relation)):
             if row["day"] not in paths:
                 raise TierError("readings of another day came while it was read")
-            files, names = await _day(connection, storage, chunk, row["day"], paths[row["day"]])
+            files, bounds = await _day(connection, storage, chunk, row["day"], paths[row["day"]])
             found += files
-            sensors |= names
+            for sensor, later in bounds.items():
+                sensors[sensor] = sensors[sensor].joined(later) if sensor in sensors else later
     failpoints.reach("tier.after_write")
     whole = sum((print_ for _, print_ in found), Fingerprint())
     if (whole.rows, whole.sums[0]) != (mark.rows, mark.ids % 2**64):
@@ -164,13 +179,13 @@ async def export(connection: Connection, storage: Storage, chunk: Chunk, name: s
         if back != print_:
             raise TierError(f"{file.path} read back has {back.rows} readings and sums that are not those written")
     failpoints.reach("tier.after_verify")
-    return Exported(mark, tuple(file for file, _ in found), tuple(sorted(sensors)))
+    return Exported(mark, tuple(file for file, _ in found), sensors)
 
 
 async def _day(
     connection: Connection, storage: Storage, chunk: Chunk, day: date, paths: Sequence[str]
-) -> tuple[list[tuple[File, Fingerprint]], set[str]]:
-    """Write the files of a day; return them, and the sensors that are in them."""
+) -> tuple[list[tuple[File, Fingerprint]], dict[str, Bounds]]:
+    """Write the files of a day; return them, and the bounds of the sensors that are in them."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     names = tuple(
         row[0] for row in await connection.fetch(SENSORS.format(relation=chunk.relation), start, start + _DAY)
@@ -191,7 +206,7 @@ async def _day(
         ends = instant_of(writer.first), instant_of(writer.last)
         file = File(paths[bucket], day, bucket, len(paths), *ends, writer.written.rows, size)
         files.append((file, writer.written))
-    return files, set(names)
+    return files, laid.bounds
 
 
 def _literal(instant: datetime) -> str:
@@ -199,7 +214,11 @@ def _literal(instant: datetime) -> str:
 
 
 class _Laid:
-    """The rows of a day on their way into the files of their buckets."""
+    """The rows of a day on their way into the files of their buckets.
+
+    Attributes:
+        bounds: of the sensors whose rows came.
+    """
 
     def __init__(self, storage: Storage, sensors: tuple[str, ...], paths: Sequence[str]) -> None:
         self._storage, self._sensors, self._paths = storage, sensors, paths
@@ -207,6 +226,7 @@ class _Laid:
         self._writers: dict[int, Writer] = {}
         self._held = bytearray()
         self._begun = False
+        self.bounds: dict[str, Bounds] = {}
 
     async def take(self, piece: bytes) -> None:
         """Take a piece of a binary COPY."""
@@ -243,8 +263,25 @@ class _Laid:
         place = rows["ordinal"].astype(np.int64) - 1
         at = rows["at"].astype(np.int64) + POSTGRES_EPOCH
         readings = Readings(self._sensors, place, rows["id"].astype(np.int64), at, rows["value"].astype(np.float64))
+        self._bound(readings)
         bucket = self._bucket[place]
         for number in np.unique(bucket).tolist():
             if number not in self._writers:
                 self._writers[number] = Writer(self._storage, self._paths[number])
             self._writers[number].add(readings.taken(bucket == number))
+
+    def _bound(self, readings: Readings) -> None:
+        """Take the bounds of rows, which come in the order of sensor, timestamp and id."""
+        begins = np.flatnonzero(np.diff(readings.place, prepend=-1))
+        ends = np.append(begins[1:], len(readings)) - 1
+        columns = (
+            readings.place[begins],
+            readings.at[begins],
+            readings.at[ends],
+            readings.id[ends],
+            readings.value[ends],
+        )
+        for place, *bounds in zip(*(column.tolist() for column in columns), strict=True):
+            sensor, later = self._sensors[place], Bounds(*bounds)
+            known = self.bounds.get(sensor)
+            self.bounds[sensor] = known.joined(later) if known else later

@@ -12,6 +12,7 @@ from datetime import timedelta
 import asyncpg
 import structlog
 
+from services.contract.instants import instant_of
 from services.platform.postgres.connections import Connection
 from services.platform.runtime import failpoints
 from services.platform.tier.storage import Storage
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 SETTLED = timedelta(days=1)
 """The age of a chunk that late readings made where others are in the tier: what comes meanwhile goes with it."""
 
+# The youngest first: to drop a chunk logs a change of the instant behind it too, where a chunk that is still there
+# would have to be computed anew.
 DUE = """
 select format('%I.%I', c.chunk_schema, c.chunk_name) as relation, c.range_start, c.range_end
 from timescaledb_information.chunks c
@@ -34,11 +37,10 @@ where c.hypertable_schema = 'public' and c.hypertable_name = 'sensor_data'
   and (
     c.chunk_creation_time < now() - $1::interval or isempty(tiered_ranges(tstzrange(c.range_start, c.range_end)))
   )
-order by c.range_start
+order by c.range_start desc
 """
 
-# What an aggregate has computed stays right when the rows are gone; what it has not would be lost to it for ever. To
-# drop the chunk before has logged a change of the instant at which this one begins, where none was.
+# What an aggregate has computed stays right when the rows are gone; what it has not would be lost to it for ever.
 HINDERED = """
 with of_readings as (
   select a.mat_hypertable_id as id, format('%I.%I', a.user_view_schema, a.user_view_name) as name, a.user_view_schema,
@@ -60,10 +62,7 @@ select
       select from late_ranges where range_start < $2 and range_end > $1)),
     (select 'not computed yet: ' || string_agg(name, ', ') from of_readings, chunk
       where watermark <= $3
-        or not isempty(changed_ranges(id, span) - tiered_ranges(span, id) - coalesce((
-          select tstzrange($1, $1 + interval '1 microsecond')::tstzmultirange
-          from tier_chunks where range_end = $1 limit 1
-        ), '{}'))),
+        or not isempty(changed_ranges(id, span) - tiered_ranges(span, id))),
     (select 'in the refresh window of ' || string_agg(name, ', ') from of_readings
       join timescaledb_information.jobs j
         on (j.hypertable_schema, j.hypertable_name) = (user_view_schema, user_view_name)
@@ -80,6 +79,18 @@ cross join unnest($1::text[]) as chunk (sensor_id)
 where not exists (select from sensors known where known.sensor_id = chunk.sensor_id)
 order by sensor_id collate "C"
 on conflict (sensor_id) do nothing
+"""
+
+BOUNDS = """
+insert into tier_sensors as known (sensor_id, first, last, last_id, last_value)
+select * from unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::bigint[], $5::double precision[])
+on conflict (sensor_id) do update set
+  first = least(known.first, excluded.first),
+  last = greatest(known.last, excluded.last),
+  last_id = case when (excluded.last, excluded.last_id) > (known.last, known.last_id)
+    then excluded.last_id else known.last_id end,
+  last_value = case when (excluded.last, excluded.last_id) > (known.last, known.last_id)
+    then excluded.last_value else known.last_value end
 """
 
 LIST_CHUNK = """
@@ -108,7 +119,7 @@ class Moved:
 
 
 async def due(connection: Connection, settled: timedelta = SETTLED) -> list[Chunk]:
-    """Return the chunks that are old enough, the oldest first; those made anew only once they are `settled`."""
+    """Return the chunks that are old enough, the youngest first; those made anew only once they are `settled`."""
     return [Chunk(*row) for row in await connection.fetch(DUE, settled)]
 
 
@@ -175,6 +186,15 @@ async def _listed(connection: Connection, chunk: Chunk, exported: Exported) -> N
         aggregates, newest = await _hindered(connection, chunk, exported.mark.last)
         if exported.sensors:
             await connection.execute(ENTER, list(exported.sensors), chunk.start)
+            bounds = exported.sensors.values()
+            await connection.execute(
+                BOUNDS,
+                list(exported.sensors),
+                [instant_of(each.first) for each in bounds],
+                [instant_of(each.last) for each in bounds],
+                [each.last_id for each in bounds],
+                [each.last_value for each in bounds],
+            )
         listed = [file.path for file in exported.files]
         status = await connection.execute(NOT_GARBAGE, listed)
         if int(status.split()[-1]) != len(listed):

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from services.contract.instants import micros_of
+from services.contract.instants import instant_of, micros_of
 from services.platform.postgres.connections import Connection
 from services.platform.runtime import failpoints
 from services.platform.tier.files import Deleted, Writer, fingerprint, hash_of, read, verified
@@ -53,6 +53,28 @@ with gone as (
 delete from tier_stale t using gone g where t.range_start >= g.range_start and t.range_end <= g.range_end
 """
 
+# Chunks expire from the oldest on: whose newest reading was in one has none left.
+EXPIRED_SENSORS = """
+delete from tier_sensors where last < coalesce((select min(range_start) from tier_chunks), 'infinity')
+"""
+
+UNBOUND = """
+select t.sensor_id, t.last, t.last_id
+from tier_sensors t
+where exists (
+  select from deletions d
+  where t.sensor_id = any (d.sensor_ids) and t.last >= d.range_start and t.last < d.range_end and t.last_id <= d.last_id
+)
+"""
+
+BEFORE = """
+select path, bucket, buckets from tier_files where first <= $1 order by day desc, last desc
+"""
+
+BIND = """
+update tier_sensors set last = $3, last_id = $4, last_value = $5 where sensor_id = $1 and last_id = $2
+"""
+
 # A refresh of what is in the tier finds no rows, and would empty the buckets.
 DISTRUSTED = """
 with reaching as (
@@ -88,9 +110,29 @@ async def rewrite(connection: Connection, storage: Storage) -> int:
             found = await connection.fetch(LATER, file["file_id"])
         meant = [deleted for row in found if (deleted := _deleted(row, file["bucket"], file["buckets"])).sensors]
         gone += await _rewritten(connection, storage, file, meant, newest)
+    await _bound(connection, storage)
     if gone:
         log.info("deleted readings left the tier's files", action="tier", rows=gone)
     return gone
+
+
+async def _bound(connection: Connection, storage: Storage) -> None:
+    """Find the newest readings of sensors that lost theirs to a deletion; the files are without it by now."""
+    for sensor, last, last_id in await connection.fetch(UNBOUND):
+        number, day, best = hash_of(sensor), "", None
+        for file in await connection.fetch(BEFORE, last):
+            if best is not None and file["path"].split("/")[0] != day:
+                break
+            if number % file["buckets"] != file["bucket"]:
+                continue
+            found = await asyncio.to_thread(read, storage, file["path"], [sensor])
+            if len(found):
+                newest = int(found.at[-1]), int(found.id[-1]), float(found.value[-1])
+                best, day = max(best or newest, newest), file["path"].split("/")[0]
+        if best is None:
+            await connection.execute("delete from tier_sensors where sensor_id = $1 and last_id = $2", sensor, last_id)
+        else:
+            await connection.execute(BIND, sensor, last_id, instant_of(best[0]), *best[1:])
 
 
 def _deleted(row: Any, bucket: int, buckets: int) -> Deleted:
@@ -143,7 +185,9 @@ async def _rewritten(connection: Connection, storage: Storage, file: Any, meant:
 
 async def expire(connection: Connection) -> None:
     """Let go of the chunks of the tier that a retention policy would have taken; their files are garbage."""
-    await connection.execute(EXPIRED)
+    async with connection.writing():
+        await connection.execute(EXPIRED)
+        await connection.execute(EXPIRED_SENSORS)
 
 
 async def distrust(connection: Connection) -> None:

@@ -76,6 +76,29 @@ from deletions d
 where d.number > $1 and d.sensor_ids && $2::text[] and d.range_start < $4 and d.range_end > $3
 """
 
+_KNOWN = """
+select t.sensor_id, t.first, t.last, t.last_id, t.last_value, exists (
+  select from deletions d
+  where t.sensor_id = any (d.sensor_ids) and t.last >= d.range_start and t.last < d.range_end and t.last_id <= d.last_id
+) as deleted
+from tier_sensors t
+where t.sensor_id = any ($1::text[]) and t.first < $3 and t.last >= $2
+"""
+
+# Those of which no reading that is younger than the tier's is in the table.
+_UNANSWERED = """
+select asked.sensor_id
+from unnest($1::text[]) as asked (sensor_id)
+left join lateral (
+  select true as found
+  from sensor_data
+  where sensor_id = asked.sensor_id and timestamp > (select max(last) from tier_files)
+    and timestamp < least($2, timestamptz '9999-12-31 23:59:59.999999Z')
+  limit 1
+) as younger on true
+where younger.found is null
+"""
+
 _BOUNDS = datetime(1800, 1, 1, tzinfo=UTC), datetime(2250, 1, 1, tzinfo=UTC)
 
 
@@ -231,7 +254,7 @@ class _Look:
         self, tier: Tier, connection: Connection, reads: Reads, *, sensors: list[str], span: Span, most: int
     ) -> None:
         self._tier, self._connection, self._reads, self._span, self._most = tier, connection, reads, span, most
-        self._sensors = sensors
+        self._sensors, self._first = sensors, sensors[0]
 
     async def partials(self, wanted: Grouped) -> list[Table]:
         """Return partials of all of them, a table a file."""
@@ -256,16 +279,31 @@ class _Look:
 
     async def readings(self) -> list[Readings]:
         """Return them, as far as they are needed."""
+        if self._reads.limit is not None:
+            return await self._nearest()
+        files = await self._files()
+        found = await self._of(files, self._sensors, await self._deleted(files))
+        self._check(found)
+        return found
+
+    async def _nearest(self) -> list[Readings]:
+        """Return as many as are needed of each sensor; where that is its newest one, without a look into files."""
+        ends = [instant_of(end) for end in self._span]
+        newest = self._reads.descending and self._reads.limit == 1
+        if newest:
+            rows = await self._connection.fetch(_UNANSWERED, self._sensors, self._reads.end)
+            self._sensors = [row[0] for row in rows]
+        known = await self._connection.fetch(_KNOWN, self._sensors, *ends)
+        at_hand = [row for row in known if newest and row["last"] < ends[1] and not row["deleted"]]
+        looked_for = {row["sensor_id"] for row in known} - {row["sensor_id"] for row in at_hand}
+        self._sensors = [sensor for sensor in self._sensors if sensor in looked_for]
+        found = [_newest(at_hand)] if at_hand else []
+        return found + (await self._by_days() if self._sensors else [])
+
+    async def _by_days(self) -> list[Readings]:
+        """Return readings day by day, until each sensor has as many as are needed."""
         files = await self._files()
         deleted = await self._deleted(files)
-        if self._reads.limit is None:
-            found = await self._of(files, self._sensors, deleted)
-            self._check(found)
-            return found
-        return await self._nearest(files, deleted)
-
-    async def _nearest(self, files: Sequence[Any], deleted: Sequence[Deleted]) -> list[Readings]:
-        """Return readings day by day, until each sensor has as many as are needed."""
         days: dict[date, list[Any]] = defaultdict(list)
         for file in files:
             days[file["day"]].append(file)
@@ -299,7 +337,7 @@ class _Look:
 
     def _behind(self, found: Readings) -> Readings:
         """Return readings without those that a page before had."""
-        behind, first = self._reads.behind, self._sensors[0]
+        behind, first = self._reads.behind, self._first
         if behind is None or first not in found.sensors:
             return found
         at, above = micros_of(behind[0]), behind[1]
@@ -344,6 +382,17 @@ async def _asked(connection: Connection, each: Reads) -> list[Span]:
     return common(
         [span],
         [(micros_of(max(found.lower or FIRST, low)), micros_of(min(found.upper or LAST, high))) for found in ranges],
+    )
+
+
+def _newest(rows: Sequence[Any]) -> Readings:
+    """Return the newest readings of sensors, as the database knows them."""
+    return Readings(
+        tuple(row["sensor_id"] for row in rows),
+        np.arange(len(rows)),
+        np.array([row["last_id"] for row in rows], np.int64),
+        np.array([micros_of(row["last"]) for row in rows], np.int64),
+        np.array([row["last_value"] for row in rows], np.float64),
     )
 
 

@@ -242,6 +242,51 @@ async def test_a_young_chunk_and_one_in_a_refresh_window_stay(settings: Settings
     assert await moved(settings, "3000 days") == type(done)()
 
 
+async def test_the_newest_reading_of_the_tier_is_known_whatever_is_deleted_comes_late_or_expires(
+    settings: Settings, timescaledb: TestDatabase, owner: asyncpg.Connection, client: httpx.AsyncClient
+) -> None:
+    end = START + 14 * DAY
+
+    async def newest(**at: str) -> list[tuple[str, float]]:
+        answer = await client.get("/latest", params={"sensor_id": ["a", "b", "none"], **at})
+        return [(row["timestamp"], row["value"]) for row in answer.json()["data"]]
+
+    def expected(instant: datetime, value: float) -> tuple[str, float]:
+        return instant.isoformat().replace("+00:00", "Z"), value
+
+    step = timedelta(minutes=10)
+    last = expected(end - step, 2015)
+    await moved(settings)
+    assert await newest() == [last, last]
+    async with both_ports(settings) as ports:
+        await ask_deletion(ports.admin, ["a"], micros(end - 2 * DAY), micros(end))
+    before = expected(end - 2 * DAY - step, 2015 - 288)
+    assert await newest() == [before, last]
+    await carry_out(settings.database)
+    await moved(settings)
+    assert await newest() == [before, last]
+    late = end - timedelta(hours=1)
+    await stored(settings, ("a", late, 0.5), ("a", late, 0.25))
+    assert await newest() == [expected(late, 0.25), last]
+    await repaired(timescaledb)
+    await moved(settings)
+    assert await owner.fetchval("select count(*) from sensor_data") == 0
+    assert await newest() == [expected(late, 0.25), last]
+    assert await newest(at=(end - DAY).isoformat()) == [before, expected(end - DAY, 2016 - 144)]
+    assert await newest(at=(START - DAY).isoformat()) == []
+    async with both_ports(settings) as ports:
+        await ask_deletion(ports.admin, ["a"], micros(START), micros(end))
+    assert await newest() == [last]
+    await carry_out(settings.database)
+    await moved(settings)
+    assert await newest() == [last]
+    assert [row[0] for row in await owner.fetch("select sensor_id from tier_sensors")] == ["b"]
+    await owner.execute("select add_retention_policy('sensor_data', interval '60 days')")
+    await moved(settings)
+    assert await newest() == []
+    assert await owner.fetchval("select count(*) from tier_sensors") == 0
+
+
 async def test_a_refresh_window_that_reaches_into_the_tier_has_the_files_answer(
     settings: Settings, owner: asyncpg.Connection, client: httpx.AsyncClient
 ) -> None:
