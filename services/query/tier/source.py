@@ -7,7 +7,7 @@ without that chunk, or it has the chunk for as long as it needs it.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -52,6 +52,9 @@ _YOUNG = timedelta(hours=22)
 
 _SLICE = 250_000
 """Readings of files up to which a range is asked for as a whole; of a larger one, part by part."""
+
+_HELD = 4_000_000
+"""Readings of files that are read before those that are not wanted are let go."""
 
 _AT_ONCE = 8
 """Files that one question reads at once."""
@@ -282,9 +285,7 @@ class _Look:
         if self._reads.limit is not None:
             return await self._nearest()
         files = await self._files()
-        found = await self._of(files, self._sensors, await self._deleted(files))
-        self._check(found)
-        return found
+        return await self._of(files, self._sensors, await self._deleted(files))
 
     async def _nearest(self) -> list[Readings]:
         """Return as many as are needed of each sensor; where that is its newest one, without a look into files."""
@@ -314,15 +315,19 @@ class _Look:
         while begin < len(order) and left:
             part = [file for day in order[begin : begin + width] for file in days[day]]
             found += await self._of(part, left, deleted)
-            self._check(found)
             counts = _counts(found)
             left = [sensor for sensor in left if counts.get(sensor, 0) < limit]
             begin, width = begin + width, min(width * 4, _MOST_DAYS)
         return found
 
-    async def _of(self, files: Iterable[Any], sensors: Sequence[str], deleted: Sequence[Deleted]) -> list[Readings]:
-        found = await self._tier.read(read, self._jobs(files, sensors, deleted))
-        return [self._behind(each) for each in found if len(each)]
+    async def _of(self, files: Sequence[Any], sensors: Sequence[str], deleted: Sequence[Deleted]) -> list[Readings]:
+        """Return readings of files, some files at a time, so that too many are noticed before they are held."""
+        found: list[Readings] = []
+        for part in _parts(files):
+            read_ = await self._tier.read(read, self._jobs(part, sensors, deleted))
+            found += [self._behind(each) for each in read_ if len(each)]
+            self._check(found)
+        return found
 
     def _jobs(self, files: Iterable[Any], sensors: Sequence[str], deleted: Sequence[Deleted]) -> list[tuple[Any, ...]]:
         """Return what to read of which file: its path, sensors, the span, and what to leave out."""
@@ -366,6 +371,20 @@ def _bounded(each: Reads) -> Span:
     """Return the range of readings, as far as the tier may have any."""
     low, high = _BOUNDS
     return micros_of(min(max(each.start, low), high)), micros_of(max(min(each.end, high), low))
+
+
+def _parts(files: Sequence[Any]) -> Iterator[list[Any]]:
+    """Yield files, as many at a time as have `_HELD` readings."""
+    part: list[Any] = []
+    held = 0
+    for file in files:
+        if part and held + file["rows"] > _HELD:
+            yield part
+            part, held = [], 0
+        part.append(file)
+        held += file["rows"]
+    if part:
+        yield part
 
 
 async def _asked(connection: Connection, each: Reads) -> list[Span]:
