@@ -42,9 +42,11 @@ _MOST_CHUNKS = 256
 _CHUNKS = "select count(*) from pg_catalog.pg_inherits where inhparent = 'sensor_data'::regclass"
 
 _LOCKED = """
-select exists (
-  select from pg_catalog.pg_locks
-  where pid = pg_backend_pid() and relation = 'sensor_data'::regclass and mode = 'AccessShareLock' and granted
+select not exists (
+  select from pg_catalog.pg_inherits
+  where inhparent = 'sensor_data'::regclass and inhrelid not in (
+    select relation from pg_catalog.pg_locks where pid = pg_backend_pid() and relation is not null and granted
+  )
 )
 """
 
@@ -65,7 +67,7 @@ def parts_of(plan: Plan) -> list[Plan]:
 async def exported(connection: Connection) -> AsyncIterator[str | None]:
     """Have a snapshot in the block that another connection can see; yield its name, None where it cannot be had.
 
-    A transaction that is under way is not begun anew in the middle, and has locked what it must before its snapshot.
+    A transaction that is under way is not begun anew in the middle; what it has locked, it locked before its snapshot.
     """
     if connection.is_in_transaction():
         locked = await connection.fetchval(_LOCKED)

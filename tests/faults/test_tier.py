@@ -86,7 +86,7 @@ async def killed(settings: Settings, service: Make, failpoints: Failpoints, plac
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("action", ["kill", "fail"])
+@pytest.mark.parametrize("action", ["kill", pytest.param("fail", marks=pytest.mark.long)])
 async def test_a_move_that_is_broken_off_anywhere_keeps_each_reading_once_and_no_file_too_many(
     timescaledb_settings: Settings,
     timescaledb: TestDatabase,
@@ -115,7 +115,14 @@ async def test_a_move_that_is_broken_off_anywhere_keeps_each_reading_once_and_no
         assert await readings(settings, sensor) == before[sensor]
 
 
-@pytest.mark.parametrize("place", [*PLACES, "tier.after_removal"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(pytest.param(place, marks=pytest.mark.long) for place in PLACES if place != "tier.after_drop"),
+        "tier.after_drop",
+        "tier.after_removal",
+    ],
+)
 async def test_a_deletion_in_files_that_is_broken_off_anywhere_is_carried_out_once(
     timescaledb_settings: Settings,
     timescaledb: TestDatabase,
