@@ -22,7 +22,7 @@ FITS = cmp -s requirements.lock .venv/made-from.lock && \
   $(BIN)/python -Ic 'import os.path, services, millrace_client as client; raise SystemExit(not all(map(os.path.samefile, \
     [services.__path__[0], client.__path__[0]], ["services", "clients/python/src/millrace_client"])))' 2>/dev/null
 
-venv: ## Make .venv, if requirements.lock changed or the folder was copied or moved
+venv: ## Make .venv, by PYTHON if said, if requirements.lock changed or the folder was copied or moved
 	@$(FITS) || $(MAKE) --no-print-directory install
 
 # One make at a time; who waited finds .venv made.
@@ -36,7 +36,7 @@ install:
 
 # The lock is complete: without --no-deps pip would look for newer releases behind extras, and refuse them.
 install-anew:
-	@python=$$(for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	@python=$$(for name in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	    $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done); \
 	  test "$$python" || { echo 'Python 3.11 or later is needed, and none was found' >&2; exit 1; }; \
 	  echo "Making .venv with $$($$python --version): a few minutes, and 1.5 GB" && rm -rf .venv && $$python -m venv .venv

@@ -5,7 +5,6 @@ of the `fast_path`, by the same calls. Whatever is not plain, or would be refuse
 counted or taken then.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -81,13 +80,13 @@ class _Taker:
         began = time.perf_counter()
         if b"traceparent" not in self.headers and is_sampled(None):
             return _TRACED
-        # What is raised, the fast path meets again, and answers.
-        with contextlib.suppress(Exception):
+        try:
             caller = self.door.credentials(self.headers, self._query)
             asked = self._asked_by(caller)
-            if asked is not None and self._put(caller, asked, body, began, answer):
-                return None
-        return _UNTRACED
+            taken = asked is not None and self._put(caller, asked, body, began, answer)
+        except Exception:  # noqa: BLE001 -- the fast path meets it again, and answers
+            taken = False
+        return None if taken else _UNTRACED
 
     def _asked_by(self, caller: Caller) -> Asked | None:
         """Return what the head asks for where a caller shows it; None where more than the stream is waited for.

@@ -1,4 +1,4 @@
-"""Group commit: requests that wait at the same moment share one stream entry and one fsync."""
+"""Group commit: requests that come at about the same moment share one stream entry and one fsync."""
 
 import asyncio
 import time
@@ -28,6 +28,12 @@ _INEXACT = 2**53
 """From here on not every integer is a float64."""
 
 
+_CROWD, _ENOUGH, _ENOUGH_ROWS = 4, 256, 4_000
+"""Requests of an entry from which on those of the next wait for more; how many, or of how many readings, do not."""
+
+_STEP, _MOST_STEPS = 0.001, 4
+"""Seconds after which more must have come for the others to wait on, and how often."""
+
 _MOST_LABEL_BYTES = 100 * 1024 * 1024
 """Of the names and labels in a shared entry: workers unpack no more than some times that."""
 
@@ -35,8 +41,8 @@ _MOST_LABEL_BYTES = 100 * 1024 * 1024
 class GroupCommit:
     """Writes pending batches to the stream, one entry at a time; what arrives meanwhile shares the next entry.
 
-    So nobody waits for company: while the stream's server is quick, an entry holds one batch; the more requests there
-    are, the more of them share a round trip, a check and an fsync.
+    So who sends alone waits for nobody: while few come and the stream's server is quick, an entry holds one batch. The
+    more requests there are, the more of them share a round trip, a check and an fsync.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class GroupCommit:
         self._disk_timeout = disk_timeout
         self._waiting: deque[PendingBatch] = deque()
         self._arrived = asyncio.Event()
+        self._crowd = 0
 
     def put(self, batch: PendingBatch) -> None:
         """Let a batch wait for its place in an entry.
@@ -70,11 +77,28 @@ class GroupCommit:
         try:
             while True:
                 await self._arrived.wait()
+                await self._gather()
                 # Not by a name of this frame, which would keep the batches until others come.
                 await self._write(stream, self._next_entry())
         finally:
             left, self._waiting = self._waiting, deque()
             _fail(left, _stopping())
+
+    async def _gather(self) -> None:
+        """Let a crowd of small requests come together, for some milliseconds at most and while more of them come.
+
+        An entry costs as much as a dozen of them, wherever it passes. Who sends alone waits for nobody: a crowd is
+        what the entry before has held.
+        """
+        if self._crowd < _CROWD:
+            return
+        for _ in range(_MOST_STEPS):
+            waiting = len(self._waiting)
+            if waiting >= _ENOUGH or sum(len(batch.decoded) for batch in self._waiting) >= _ENOUGH_ROWS:
+                return
+            await asyncio.sleep(_STEP)
+            if len(self._waiting) == waiting:
+                return
 
     def _next_entry(self) -> list[PendingBatch]:
         """Take pending batches until an entry is full.
@@ -107,6 +131,7 @@ class GroupCommit:
             labels += batch.label_bytes
             taken.append(batch)
         self._waiting.extendleft(reversed(left))
+        self._crowd = len(taken)
         if not self._waiting:
             self._arrived.clear()
         return taken

@@ -60,6 +60,8 @@ class Rates:
         Raises:
             Problem: `rate_limited`, with Retry-After.
         """
+        if caller.requests_per_second is None and caller.rows_per_second is None:
+            return
         requests, rows = self._bucket(caller, "requests"), self._bucket(caller, "rows")
         for bucket, what in ((requests, "requests"), (rows, "rows")):
             if bucket is not None and (wait := bucket.wait()) > 0:

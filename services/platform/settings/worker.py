@@ -67,9 +67,9 @@ class WorkerSettings(Section):
         300.0, "Idle time after which a consumer that holds nothing is removed.", "s"
     )
     compress_rows_per_sensor: int = setting(
-        32,
+        8,
         "Mean rows a sensor in a transaction from which they are compressed on COPY; 0 turns it off. "
-        "Fewer make poor columnstore batches, unless the columnstore is not segmented by sensor.",
+        "Of fewer the row store is as cheap, unless the columnstore is not segmented by sensor.",
         "rows",
         ge=0,
     )

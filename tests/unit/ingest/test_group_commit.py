@@ -25,11 +25,52 @@ MIB = 1024 * 1024
     ],
 )
 async def test_an_entry_is_full_by_its_rows_or_by_its_labels(sizes: list[tuple[int, int]], shared: list[int]) -> None:
-    nobody: Any = None
-    commit = GroupCommit(nobody, lambda: Durability.REPLY, nobody, IngestSettings(), 1.0)
+    commit = _commit()
     for rows, label_bytes in sizes:
-        written = Written(["a"] * rows, ["2025-10-22T21:00:00Z"] * rows, [1.0] * rows)
-        done = asyncio.get_running_loop().create_future()
-        commit.put(PendingBatch(Decoded(written), label_bytes=label_bytes, done=done))
+        _put(commit, rows, label_bytes)
     assert [len(commit._next_entry()) for _ in shared] == shared
     assert not commit._waiting
+
+
+@pytest.mark.parametrize(
+    ("before", "waiting", "rows", "coming", "shared"),
+    [
+        (1, 1, 1, [1, 1, 1], 1),
+        (3, 1, 1, [1, 1, 1], 1),
+        (4, 1, 1, [1, 2, 0, 1], 4),
+        (4, 1, 1, [0, 1], 1),
+        (20, 10, 1, [10, 10, 10, 10, 10], 50),
+        (20, 10, 1, [250, 10], 260),
+        (20, 1, 4_000, [1], 1),
+    ],
+    ids=["alone", "few", "until a lull", "a lull at once", "not for ever", "no more than enough", "not large ones"],
+)
+async def test_a_crowd_of_small_requests_waits_for_more_of_it_and_nobody_else_does(
+    before: int, waiting: int, rows: int, coming: list[int], shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = _commit()
+    for _ in range(before):
+        _put(commit, 1)
+    commit._next_entry()
+    steps = iter(coming)
+
+    async def step(_: float) -> None:
+        for _ in range(next(steps)):
+            _put(commit, 1)
+
+    monkeypatch.setattr(asyncio, "sleep", step)
+    for _ in range(waiting):
+        _put(commit, rows)
+    await commit._gather()
+    assert len(commit._next_entry()) == shared
+
+
+def _commit() -> GroupCommit:
+    nobody: Any = None
+    return GroupCommit(nobody, lambda: Durability.REPLY, nobody, IngestSettings(), 1.0)
+
+
+def _put(commit: GroupCommit, rows: int, label_bytes: int = 0) -> None:
+    written = Written(["a"] * rows, ["2025-10-22T21:00:00Z"] * rows, [1.0] * rows)
+    done = asyncio.get_running_loop().create_future()
+    commit.put(PendingBatch(Decoded(written), label_bytes=label_bytes, done=done))

@@ -146,11 +146,12 @@ class LinesDecoder:
         plain, numbers, said = _apart(body)
         fast = _fast(plain, given, self._known)
         if fast is None:
-            said += [one._replace(line=numbers[one.line]) for one in parse(plain)]
+            said += [one if numbers is None else one._replace(line=numbers[one.line]) for one in parse(plain)]
             rows = _NONE
         else:
             rows, dictionary = fast
-            rows = rows._replace(lines=np.array(numbers, np.intp)[rows.lines])
+            if numbers is not None:
+                rows = rows._replace(lines=np.array(numbers, np.intp)[rows.lines])
         faults = [one for one in said if isinstance(one, LineFault)]
         skipped = Counter[str]()
         if said:
@@ -171,13 +172,14 @@ class LinesDecoder:
         )
 
 
-def _apart(body: bytes) -> tuple[bytes, Sequence[int], list[Point | LineFault]]:
+def _apart(body: bytes) -> tuple[bytes, Sequence[int] | None, list[Point | LineFault]]:
     """Return the lines without quotation marks and backslashes, their numbers, and what the others say.
 
-    Quotation marks and backslashes may hide separators and newlines from who only looks for these.
+    There are no numbers where these are all lines. Quotation marks and backslashes may hide separators and newlines
+    from who only looks for these.
     """
     if b'"' not in body and b"\\" not in body:
-        return body, range(body.count(b"\n") + 1), []
+        return body, None, []
     plain, numbers, said = list[bytes](), list[int](), list[Point | LineFault]()
     at = next_at = 0
     for number, line in enumerate(body.split(b"\n")):
@@ -272,11 +274,10 @@ def _fast(body: bytes, labels: Labels, known: _Known) -> tuple[_Rows, Dictionary
         if _NO_INTEGER.search(fields):
             return None
         fields = fields.replace(b"i,", b",").replace(b"i\n", b"\n")
-    if _MAYBE_TRUTH.search(fields):
-        fields = _FALSE.sub(b"=0", _TRUE.sub(b"=1", fields))
     try:
-        times = np.array(_integers.decode(b"[" + b",".join(tokens[2::4]) + b"]"), np.int64)
-        values, names = _of_one_name(fields, len(heads)) or _of_many_names(fields)
+        instants = _integers.decode(b"[" + b",".join(tokens[2::4]) + b"]")
+        times = np.fromiter(instants, np.int64, len(instants))
+        values, names = _of_fields(fields, len(heads))
     except (ValueError, OverflowError):
         return None
     if not len(times) == len(names) == len(heads) or (integers and (np.abs(values) >= _LARGEST_INTEGER).any()):
@@ -285,9 +286,28 @@ def _fast(body: bytes, labels: Labels, known: _Known) -> tuple[_Rows, Dictionary
     if numbers is None:
         return None
     dictionary, codes = known.dictionary(np.fromiter(chain.from_iterable(numbers), np.int64, len(values)))
-    lengths = list(map(len, names))
-    lines = np.repeat(np.arange(len(heads)), lengths)
-    return _Rows(lines, codes, np.repeat(times, lengths), values, np.zeros(len(values), np.bool_)), dictionary
+    lines = np.arange(len(heads))
+    if len(values) > len(heads):
+        lengths = list(map(len, names))
+        lines, times = np.repeat(lines, lengths), np.repeat(times, lengths)
+    return _Rows(lines, codes, times, values, np.zeros(len(values), np.bool_)), dictionary
+
+
+def _of_fields(fields: bytes, lines: int) -> tuple[NDArray[np.float64], list[Names]]:
+    """Return the values of lines, and the names of each line's fields.
+
+    Few bodies have truth values, which are numbers only once they are written as such.
+
+    Raises:
+        ValueError: a value is neither number nor truth value, or a name stands twice in a line.
+    """
+    try:
+        return _of_one_name(fields, lines) or _of_many_names(fields)
+    except ValueError:
+        if not _MAYBE_TRUTH.search(fields):
+            raise
+        fields = _FALSE.sub(b"=0", _TRUE.sub(b"=1", fields))
+        return _of_one_name(fields, lines) or _of_many_names(fields)
 
 
 def _of_one_name(fields: bytes, lines: int) -> tuple[NDArray[np.float64], list[Names]] | None:
@@ -299,11 +319,14 @@ def _of_one_name(fields: bytes, lines: int) -> tuple[NDArray[np.float64], list[N
         ValueError: a value is no number of JSON.
     """
     name, _, _ = fields.partition(b"=")
-    if fields.count(b"=") != lines or fields.count(b"\n" + name + b"=") != lines - 1:
+    if fields.count(b"=") != lines:
         return None
-    text = fields[:-1].replace(b"\n" + name + b"=", b",")
-    values = np.array(_floats.decode(b"[" + text[len(name) + 1 :] + b"]"))
-    return None if len(values) != lines else (values, [(name.decode(),)] * lines)
+    text = (b"\n" + fields[:-1]).replace(b"\n" + name + b"=", b",")
+    # It is so much shorter where each line began with the name.
+    if len(fields) - len(text) != lines * (len(name) + 1):
+        return None
+    values = _floats.decode(b"[" + text[1:] + b"]")
+    return None if len(values) != lines else (np.fromiter(values, np.float64, lines), [(name.decode(),)] * lines)
 
 
 def _of_many_names(fields: bytes) -> tuple[NDArray[np.float64], list[Names]]:
