@@ -512,6 +512,10 @@ begin
     delete from public.dropped_ranges where hypertable_id = aggregate.source;
     update public.known_chunks set ranges = '{}' where hypertable_id = aggregate.source;
   end loop;
+  -- What is in the tier stays there, and has no hours any more: its files answer.
+  if to_regclass('public.tier_chunks') is not null then
+    update public.tier_chunks set aggregates = '{}';
+  end if;
   return null;
 end
 $$;

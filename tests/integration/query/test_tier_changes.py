@@ -287,6 +287,16 @@ async def test_the_newest_reading_of_the_tier_is_known_whatever_is_deleted_comes
     assert await owner.fetchval("select count(*) from tier_sensors") == 0
 
 
+async def test_a_truncate_empties_the_table_and_leaves_the_tier(
+    settings: Settings, timescaledb: TestDatabase, owner: asyncpg.Connection, client: httpx.AsyncClient
+) -> None:
+    await moved(settings)
+    await owner.execute("truncate sensor_data")
+    for _ in range(2):
+        assert await counts(client, "a") == everywhere(2016)
+        await repaired(timescaledb)
+
+
 async def test_a_refresh_window_that_reaches_into_the_tier_has_the_files_answer(
     settings: Settings, owner: asyncpg.Connection, client: httpx.AsyncClient
 ) -> None:
