@@ -7,11 +7,10 @@ without that chunk, or it has the chunk for as long as it needs it.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -20,18 +19,17 @@ import structlog
 
 from services.contract.instants import instant_of, micros_of
 from services.platform.http.errors import Problem
-from services.platform.http.parameters import wrong
 from services.platform.postgres.connections import Connection
 from services.platform.postgres.schema import UnfitError
 from services.platform.settings import Settings
-from services.platform.tier.files import Deleted, Readings, hash_of, read
+from services.platform.tier.files import Readings, hash_of
 from services.platform.tier.storage import STORAGE_FAILURES, Storage, open_storage
 
 from ..plan import FIRST, LAST, Plan
-from ..reads import Ask, Grouped, Reads
+from ..reads import Ask, Reads
 from ..router import Span, common, without
 from ..table import Table
-from .grouping import read_grouped
+from .look import FILES, Look
 from .union import united
 
 __all__ = ["Joined", "Tier"]
@@ -53,54 +51,15 @@ _YOUNG = timedelta(hours=22)
 _SLICE = 250_000
 """Readings of files up to which a range is asked for as a whole; of a larger one, part by part."""
 
-_HELD = 4_000_000
-"""Readings of files that are read before those that are not wanted are let go."""
-
 _AT_ONCE = 8
 """Files that one question reads at once."""
-
-_MOST_DAYS = 64
-"""Days that are looked through at once where few readings are needed; the first time it is one."""
-
-_FILES = """
-select f.path, f.day, f.bucket, f.buckets, f.deletions, f.rows
-from tier_files f
-where f.last >= greatest($1, timestamptz '0001-01-01Z') and f.first < least($2, timestamptz '9999-12-31Z')
-"""
 
 _CHUNKS = """
 select greatest(c.range_start, $1) as low, least(c.range_end, $2) as high
 from tier_chunks c where c.range_start < $2 and c.range_end > $1
 """
 
-_DELETED = """
-select d.number, d.sensor_ids, d.range_start, d.range_end, d.last_id
-from deletions d
-where d.number > $1 and d.sensor_ids && $2::text[] and d.range_start < $4 and d.range_end > $3
-"""
-
-_KNOWN = """
-select t.sensor_id, t.first, t.last, t.last_id, t.last_value, exists (
-  select from deletions d
-  where t.sensor_id = any (d.sensor_ids) and t.last >= d.range_start and t.last < d.range_end and t.last_id <= d.last_id
-) as deleted
-from tier_sensors t
-where t.sensor_id = any ($1::text[]) and t.first < $3 and t.last >= $2
-"""
-
-# Those of which no reading that is younger than the tier's is in the table.
-_UNANSWERED = """
-select asked.sensor_id
-from unnest($1::text[]) as asked (sensor_id)
-left join lateral (
-  select true as found
-  from sensor_data
-  where sensor_id = asked.sensor_id and timestamp > (select max(last) from tier_files)
-    and timestamp < least($2, timestamptz '9999-12-31 23:59:59.999999Z')
-  limit 1
-) as younger on true
-where younger.found is null
-"""
+_BELOW_ALL_IDS = -(1 << 63)
 
 _BOUNDS = datetime(1800, 1, 1, tzinfo=UTC), datetime(2250, 1, 1, tzinfo=UTC)
 
@@ -165,13 +124,13 @@ class Tier:
         """
         spans: list[Span] = []
         found: list[Readings] = []
-        reads = [(each, await self._sensors(connection, each)) for each in plan.reads]
         whole: list[Span] = []
         tables: list[Table] = []
         if plan.sliceable and (slices := await self._slices(connection, plan)):
             chunks = await connection.fetch(_CHUNKS, *map(instant_of, _bounded(plan.reads[0])))
             return Joined(plan, [(micros_of(row["low"]), micros_of(row["high"])) for row in chunks], slices=slices)
-        for each, sensors in reads:
+        for each in plan.reads:
+            sensors = await self._sensors(connection, each)
             asked = await _asked(connection, each)
             if each.limit is None:
                 asked = without(asked, whole)
@@ -183,7 +142,9 @@ class Tier:
                 inside = [(micros_of(row["low"]), micros_of(row["high"])) for row in rows]
                 if each.limit is None:
                     spans += inside
-                look = _Look(self, connection, each, sensors=sensors, span=span, most=self._most - sum(map(len, found)))
+                look = Look(
+                    self.read, connection, each, sensors=sensors, span=span, most=self._most - sum(map(len, found))
+                )
                 if each.grouped is None:
                     found += await look.readings()
                 else:
@@ -224,7 +185,7 @@ class Tier:
             return ()
         number = hash_of(each.sensors[0] if not isinstance(each.sensors, Ask) else "")
         rows: dict[date, int] = defaultdict(int)
-        for file in await connection.fetch(_FILES, *map(instant_of, span)):
+        for file in await connection.fetch(FILES, *map(instant_of, span)):
             if number % file["buckets"] == file["bucket"]:
                 rows[file["day"]] += file["rows"]
         if sum(rows.values()) <= _SLICE:
@@ -250,141 +211,18 @@ class Tier:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class _Look:
-    """One look for the readings of sensors in a span."""
-
-    def __init__(
-        self, tier: Tier, connection: Connection, reads: Reads, *, sensors: list[str], span: Span, most: int
-    ) -> None:
-        self._tier, self._connection, self._reads, self._span, self._most = tier, connection, reads, span, most
-        self._sensors, self._first = sensors, sensors[0]
-
-    async def partials(self, wanted: Grouped) -> list[Table]:
-        """Return partials of all of them, a table a file."""
-        files = await self._files()
-        ordinals = {sensor: place + 1 for place, sensor in enumerate(self._sensors)}
-        reader = partial(read_grouped, wanted=wanted, ordinals=ordinals)
-        jobs = self._jobs(files, self._sensors, await self._deleted(files))
-        return [table for table in await self._tier.read(reader, jobs) if len(table)]
-
-    async def _files(self) -> list[Any]:
-        return list(await self._connection.fetch(_FILES, *map(instant_of, self._span)))
-
-    async def _deleted(self, files: Sequence[Any]) -> list[Deleted]:
-        if not files:
-            return []
-        least = min(file["deletions"] for file in files)
-        ends = map(instant_of, self._span)
-        return [
-            Deleted(row[0], frozenset(row[1]), micros_of(row[2]), micros_of(row[3]), row[4])
-            for row in await self._connection.fetch(_DELETED, least, self._sensors, *ends)
-        ]
-
-    async def readings(self) -> list[Readings]:
-        """Return them, as far as they are needed."""
-        if self._reads.limit is not None:
-            return await self._nearest()
-        files = await self._files()
-        return await self._of(files, self._sensors, await self._deleted(files))
-
-    async def _nearest(self) -> list[Readings]:
-        """Return as many as are needed of each sensor; where that is its newest one, without a look into files."""
-        ends = [instant_of(end) for end in self._span]
-        newest = self._reads.descending and self._reads.limit == 1
-        if newest:
-            rows = await self._connection.fetch(_UNANSWERED, self._sensors, self._reads.end)
-            self._sensors = [row[0] for row in rows]
-        known = await self._connection.fetch(_KNOWN, self._sensors, *ends)
-        at_hand = [row for row in known if newest and row["last"] < ends[1] and not row["deleted"]]
-        looked_for = {row["sensor_id"] for row in known} - {row["sensor_id"] for row in at_hand}
-        self._sensors = [sensor for sensor in self._sensors if sensor in looked_for]
-        found = [_newest(at_hand)] if at_hand else []
-        return found + (await self._by_days() if self._sensors else [])
-
-    async def _by_days(self) -> list[Readings]:
-        """Return readings day by day, until each sensor has as many as are needed."""
-        files = await self._files()
-        deleted = await self._deleted(files)
-        days: dict[date, list[Any]] = defaultdict(list)
-        for file in files:
-            days[file["day"]].append(file)
-        left, limit = list(self._sensors), self._reads.limit or 0
-        found: list[Readings] = []
-        order = sorted(days, reverse=self._reads.descending)
-        begin, width = 0, 1
-        while begin < len(order) and left:
-            part = [file for day in order[begin : begin + width] for file in days[day]]
-            found += await self._of(part, left, deleted)
-            counts = _counts(found)
-            left = [sensor for sensor in left if counts.get(sensor, 0) < limit]
-            begin, width = begin + width, min(width * 4, _MOST_DAYS)
-        return found
-
-    async def _of(self, files: Sequence[Any], sensors: Sequence[str], deleted: Sequence[Deleted]) -> list[Readings]:
-        """Return readings of files, some files at a time, so that too many are noticed before they are held."""
-        found: list[Readings] = []
-        for part in _parts(files):
-            read_ = await self._tier.read(read, self._jobs(part, sensors, deleted))
-            found += [self._behind(each) for each in read_ if len(each)]
-            self._check(found)
-        return found
-
-    def _jobs(self, files: Iterable[Any], sensors: Sequence[str], deleted: Sequence[Deleted]) -> list[tuple[Any, ...]]:
-        """Return what to read of which file: its path, sensors, the span, and what to leave out."""
-        hashes = [(sensor, hash_of(sensor)) for sensor in sensors]
-        jobs = []
-        for file in files:
-            own = tuple(sensor for sensor, number in hashes if number % file["buckets"] == file["bucket"])
-            if own:
-                later = [each for each in deleted if each.number > file["deletions"]]
-                jobs.append((file["path"], own, self._span, later))
-        return jobs
-
-    def _behind(self, found: Readings) -> Readings:
-        """Return readings without those that a page before had."""
-        behind, first = self._reads.behind, self._first
-        if behind is None or first not in found.sensors:
-            return found
-        at, above = micros_of(behind[0]), behind[1]
-        if self._reads.descending:
-            there = (found.at < at) | ((found.at == at) & (found.id < above))
-        else:
-            there = (found.at > at) | ((found.at == at) & (found.id > above))
-        return found.taken(there | (found.place != found.sensors.index(first)))
-
-    def _check(self, found: Sequence[Readings]) -> None:
-        if sum(map(len, found)) > self._most:
-            raise wrong(
-                start="more readings are in the cold tier than the MILLRACE_QUERY_MAX_TIER_ROWS that one question may "
-                "take; ask about a shorter range or fewer sensors, or by pages of fewer rows"
-            )
-
-
 def _part(plan: Plan, low: datetime, high: datetime) -> Plan:
     """Return the plan of a part of a range; only the first one may begin behind a page's last row."""
-    sensor, _, _, *others = plan.arguments
+    sensor, first, _, *others = plan.arguments
+    above = others if low == first else [_BELOW_ALL_IDS] * len(others)
     reads = replace(plan.reads[0], start=low, end=high)
-    return replace(plan, arguments=(sensor, low, high, *others), reads=(reads,), sliceable=False, divisible=False)
+    return replace(plan, arguments=(sensor, low, high, *above), reads=(reads,), sliceable=False, divisible=False)
 
 
 def _bounded(each: Reads) -> Span:
     """Return the range of readings, as far as the tier may have any."""
     low, high = _BOUNDS
     return micros_of(min(max(each.start, low), high)), micros_of(max(min(each.end, high), low))
-
-
-def _parts(files: Sequence[Any]) -> Iterator[list[Any]]:
-    """Yield files, as many at a time as have `_HELD` readings."""
-    part: list[Any] = []
-    held = 0
-    for file in files:
-        if part and held + file["rows"] > _HELD:
-            yield part
-            part, held = [], 0
-        part.append(file)
-        held += file["rows"]
-    if part:
-        yield part
 
 
 async def _asked(connection: Connection, each: Reads) -> list[Span]:
@@ -402,27 +240,6 @@ async def _asked(connection: Connection, each: Reads) -> list[Span]:
         [span],
         [(micros_of(max(found.lower or FIRST, low)), micros_of(min(found.upper or LAST, high))) for found in ranges],
     )
-
-
-def _newest(rows: Sequence[Any]) -> Readings:
-    """Return the newest readings of sensors, as the database knows them."""
-    return Readings(
-        tuple(row["sensor_id"] for row in rows),
-        np.arange(len(rows)),
-        np.array([row["last_id"] for row in rows], np.int64),
-        np.array([micros_of(row["last"]) for row in rows], np.int64),
-        np.array([row["last_value"] for row in rows], np.float64),
-    )
-
-
-def _counts(found: Iterable[Readings]) -> dict[str, int]:
-    """Return how many readings each sensor has."""
-    counts: dict[str, int] = defaultdict(int)
-    for each in found:
-        numbers = np.bincount(each.place, minlength=len(each.sensors))
-        for sensor, many in zip(each.sensors, numbers.tolist(), strict=True):
-            counts[sensor] += many
-    return counts
 
 
 def _together(found: Sequence[Readings]) -> Readings:

@@ -133,3 +133,21 @@ async def test_a_large_range_is_answered_slice_by_slice(
         after = [(await client.get(path, params=parameters)).text for path, parameters in questions]
     for question, one, other in zip(questions, before, after, strict=True):
         assert one.split('"meta"')[0] == other.split('"meta"')[0], question
+
+
+async def test_what_follows_a_page_is_whole_where_slices_begin_with_many_readings_of_one_instant(
+    settings: Settings, timescaledb: TestDatabase, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await owner.execute(
+        "insert into sensor_data (timestamp, sensor_id, value) "
+        "select timestamptz '2025-10-03Z' + number / 5 * interval '1 day', 'd', number from generate_series(0, 19) number"
+    )
+    await computed(timescaledb)
+    await moved(settings)
+    monkeypatch.setattr(source, "_SLICE", 1)
+    async with asking(settings) as client:
+        for rows in (1, 4, 5, 6, 12):
+            page = (await client.get("/get_range", params={"sensor_id": "d", "limit": rows, **RANGE})).json()
+            rest = await client.get("/get_range", params={"sensor_id": "d", "cursor": page["next"], **RANGE})
+            values = [row["value"] for row in (*page["data"], *rest.json()["data"])]
+            assert values == [float(number) for number in range(20)]
