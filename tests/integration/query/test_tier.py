@@ -140,7 +140,8 @@ async def test_what_follows_a_page_is_whole_where_slices_begin_with_many_reading
 ) -> None:
     await owner.execute(
         "insert into sensor_data (timestamp, sensor_id, value) "
-        "select timestamptz '2025-10-03Z' + number / 5 * interval '1 day', 'd', number from generate_series(0, 19) number"
+        "select timestamptz '2025-10-03Z' + number / 5 * interval '1 day', 'd', number "
+        "from generate_series(0, 19) number"
     )
     await computed(timescaledb)
     await moved(settings)
