@@ -192,7 +192,7 @@ def test_a_change_rolls_the_pods_that_use_it(changed: dict[str, Any], rolled: li
             },
             "mqtt.keySecret is empty",
         ),
-        ({"config": {"tier": {"location": "file:///tier"}}}, "config.tier.location is no s3://"),
+        ({"config": {"tier": {"location": "file:///tier"}}}, "pods share no folder"),
         ({"defaults": {"hypertable": {"tier": {"after": "90 days"}}}}, "config.tier.location is empty"),
         ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is empty"),
         ({"worker": {"autoscaling": {"mode": "magic"}}}, "worker.autoscaling.mode"),
