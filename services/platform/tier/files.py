@@ -20,7 +20,7 @@ __all__ = ["Deleted", "Fingerprint", "Readings", "Writer", "buckets_for", "finge
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-ROW_GROUP = 65_536
+ROW_GROUP = 16_384
 """Rows: what is read for one sensor at the least, where it has fewer."""
 
 _ROWS_A_BUCKET = 2_000_000
@@ -216,7 +216,7 @@ def read(
             table = file.read_row_groups(groups, columns=["id", "timestamp", "sensor_id", "value"], use_threads=False)
     except pa.ArrowException as error:
         raise OSError(f"{name}: {error}") from None
-    return _chosen(_columns(table), sensors, span, deleted)
+    return _chosen(_columns(table, sensors), span, deleted)
 
 
 def _groups(metadata: Any, sensors: list[str] | None, span: tuple[int, int] | None) -> list[int]:
@@ -240,26 +240,31 @@ def _groups(metadata: Any, sensors: list[str] | None, span: tuple[int, int] | No
     return found
 
 
-def _columns(table: Any) -> Readings:
-    """Return an Arrow table's columns."""
+def _columns(table: Any, sensors: Sequence[str] | None) -> Readings:
+    """Return the columns of an Arrow table's rows that are of sensors, whose places are those in that sequence."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import compute  # noqa: PLC0415
+
     if not table.num_rows:
         none = np.zeros(0, np.int64)
-        return Readings((), none, none, none, np.zeros(0))
-    encoded = table["sensor_id"].unify_dictionaries().combine_chunks()
-    chunks = encoded.chunks if hasattr(encoded, "chunks") else [encoded]
-    place = np.concatenate([chunk.indices.to_numpy() for chunk in chunks]).astype(np.int64)
-    return Readings(
-        tuple(chunks[0].dictionary.to_pylist()),
-        place,
-        table["id"].to_numpy(),
-        table["timestamp"].cast("int64").to_numpy(),
-        table["value"].to_numpy(),
-    )
+        return Readings(tuple(sensors or ()), none, none, none, np.zeros(0))
+    encoded = table["sensor_id"].unify_dictionaries().chunks
+    place = np.concatenate([chunk.indices.to_numpy() for chunk in encoded]).astype(np.int64)
+    names = encoded[0].dictionary
+    columns = [table["id"].to_numpy(), table["timestamp"].cast("int64").to_numpy(), table["value"].to_numpy()]
+    if sensors is None:
+        return Readings(tuple(names.to_pylist()), place, *columns)
+    # Names are looked up by Arrow: a file may have many sensors, and few of them are wanted.
+    wanted = compute.index_in(names, value_set=pa.array(sensors, pa.string())).fill_null(-1).to_numpy()
+    place = wanted.astype(np.int64)[place]
+    there = np.flatnonzero(place >= 0)
+    return Readings(tuple(sensors), place[there], *(column[there] for column in columns))
 
 
-def _chosen(
-    readings: Readings, sensors: Sequence[str] | None, span: tuple[int, int] | None, deleted: Sequence[Deleted]
-) -> Readings:
+def _chosen(readings: Readings, span: tuple[int, int] | None, deleted: Sequence[Deleted]) -> Readings:
+    """Return the readings in a span that were not deleted."""
+    if span is None and not deleted:
+        return readings
     there = np.ones(len(readings), np.bool_)
     if span is not None:
         there &= (readings.at >= span[0]) & (readings.at < span[1])
@@ -268,14 +273,7 @@ def _chosen(
         if meant.any():
             inside = (readings.at >= deletion.start) & (readings.at < deletion.end) & (readings.id <= deletion.last_id)
             there &= ~(meant[readings.place] & inside)
-    if sensors is None:
-        return readings.taken(there)
-    places = {sensor: place for place, sensor in enumerate(sensors)}
-    wanted = np.array([places.get(sensor, -1) for sensor in readings.sensors], np.int64)
-    place = wanted[readings.place] if len(wanted) else readings.place
-    there &= place >= 0
-    found = readings.taken(there)
-    return Readings(tuple(sensors), place[there], found.id, found.at, found.value)
+    return readings if there.all() else readings.taken(there)
 
 
 def verified(storage: Storage, name: str) -> Fingerprint:

@@ -51,8 +51,8 @@ _YOUNG = timedelta(hours=22)
 _SLICE = 250_000
 """Readings of files up to which a range is asked for as a whole; of a larger one, part by part."""
 
-_AT_ONCE = 8
-"""Files that one question reads at once."""
+_AT_ONCE, _A_THREAD = 8, 16
+"""Files that one question reads at once, and how many a thread reads one after the other at the most."""
 
 _CHUNKS = """
 select greatest(c.range_start, $1) as low, least(c.range_end, $2) as high
@@ -166,9 +166,15 @@ class Tier:
             if self._storage is None:
                 self._storage = await loop.run_in_executor(self._threads, open_storage, self._location)
             storage = self._storage
-            return list(
-                await asyncio.gather(*(loop.run_in_executor(self._threads, reader, storage, *job) for job in jobs))
-            )
+
+            def some(part: Sequence[tuple[Any, ...]]) -> list[Sized]:
+                return [reader(storage, *job) for job in part]
+
+            # A thread takes some at a time, as to hand over one costs a good part of reading it.
+            width = max(min(len(jobs) // _AT_ONCE, _A_THREAD), 1)
+            parts = [jobs[begin : begin + width] for begin in range(0, len(jobs), width)]
+            found = await asyncio.gather(*(loop.run_in_executor(self._threads, some, part) for part in parts))
+            return [each for part in found for each in part]
         except STORAGE_FAILURES as error:
             log.warning("a file of the tier could not be read", action="ask", error=f"{type(error).__name__}: {error}")
             raise Problem(
