@@ -92,6 +92,8 @@ def move() -> None:
             )
         for stayed in done.stayed:
             typer.echo(printable(f"stays: {stayed}"))
+        if done.problem:
+            raise fail(f"the pass is cut short: {done.problem}")
         typer.echo(
             f"{len(done.moved)} chunks moved, {len(done.stayed)} stay; {done.deleted} deleted readings left the files; "
             f"{done.removed} files removed"

@@ -10,7 +10,7 @@ from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connection, Connector
 from services.platform.runtime.health import Health
 from services.platform.settings import TierSettings
-from services.platform.tier.storage import Storage, open_storage
+from services.platform.tier.storage import STORAGE_FAILURES, Storage, open_storage
 
 from ..repair.loop import Database, Rounds, reconnecting
 from .export import TierError
@@ -34,12 +34,14 @@ class Pass:
         stayed: why others that are old enough did not, by their ranges.
         deleted: readings that deletions took out of files.
         removed: files that nobody needed any more.
+        problem: why it ended early, such as what the storage said; what was not done is left to another pass.
     """
 
     moved: tuple[Moved, ...] = ()
     stayed: tuple[str, ...] = ()
     deleted: int = 0
     removed: int = 0
+    problem: str = ""
 
 
 def owner_of(database: "Connector") -> "Connector":
@@ -71,28 +73,32 @@ async def pass_once(
         settled: how old a chunk is that late readings made behind a move.
 
     Raises:
-        STORAGE_FAILURES: the storage is away or refuses.
-        DATABASE_FAILURES: the database is, or does. What is not done is left to another pass.
+        DATABASE_FAILURES: the database is away or refuses; what is not done is left to another pass.
     """
     if capability.edition != "full":
         return Pass()
     if not await connection.fetchval(LOCK):
         return None
+    moved, stayed, deleted, removed, problem = list[Moved](), list[str](), 0, 0, ""
     try:
         await expire(connection)
         await distrust(connection)
         deleted = await rewrite(connection, storage)
-        moved, stayed = [], []
         for chunk in await due(connection, settled):
             try:
                 moved.append(await move(connection, storage, chunk))
             except TierError as error:
                 stayed.append(f"{chunk.start.isoformat()} to {chunk.end.isoformat()}: {error}")
         removed = await collect(connection, storage, grace)
+    except (TierError, *STORAGE_FAILURES) as error:
+        if connection.is_closed():
+            raise
+        problem = f"{type(error).__name__}: {error}"
+        log.warning("a pass over the tier is cut short", action="tier", problem=problem)
     finally:
         if not connection.is_closed():
             await connection.execute(UNLOCK)
-    return Pass(tuple(moved), tuple(stayed), deleted, removed)
+    return Pass(tuple(moved), tuple(stayed), deleted, removed, problem)
 
 
 class TierLoop:
@@ -123,6 +129,8 @@ class TierLoop:
                         for stayed in done.stayed:
                             log.info("a chunk does not go to the tier yet", action="tier", problem=stayed)
                     rounds.done()
+                    if done and done.problem:
+                        self._health.lacks("tier", done.problem)
                     await asyncio.sleep(self._settings.interval)
         finally:
             connection.terminate()

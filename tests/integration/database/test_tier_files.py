@@ -90,8 +90,7 @@ async def test_a_bucket_that_is_not_there_leaves_the_chunk_where_it_is(
     settings = query_settings(timescaledb)
     location = f"s3://nowhere-at-all/x?region=us-east-1&scheme=http&endpoint_override={s3}"
     settings = settings.model_copy(update={"tier": settings.tier.model_copy(update={"location": location})})
-    with pytest.raises(OSError, match="nowhere-at-all"):
-        await moved(settings)
+    assert "nowhere-at-all" in (await moved(settings)).problem
     assert await owner.fetchval("select count(*) from sensor_data") == 501
     assert await owner.fetchval("select count(*) from tier_chunks") == 0
 
