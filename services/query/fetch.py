@@ -17,9 +17,11 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import asyncpg
+import numpy as np
 import structlog
 
 from services.platform.http.errors import Problem
@@ -45,6 +47,9 @@ _FIRST_ROWS = (1, 11, 101)
 """Rows that prepared statements are limited to, short of a plan's own: each text is planned anew by each connection,
 which keeps a hundred, so that a statement for each limit that clients may name would be planned again and again."""
 
+
+_PART = 65_536
+"""Rows of the tier that are given on at a time."""
 
 _NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InsufficientPrivilegeError)
 """What a rollup that was dropped, made anew or closed to us since it was last seen ends in."""
@@ -200,12 +205,20 @@ class Fetcher:
     async def _sliced(
         self, connection: Connection, slices: Sequence[Plan], replica: Replica | None
     ) -> AsyncGenerator[Table, None]:
-        """Yield all rows of plans, one after the other, each with its own readings of the tier."""
+        """Yield all rows of plans one after the other, each with its own readings of the tier in the order of time."""
         for plan in slices:
-            joined = await self.tier.joined(connection, plan)
-            async with contextlib.aclosing(self._copied(connection, joined.plan, replica)) as tables:
-                async for table in tables:
-                    yield table
+            tiered = await self.tier.rows(connection, plan)
+            if tiered is None:
+                async with contextlib.aclosing(self._copied(connection, plan, replica)) as tables:
+                    async for table in tables:
+                        yield table
+                continue
+            bare = replace(plan, finish=lambda table: table)
+            async with contextlib.aclosing(self._copied(connection, bare, replica)) as tables:
+                late = [table async for table in tables]
+            whole = await asyncio.to_thread(_by_time, [tiered, *late]) if late else tiered
+            for begin in range(0, len(whole), _PART):
+                yield plan.finish(whole.taken(slice(begin, begin + _PART)))
 
     @contextlib.asynccontextmanager
     async def _spare(self, replica: Replica | None, asker: str, snapshot: str) -> AsyncIterator[Connection | None]:
@@ -325,6 +338,12 @@ async def _small(connection: Connection, plan: Plan, *, inline: bool) -> Table |
         statement, arguments = inlined(statement, arguments), ()
     rows = (await connection.fetch(statement, *arguments))[: plan.limit]
     return Table.of(plan.kinds, rows) if len(rows) <= plan.few else None
+
+
+def _by_time(tables: Sequence[Table]) -> Table:
+    """Return readings in the order of (timestamp, id)."""
+    whole = Table.joined(tables)
+    return whole.taken(np.lexsort((whole["id"].values, whole["timestamp"].values)))
 
 
 def _beside(joined: Joined | None) -> Table | None:

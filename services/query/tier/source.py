@@ -28,7 +28,7 @@ from services.platform.tier.storage import STORAGE_FAILURES, Storage, open_stora
 from ..plan import FIRST, LAST, Plan
 from ..reads import Ask, Reads
 from ..router import Span, common, without
-from ..table import Table
+from ..table import Column, Kind, Table
 from .look import FILES, Look
 from .union import united
 
@@ -48,8 +48,10 @@ thousand locks, of all sessions together, and beyond a move waits for every ques
 _YOUNG = timedelta(hours=22)
 """Nothing younger than a day goes to the tier; clocks may differ by two hours."""
 
-_SLICE = 250_000
-"""Readings of files up to which a range is asked for as a whole; of a larger one, part by part."""
+_DAY = timedelta(days=1)
+
+_FEW, _SLICE = 5_000, 250_000
+"""Readings of files up to which those of a sensor go with the statement, and up to which they are a slice."""
 
 _AT_ONCE, _A_THREAD = 8, 16
 """Files that one question reads at once, and how many a thread reads one after the other at the most."""
@@ -72,7 +74,7 @@ class Joined:
         plan: whose statement has the readings, too.
         spans: which of what it reads are in the tier.
         beside: partials that go beside the statement's; None where there are none.
-        slices: plans of parts of a large range, each to be joined by itself; none where `plan` has all.
+        slices: plans of parts of a large range, whose readings of the tier `rows` has; none where `plan` has all.
     """
 
     plan: Plan
@@ -153,6 +155,21 @@ class Tier:
             plan = await asyncio.to_thread(lambda: united(plan, _together(found)))
         return Joined(plan, common(spans, spans), Table.joined(tables) if tables else None)
 
+    async def rows(self, connection: Connection, plan: Plan) -> Table | None:
+        """Return the tier's readings of a slice, in the columns of the plan's statement and the order of time.
+
+        Raises:
+            Problem: tier_unavailable; invalid_parameter, where there are more readings than may be.
+            DATABASE_FAILURES: the database is away or refuses.
+        """
+        (each,) = plan.reads
+        span, sensors = _bounded(each), await self._sensors(connection, each)
+        if span[0] >= span[1]:
+            return None
+        look = Look(self.read, connection, each, sensors=sensors, span=span, most=self._most)
+        found = await look.readings()
+        return await asyncio.to_thread(_table, _together(found)) if found else None
+
     async def read(self, reader: Callable[..., Sized], jobs: Sequence[tuple[Any, ...]]) -> list[Sized]:
         """Read files, some at once.
 
@@ -194,7 +211,7 @@ class Tier:
         for file in await connection.fetch(FILES, *map(instant_of, span)):
             if number % file["buckets"] == file["bucket"]:
                 rows[file["day"]] += file["rows"]
-        if sum(rows.values()) <= _SLICE:
+        if sum(rows.values()) <= _FEW:
             return ()
         edges, held = [each.start], 0
         for day in sorted(rows):
@@ -203,7 +220,9 @@ class Tier:
                 edges.append(start)
                 held = 0
             held += rows[day]
-        edges.append(each.end)
+        # Behind the last day there is nothing to wait for.
+        behind = start + _DAY
+        edges += [behind, each.end] if edges[-1] < behind < each.end else [each.end]
         return tuple(_part(plan, low, high) for low, high in pairwise(edges) if low < high)
 
     async def _sensors(self, connection: Connection, each: Reads) -> list[str]:
@@ -229,6 +248,17 @@ def _bounded(each: Reads) -> Span:
     """Return the range of readings, as far as the tier may have any."""
     low, high = _BOUNDS
     return micros_of(min(max(each.start, low), high)), micros_of(max(min(each.end, high), low))
+
+
+def _table(found: Readings) -> Table:
+    order = np.lexsort((found.id, found.at))
+    return Table(
+        {
+            "id": Column(Kind.INTEGER, found.id[order]),
+            "timestamp": Column(Kind.INSTANT, found.at[order]),
+            "value": Column(Kind.FLOAT, found.value[order]),
+        }
+    )
 
 
 async def _asked(connection: Connection, each: Reads) -> list[Span]:

@@ -69,6 +69,7 @@ async def test_answers_are_those_of_the_reference_whatever_is_in_the_tier_and_wh
     slice_: int,
 ) -> None:
     sensors, asked = case
+    monkeypatch.setattr(source, "_FEW", slice_ - 1)
     monkeypatch.setattr(source, "_SLICE", slice_)
     await owner.execute(EMPTY)
     await owner.executemany(
