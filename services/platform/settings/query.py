@@ -42,8 +42,8 @@ class QuerySettings(Section):
     )
     max_tier_rows: PositiveInt = setting(
         1_000_000,
-        "Most readings of the cold tier that one question may hold where it cannot do with less: percentiles, steps, first "
-        "and last, and readings of several sensors. Each takes some hundred bytes meanwhile, and some µs.",
+        "Most readings of the cold tier that one question may hold where it cannot do with less: percentiles, steps, "
+        "first and last, and readings of several sensors. Each takes some hundred bytes meanwhile, and some µs.",
         "readings",
     )
     max_answer_bytes: PositiveInt = setting(

@@ -45,6 +45,9 @@ _MOST_CHUNKS = 256
 """Chunks up to which all are locked, and a move waits for the questions about its own alone; a server has room for some
 thousand locks, of all sessions together, and beyond a move waits for every question about the tier."""
 
+_DAY_ROWS = 10_000_000
+"""Readings that a sensor may have in a day, which is the least of a slice; thirty bytes are held of each."""
+
 _YOUNG = timedelta(hours=22)
 """Nothing younger than a day goes to the tier; clocks may differ by two hours."""
 
@@ -166,7 +169,7 @@ class Tier:
         span, sensors = _bounded(each), await self._sensors(connection, each)
         if span[0] >= span[1]:
             return None
-        look = Look(self.read, connection, each, sensors=sensors, span=span, most=self._most)
+        look = Look(self.read, connection, each, sensors=sensors, span=span, most=max(self._most, _DAY_ROWS))
         found = await look.readings()
         return await asyncio.to_thread(_table, _together(found)) if found else None
 
