@@ -17,6 +17,9 @@ EDGES = {
 }  # fmt: skip
 """The way of a reading, and what tells of it; nothing else."""
 
+AMONG_NODES = ("redis", "redis")
+"""Beside these, where the stream has several servers."""
+
 OPEN = {"ingest", "query", "worker", "operator", "mqtt"}
 """Who is called from outside: by clients, or for metrics and the backlog."""
 
@@ -42,13 +45,18 @@ def matched(peer: Object, every: list[Pod]) -> set[str]:
     return {pod.component for pod in every if wanted.items() <= pod.metadata["labels"].items()}
 
 
+def _has_nodes(objects: list[Object]) -> bool:
+    """Tell whether the stream has several servers."""
+    return any(one["metadata"]["name"] == "millrace-redis-nodes" for one in objects)
+
+
 def test_the_edges_are_the_declared_ones_seen_from_both_ends(objects: list[Object]) -> None:
     every, found = list(pods(objects)), policies(objects)
     if not found:
         assert objects == render(VARIANTS["off"])
         return
     there = {pod.component for pod in every}
-    declared = {edge for edge in EDGES if set(edge) <= there}
+    declared = {edge for edge in EDGES if set(edge) <= there} | ({AMONG_NODES} if _has_nodes(objects) else set())
     out = {
         (component, callee)
         for component, spec in found.items()

@@ -100,7 +100,8 @@ def test_selectors_find_their_own_pods_alone(objects: list[Object]) -> None:
 def test_ports_of_services_are_those_of_their_pods(objects: list[Object]) -> None:
     by_component = {pod.component: pod for pod in pods(objects)}
     for service in (one for one in objects if one["kind"] == "Service"):
-        ports = by_component[service["spec"]["selector"]["app.kubernetes.io/component"]].spec["containers"][0]["ports"]
+        pod = by_component[service["spec"]["selector"]["app.kubernetes.io/component"]]
+        ports = [port for container in pod.spec["containers"] for port in container["ports"]]
         for port in service["spec"]["ports"]:
             assert (port["targetPort"], port["port"]) in [(own["name"], own["containerPort"]) for own in ports]
 
@@ -111,8 +112,13 @@ def test_pods_spread_and_leave_one_by_one(objects: list[Object]) -> None:
         for one in objects
         if one["kind"] == "PodDisruptionBudget"
     }
-    components = {pod.component for pod in pods(objects)}
-    assert budgets == dict.fromkeys({"ingest", "query", "worker"} | (components & {"timescaledb-replica"}), 1)
+    several = {"ingest", "query", "worker"} | ({pod.component for pod in pods(objects)} & {"timescaledb-replica"})
+    several |= {
+        one["metadata"]["labels"]["app.kubernetes.io/component"]
+        for one in objects
+        if one["kind"] == "StatefulSet" and one["spec"]["replicas"] > 1
+    }
+    assert budgets == dict.fromkeys(several, 1)
     for pod in pods(objects):
         for constraint in pod.spec["topologySpreadConstraints"]:
             assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"

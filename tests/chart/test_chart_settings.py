@@ -178,6 +178,8 @@ def test_a_change_rolls_the_pods_that_use_it(changed: dict[str, Any], rolled: li
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"redis": {"replicas": 1}}, "redis.replicas is odd"),
+        ({"redis": {"replicas": 2, "tls": {"existingSecret": "own"}}}, "redis.replicas and redis.tls.existingSecret"),
         ({"redis": {"enabled": False}}, "redis.existingSecret is empty"),
         ({"timescaledb": {"enabled": False}}, "database.existingSecret is empty"),
         ({**VARIANTS["external"], "timescaledb": {"enabled": False, "replicas": {"count": 1}}}, "replica-url"),

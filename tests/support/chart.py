@@ -59,6 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         },
     },
     "cpu": {"worker": {"autoscaling": {"mode": "cpu"}}, "redis": {"image": {"repository": "valkey/valkey"}}},
+    "sentinels": {"redis": {"replicas": 2}},
     "development": {"development": {"reload": True}},
     "off": {
         "worker": {"autoscaling": {"mode": "off"}},

@@ -39,3 +39,14 @@ labels:
 {{- define "millrace.image" -}}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end }}
+
+{{/* The names of the stream's servers, where there are several of them; else nothing. */}}
+{{- define "millrace.redisNodes" -}}
+{{- if and .Values.redis.enabled .Values.redis.replicas -}}
+{{- $name := printf "%s-redis" (include "millrace.fullname" .) -}}
+{{- range $number := until (int (add1 .Values.redis.replicas)) -}}
+{{- if $number }} {{ end -}}
+{{ printf "%s-%d.%s-nodes" $name $number $name }}
+{{- end }}
+{{- end }}
+{{- end }}

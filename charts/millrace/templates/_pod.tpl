@@ -147,3 +147,12 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
+
+{{/* What a node among several of the stream's servers knows: itself, the others, and how many must agree. */}}
+{{- define "millrace.redisNode" -}}
+- {name: PASSWORD, valueFrom: {secretKeyRef: {name: {{ include "millrace.redisSecret" . }}, key: password}}}
+- {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: NODE, value: $(NODE_NAME).{{ include "millrace.fullname" . }}-redis-nodes}
+- {name: NODES, value: {{ include "millrace.redisNodes" . | quote }}}
+- {name: QUORUM, value: {{ add1 (div .Values.redis.replicas 2) | quote }}}
+{{- end }}

@@ -5,12 +5,23 @@ What stands in a Secret that is made inside the cluster, as arguments of `millra
 {{- define "millrace.redisTemplates" -}}
 {{- $host := printf "%s-redis" (include "millrace.fullname" .) -}}
 - password=random
-{{- if .Values.redis.tls.existingSecret }}
+{{- if include "millrace.redisNodes" . }}
+{{- $seeds := list }}
+{{- range splitList " " (include "millrace.redisNodes" .) }}{{ $seeds = append $seeds (printf "%s:26379" .) }}{{ end }}
+- url=redis+sentinel://:{password}@{{ join "," $seeds }}/millrace/0?sentinel_password={password}
+{{- else if .Values.redis.tls.existingSecret }}
 - url=rediss://:{password}@{{ $host }}:6379/0?ssl_ca_certs=/etc/millrace/redis/ca.crt
 {{- else }}
 - url=redis://:{password}@{{ $host }}:6379/0
 {{- end }}
-- users.acl=user default on >{password} ~* &* +@all -@dangerous +info +config|get
+{{- $default := "user default on >{password} ~* &* +@all -@dangerous +info +config|get" }}
+{{- if include "millrace.redisNodes" . }}
+{{- /* What Sentinels and replicas may do. */}}
+{{- $replication := "user replication on >{password} &* +psync +replconf +ping +info +role +multi +exec +replicaof +slaveof +subscribe +publish +config|rewrite +client|setname +client|kill +script|kill" }}
+- {{ printf "users.acl=%s\n%s\n" $default $replication | quote }}
+{{- else }}
+- users.acl={{ $default }}
+{{- end }}
 {{- end }}
 
 {{- define "millrace.databaseTemplates" -}}

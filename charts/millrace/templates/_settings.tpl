@@ -16,6 +16,8 @@
 {{/* One of them: (list root section name), such as one of another process that this one holds to as well. */}}
 {{- define "millrace.setting" -}}
 {{- $value := index (index . 0).Values.config (index . 1) (index . 2) -}}
+{{- /* What only the primary has is lost with it. */}}
+{{- if and (eq (index . 2) "durable_replicas") (include "millrace.redisNodes" (index . 0)) }}{{ $value = max $value 1 }}{{ end -}}
 {{- if not (kindIs "invalid" $value) -}}
 - {name: {{ printf "MILLRACE_%s_%s" (index . 1) (index . 2) | upper }}, value: {{ include "millrace.plain" $value | quote }}}
 {{- end }}

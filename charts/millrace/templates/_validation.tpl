@@ -9,6 +9,12 @@
 {{- if and (not .Values.timescaledb.enabled) (gt (int .Values.timescaledb.replicas.count) 0) }}
 {{- fail "timescaledb.replicas.count needs the bundled server: put `replica-url` into database.existingSecret instead" }}
 {{- end }}
+{{- if mod .Values.redis.replicas 2 }}
+{{- fail "redis.replicas is odd: a primary's loss is decided by more than half of the nodes, so give it an even number of replicas, such as 2" }}
+{{- end }}
+{{- if and .Values.redis.replicas .Values.redis.tls.existingSecret }}
+{{- fail "redis.replicas and redis.tls.existingSecret exclude each other: bring servers with Sentinels and TLS of your own by redis.existingSecret" }}
+{{- end }}
 {{- range $workload := list "ingest" "query" "worker" }}
 {{- $bounds := index $.Values $workload "autoscaling" }}
 {{- if gt (int $bounds.minReplicas) (int $bounds.maxReplicas) }}
