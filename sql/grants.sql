@@ -69,7 +69,13 @@ begin
     where to_regclass('public.' || relation) is not null
       and not has_column_privilege(role, to_regclass('public.' || relation), attname, privilege)
   loop
-    execute format('grant %s (%I) on public.%I to %I', wanted.privilege, wanted.attname, wanted.relation, wanted.role);
+    begin
+      execute format('grant %s (%I) on public.%I to %I', wanted.privilege, wanted.attname, wanted.relation, wanted.role);
+    exception
+      -- TimescaleDB before 2.29 hands rights of columns on to the columnstore's own table, which has not all of them.
+      when undefined_column then
+        execute format('grant %s on public.%I to %I', wanted.privilege, wanted.relation, wanted.role);
+    end;
   end loop;
 
   for wanted in

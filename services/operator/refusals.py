@@ -31,6 +31,7 @@ class Reason(StrEnum):
     DATABASE_AWAY = "DatabaseAway"
     REFUSED_BY_DATABASE = "RefusedByDatabase"
     SCHEMA_NOT_APPLIED = "SchemaNotApplied"
+    TIMESCALEDB_NOT_UPDATED = "TimescaleDBNotUpdated"
 
 
 class Refusal(Exception):  # noqa: N818 -- nothing went wrong; a person has to decide

@@ -9,6 +9,7 @@ from services.database.schema.apply import bootstrap
 
 from ..support import TestDatabase, eventually
 from ..support.cluster import K8S, Namespace
+from ..support.extension import aged, installed
 from ..support.late import connected
 from .test_operator_objects import begun
 
@@ -62,6 +63,25 @@ async def test_a_fresh_server_gets_database_roles_and_schema_from_the_administra
     process.terminate()
     async with connected(timescaledb, "superuser") as superuser:
         await superuser.execute(f"drop database {timescaledb.name}_fresh with (force)")
+
+
+async def test_timescaledb_is_brought_to_the_version_that_the_schema_names(
+    namespace: Namespace, empty_database: TestDatabase, operator: Any
+) -> None:
+    before, newest = await aged(empty_database)
+    namespace.secret(empty_database.settings, empty_database.superuser_url)
+    namespace.example("schema", "sensor-data")
+    named = {"adminUrlFrom": {"name": "millrace-database", "key": "admin-url"}, "timescaledbVersion": "99.0.0"}
+    namespace.patch("schema", "sensors", {"spec": named})
+    operator().start()
+    told = await namespace.reason("schema", "sensors", "False", "TimescaleDBNotUpdated")
+    assert before in told["message"]
+    assert newest in told["message"]
+    namespace.patch("schema", "sensors", {"spec": {"timescaledbVersion": newest}})
+    schema = await namespace.ready("schema", "sensors")
+    assert schema["status"]["timescaledb"] == newest
+    assert await installed(empty_database) == newest
+    await namespace.ready("hypertable", "sensor-data")
 
 
 async def test_a_new_database_behind_resources_that_stayed_is_no_drift(

@@ -15,6 +15,7 @@ from lightkube.resources.core_v1 import Secret
 from pydantic import SecretStr, ValidationError
 
 from services.database.schema.apply import DatabaseAwayError, SchemaError, apply, bootstrap, renew
+from services.database.schema.extension import NotUpdatedError, update_timescaledb
 from services.database.schema.status import SchemaStatus, schema_status
 from services.platform.kubernetes import API_ERRORS, missing
 from services.platform.postgres.capability import Capability
@@ -33,8 +34,8 @@ log = structlog.get_logger(__name__)
 
 FORM = "write postgresql://user:password@host:5432/name"
 
-Desired = tuple[str, int, DatabaseSettings, str | None]
-"""A Schema's uid and generation, and the connections that its Secrets hold."""
+Desired = tuple[str, int, DatabaseSettings, str | None, str | None]
+"""A Schema's uid and generation, the connections that its Secrets hold, and the version of TimescaleDB."""
 
 Kept = tuple[asyncpg.Connection, SchemaStatus, tuple[str, ...]]
 
@@ -68,7 +69,7 @@ class SchemaKeeper:
             settings, admin = await _connections(self._client, spec, self._defaults)
         except ValidationError as error:
             raise invalid(error) from None
-        desired = (found.uid, found.generation, settings, admin)
+        desired = (found.uid, found.generation, settings, admin, spec.timescaledb_version)
         try:
             return await self._kept(desired)
         except SchemaError as error:
@@ -91,24 +92,35 @@ class SchemaKeeper:
         self._there.clear()
 
     async def _kept(self, desired: Desired) -> Kept:
-        """Return what is at hand where nothing has changed and nothing is pending; else apply the schema anew."""
+        """Return what is at hand where nothing has changed and nothing is pending; else apply the schema anew.
+
+        A TimescaleDB that cannot be updated yet keeps nobody else from the database: it serves as it is, and the next
+        pass tries again.
+        """
         connected = self._connection and not self._connection.is_closed()
         if self._connection and connected and desired == self._applied:
             status = await schema_status(self._connection)
             if not status.pending:
                 return self._connection, status, ()
-        _, _, settings, admin = desired
+        _, _, settings, admin, version = desired
         if self._connection and connected and self._applied:
             await _hand_over(self._connection, self._applied[2], settings)
         self.lost()
+        updated, problem = None, None
         if admin:
             await bootstrap(admin, settings)
+            try:
+                updated = await update_timescaledb(admin, settings, version) if version else None
+            except NotUpdatedError as error:
+                problem = str(error)
         applied = await apply(settings)
         connection = await Connector(settings.owner_url, settings, client_min_messages="warning").session()
-        self._connection, self._applied = connection, desired
+        self._connection, self._applied = connection, None if problem else desired
         self._database = settings, applied.capability
         self._there.set()
-        return connection, await schema_status(connection), applied.did
+        if problem:
+            raise Refusal(Reason.TIMESCALEDB_NOT_UPDATED, problem)
+        return connection, await schema_status(connection), (*([updated] if updated else []), *applied.did)
 
 
 async def _hand_over(connection: asyncpg.Connection, old: DatabaseSettings, new: DatabaseSettings) -> None:

@@ -131,6 +131,13 @@ class SchemaSpec(Resource):
     writer_url_from: SecretKey | None = None
     reader_url_from: SecretKey | None = None
     admin_url_from: SecretKey | None = None
+    timescaledb_version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] | None = None
+
+    @model_validator(mode="after")
+    def _updated_by_admin(self) -> Self:
+        if self.timescaledb_version and not self.admin_url_from:
+            raise ValueError("timescaledbVersion needs adminUrlFrom: only a superuser may update an extension")
+        return self
 
 
 class HypertableSpec(Resource):

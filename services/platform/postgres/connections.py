@@ -173,6 +173,15 @@ class Connector:
             self._pooled = True
         return connection
 
+    async def untouched(self) -> Connection:
+        """Return a new connection to the server itself, on which the first statement is still to come.
+
+        Raises:
+            DATABASE_AWAY: there is none.
+            DatabaseRefusedError: the server refuses.
+        """
+        return await self._open(self._session)
+
     async def session(self) -> Connection:
         """Return a new connection that keeps its server process, and so settings and locks, as long as it is open.
 
