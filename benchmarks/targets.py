@@ -123,6 +123,10 @@ TARGETS = (
     Target("peers", "10 rows: ingest µs/request", at_least=False, bound=30),
     Target("peers", "at rest: MiB", at_least=False, bound=450),
     Target("peers", "1,000 rows: MiB", at_least=False, bound=650),
+    *(
+        Target("tier", f"{count} sensors' year by local days, rows: × columnstore", at_least=False, bound=5, ratio=True)
+        for count in (1, 100)
+    ),
     Target("filling", "× undisturbed", at_least=True, bound=0.8, ratio=True),
     Target("disk", "1,000 rows a request: × best", at_least=False, bound=2, ratio=True),
     Target("workers", "workers=2: × linear", at_least=True, bound=0.8),

@@ -51,7 +51,68 @@ begin
 end
 $$;
 
--- Where the rows of a hypertable are gone: chunks that are noted as dropped, and those that were known and are no more.
+-- The parts of a span whose readings are in the tier; with an aggregate, those that it had computed before.
+create or replace function tiered_ranges(span tstzrange, computed_by int default null) returns tstzmultirange
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('public.tier_chunks') is null then
+    return '{}';
+  end if;
+  return coalesce((
+    select span::tstzmultirange * range_agg(tstzrange(c.range_start, c.range_end))
+    from public.tier_chunks c
+    where c.range_start < coalesce(upper(span), 'infinity') and c.range_end > coalesce(lower(span), '-infinity')
+      and (computed_by is null or computed_by = any (c.aggregates))
+  ), '{}');
+end
+$$;
+comment on function tiered_ranges(tstzrange, int) is 'Parts of a span whose readings are in the tier.';
+
+-- The hours of the tier that late readings touched.
+create or replace function tier_stale_hours(span tstzrange) returns tstzmultirange
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('public.tier_stale') is null then
+    return '{}';
+  end if;
+  return coalesce((
+    select span::tstzmultirange * range_agg(tstzrange(t.range_start, t.range_end))
+    from public.tier_stale t
+    where t.range_start < upper(span) and t.range_end > lower(span)
+  ), '{}');
+end
+$$;
+comment on function tier_stale_hours(tstzrange) is 'Hours of the tier in which aggregates are behind.';
+
+-- The hours of the tier in which aggregates still have readings of sensors that were deleted since.
+create or replace function tier_deleted(sensors text[], span tstzrange) returns tstzmultirange
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('public.tier_chunks') is null then
+    return '{}';
+  end if;
+  return coalesce((
+    select range_agg(tstzrange(
+      date_bin('1 hour', greatest(d.range_start, c.range_start), '2000-01-03 00:00:00+00'),
+      date_bin('1 hour', least(d.range_end, c.range_end) + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00')))
+    from public.tier_chunks c
+    join public.deletions d on d.number > c.deletions and d.range_start < c.range_end and d.range_end > c.range_start
+    where c.range_start < upper(span) and c.range_end > lower(span)
+      and d.range_start < upper(span) and d.range_end > lower(span)
+      and d.sensor_ids && sensors
+  ), '{}');
+end
+$$;
+comment on function tier_deleted(text[], tstzrange) is 'Hours of the tier in which aggregates have readings that were deleted.';
+
+-- Where the rows of a hypertable are gone: chunks that are noted as dropped, those that were known and are no more, and
+-- what went to the tier, where questions find it and no refresh does.
 create or replace function rows_gone(hypertable int, span tstzrange) returns tstzmultirange
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -65,7 +126,11 @@ begin
     + coalesce((
       select k.ranges * span::tstzmultirange - public.chunk_ranges(hypertable, span)
       from public.known_chunks k where k.hypertable_id = hypertable
-    ), '{}'));
+    ), '{}')
+    + case when exists (
+      select from _timescaledb_catalog.hypertable h
+      where h.id = hypertable and h.schema_name = 'public' and h.table_name = 'sensor_data'
+    ) then public.tiered_ranges(span) else '{}' end);
 end
 $$;
 comment on function rows_gone(int, tstzrange) is 'Parts of a span from which a hypertable''s rows were dropped.';
@@ -136,6 +201,7 @@ as $$
 declare
   hourly record;
   ranges tstzmultirange;
+  tiered tstzmultirange;
 begin
   -- Where there are no aggregates, rows answer everything; and a node of Citus has none of the tables that follow.
   if to_regclass('_timescaledb_catalog.continuous_agg') is null then
@@ -154,15 +220,18 @@ begin
   if not found then
     return ranges;
   end if;
-  ranges := ranges + public.changed_ranges(hourly.id, span);
+  tiered := public.tiered_ranges(span);
+  -- What it had computed before the rows went to the tier is right but where late readings came since.
+  ranges := ranges + (public.changed_ranges(hourly.id, span) + tiered - public.tiered_ranges(span, hourly.id))
+    + public.tier_stale_hours(span);
   if hourly.materialized_only then
     ranges := ranges + span::tstzmultirange * tstzrange(hourly.watermark, null)::tstzmultirange;
   end if;
   if isempty(ranges) then
     return ranges;
   end if;
-  ranges := ranges * public.chunk_ranges(hourly.source, range_merge(ranges))
-    - public.rows_gone(hourly.source, range_merge(ranges));
+  ranges := ranges * (public.chunk_ranges(hourly.source, range_merge(ranges)) + tiered)
+    - (public.rows_gone(hourly.source, range_merge(ranges)) - tiered);
   return coalesce((
     select range_agg(tstzrange(
       date_bin('1 hour', lower(r), '2000-01-03 00:00:00+00'),
@@ -199,7 +268,8 @@ begin
     join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
     where a.user_view_schema = 'public' and a.user_view_name = 'measurement_hourly';
   end if;
-  changed := public.hours_from_rows(tstzrange(first, past))
+  -- SQL has no rows of the tier: there the aggregate is all it can tell.
+  changed := public.hours_from_rows(tstzrange(first, past)) - public.tiered_ranges(tstzrange(first, past))
     + tstzrange(greatest(first, computed), past)::tstzmultirange;
   return query
   -- A sum of floats is rounded, and that of equal values may lie beside them.
@@ -239,10 +309,12 @@ as $$
 declare
   found record;
   notes tstzmultirange;
+  tiered constant tstzmultirange := public.tiered_ranges(span);
 begin
   select coalesce(span::tstzmultirange * range_agg(tstzrange(r.range_start, r.range_end)), '{}') into notes
   from public.late_ranges r
   where r.range_start < upper(span) and r.range_end > lower(span);
+  notes := notes + public.tier_stale_hours(span);
   for found in
     select a.mat_hypertable_id as id, a.raw_hypertable_id as source, a.user_view_schema, a.user_view_name,
       d.column_name, greatest(_timescaledb_functions.to_timestamp(w.watermark), lower(span)) as watermark
@@ -252,9 +324,9 @@ begin
     where a.mat_hypertable_id = any (aggregates)
   loop
     aggregate := found.id;
-    behind := notes + public.changed_ranges(found.id, span)
+    behind := notes + (public.changed_ranges(found.id, span) + tiered - public.tiered_ranges(span, found.id))
       + span::tstzmultirange * tstzrange(found.watermark, null)::tstzmultirange;
-    gone := public.rows_gone(found.source, span);
+    gone := public.rows_gone(found.source, span) - tiered;
     kept := null;
     if not isempty(behind * gone) then
       execute format(
@@ -385,7 +457,8 @@ begin
     and age(s.xmin) <= age(pg_current_xact_id()::xid);
   return hours * (
     public.rows_gone(source, range_merge(hours))
-    + coalesce((select k.ranges * made from public.known_chunks k where k.hypertable_id = source), '{}'));
+    + coalesce((select k.ranges * made from public.known_chunks k where k.hypertable_id = source), '{}')
+    - public.tiered_ranges(range_merge(hours)));
 end
 $$;
 comment on function behind_retention(tstzmultirange) is 'Of the hours of late rows, those whose rows retention took.';
@@ -439,6 +512,10 @@ begin
     delete from public.dropped_ranges where hypertable_id = aggregate.source;
     update public.known_chunks set ranges = '{}' where hypertable_id = aggregate.source;
   end loop;
+  -- What is in the tier stays there, and has no hours any more: its files answer.
+  if to_regclass('public.tier_chunks') is not null then
+    update public.tier_chunks set aggregates = '{}';
+  end if;
   return null;
 end
 $$;

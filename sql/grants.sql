@@ -38,7 +38,13 @@ begin
       ('millrace_reader', 'sensor_rollup_15m', 'select'),
       ('millrace_reader', 'grafana_readings', 'select'),
       ('millrace_reader', 'grafana_sensors', 'select'),
-      ('millrace_reader', 'grafana_latest', 'select')
+      ('millrace_reader', 'grafana_latest', 'select'),
+      ('millrace_reader', 'tier_policy', 'select'),
+      ('millrace_reader', 'tier_chunks', 'select'),
+      ('millrace_reader', 'tier_files', 'select'),
+      ('millrace_reader', 'tier_sensors', 'select'),
+      ('millrace_reader', 'tier_stale', 'select'),
+      ('millrace_reader', 'tier_gate', 'select')
     ) as rights (role, relation, privilege)
     -- What a pending migration makes gets its rights there first.
     where to_regclass('public.' || relation) is not null
@@ -84,6 +90,9 @@ begin
       ('rows_gone', 'millrace_reader'),
       ('retention_age', 'millrace_reader'),
       ('grafana_hourly', 'millrace_reader'),
+      ('tiered_ranges', 'millrace_reader'),
+      ('tier_stale_hours', 'millrace_reader'),
+      ('tier_deleted', 'millrace_reader'),
       ('kept_buckets', null),
       ('note_dropped_ranges', null)
     ) as f (name, role)

@@ -1,6 +1,6 @@
 """All cases, by name, in the order of a run."""
 
-from . import console, disk, doors, filling, freshness, peers, queries, questions, scaling, soak, writes
+from . import console, disk, doors, filling, freshness, peers, queries, questions, scaling, soak, tier, writes
 
 __all__ = ["ALL"]
 
@@ -14,6 +14,7 @@ _ORDER = (
     *console.CASES,
     *doors.CASES,
     *peers.CASES,
+    *tier.CASES,
     *filling.CASES,
     *writes.PLAIN,
     *soak.CASES,

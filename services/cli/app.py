@@ -19,6 +19,7 @@ from .questions import latest, query, sensors
 from .schema import app as schema
 from .secret import secret
 from .send import send
+from .tier import app as tier
 from .workloads import app as run
 
 __all__ = ["app", "main"]
@@ -38,7 +39,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("import")(import_files)
-for _name, _group in {"dead-letters": dead_letters, "keys": keys, "run": run, "schema": schema}.items():
+for _name, _group in {"dead-letters": dead_letters, "keys": keys, "run": run, "schema": schema, "tier": tier}.items():
     app.add_typer(_group, name=_name)
 
 

@@ -19,6 +19,7 @@ from lightkube.core.exceptions import ConfigError
 from services.database.repair.catalogue import CatalogueLoop
 from services.database.repair.deletions import DeletionLoop
 from services.database.repair.loop import RepairLoop, repair_health
+from services.database.tier.loop import TierLoop
 from services.platform.http.serving import StartError, health_app, serving
 from services.platform.kubernetes import API_ERRORS, connect
 from services.platform.postgres.errors import words_of
@@ -63,7 +64,7 @@ class _Operator:
         self._identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._health = Health("cluster", "database", stuck_after=STUCK_AFTER)
         self._scaling_health = Health(stuck_after=STUCK_AFTER)
-        self._repair_health = repair_health(settings.repair)
+        self._repair_health = repair_health(settings)
         self._leading: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -76,8 +77,9 @@ class _Operator:
             repair = RepairLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
             deletions = DeletionLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
             catalogue = CatalogueLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
+            tier = TierLoop(self._settings.tier, self._repair_health, reconciler.keeper.database)
             scaling = Autoscaling(self._client, self._settings.redis, self._scaling_health)
-            self._parts = (reconciler, repair, deletions, catalogue, scaling)
+            self._parts = (reconciler, repair, deletions, catalogue, tier, scaling)
             loops = {"passes": self._health, "autoscaling": self._scaling_health, "repair": self._repair_health}
             await kopf.operator(
                 registry=registry(reconciler.wake, self._start, self._stop, loops),

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     REBUILD_LOSES_HISTORY = "RebuildLosesHistory"
     RETENTION_INSIDE_REFRESH_WINDOW = "RetentionInsideRefreshWindow"
     SOURCE_UNKNOWN = "SourceUnknown"
+    TIER_INSIDE_REFRESH_WINDOW = "TierInsideRefreshWindow"
     # What the database answers.
     DATABASE_AWAY = "DatabaseAway"
     REFUSED_BY_DATABASE = "RefusedByDatabase"

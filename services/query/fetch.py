@@ -16,10 +16,12 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import asyncpg
+import numpy as np
 import structlog
 
 from services.platform.http.errors import Problem
@@ -32,8 +34,10 @@ from .copy_out import CopyReader, copy_out, inlined
 from .parts import Parts, exported, imported
 from .plan import Plan, RoutedPlan
 from .replicas import Replica, Replicas
+from .router import Span
 from .shares import Shares
 from .table import Table
+from .tier.source import Joined, Tier
 
 __all__ = ["Batches", "Fetcher"]
 
@@ -43,6 +47,9 @@ _FIRST_ROWS = (1, 11, 101)
 """Rows that prepared statements are limited to, short of a plan's own: each text is planned anew by each connection,
 which keeps a hundred, so that a statement for each limit that clients may name would be planned again and again."""
 
+
+_PART = 65_536
+"""Rows of the tier that are given on at a time."""
 
 _NOT_THERE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InsufficientPrivilegeError)
 """What a rollup that was dropped, made anew or closed to us since it was last seen ends in."""
@@ -62,11 +69,15 @@ class Batches(AsyncIterator[Table]):
     Attributes:
         as_of: microseconds since 1970-01-01 UTC by this machine's clock: what was stored before is in the answer.
         lead: what the plan tells of the answer before its rows.
+        tiered: spans whose readings came from the cold tier, as far as rows were asked for.
     """
 
-    def __init__(self, as_of: int, lead: Table | None, tables: AsyncGenerator[Table, None]) -> None:
+    def __init__(
+        self, as_of: int, lead: Table | None, tables: AsyncGenerator[Table, None], tiered: Sequence[Span] = ()
+    ) -> None:
         self.as_of = as_of
         self.lead = lead
+        self.tiered = tiered
         self._tables = tables
 
     async def __anext__(self) -> Table:
@@ -82,6 +93,7 @@ class Fetcher:
 
     Attributes:
         spread: whether the readings lie on several nodes of a Citus cluster, as far as was seen.
+        tier: the readings that are not in the table.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -102,6 +114,7 @@ class Fetcher:
         self._pool = Pool(connector(settings.database.reader_url))
         self._told = ""
         self.spread = False
+        self.tier = Tier(settings)
         self.replicas = Replicas(
             self._settings, settings.query.max_replica_lag, lambda address: Pool(connector(address))
         )
@@ -110,6 +123,7 @@ class Fetcher:
         """Drop all connections."""
         self._pool.drop()
         self.replicas.close()
+        self.tier.close()
 
     @contextlib.asynccontextmanager
     async def fetch(self, asked: Plan | RoutedPlan, asker: str = "") -> AsyncIterator[Batches]:
@@ -126,22 +140,35 @@ class Fetcher:
             Problem: rate_limited before the block; database_unavailable, query_timeout, from it as well as before.
         """
         servers = deque([*self.replicas.fresh(), None])
+        reads = asked.reads if isinstance(asked, Plan) else asked.otherwise.reads
+        tier = self.tier.concerns(reads)
+        joined: Joined | None = None
         while servers:
             replica = servers.popleft()
             begun = False
             try:
-                async with self._connection(replica, asker, snapshot=asked.snapshot) as connection:
+                held = {"snapshot": True, "first": self.tier.lock} if tier else {"snapshot": asked.snapshot}
+                async with self._connection(replica, asker, **held) as connection:
                     as_of = _now() if replica is None else replica.as_of
                     with _not_there(asked):
                         plan = asked if isinstance(asked, Plan) else await _routed(connection, asked)
-                        small = await _small(connection, plan, inline=self.spread)
+                        if tier:
+                            joined = await self.tier.joined(connection, plan)
+                            plan = joined.plan
+                        slices = joined.slices if joined else ()
+                        small = None if slices else await _small(connection, plan, inline=self.spread)
                     if small is None:
-                        async with contextlib.aclosing(self._all(connection, plan, replica, asker)) as batches:
+                        rest = (
+                            self._sliced(connection, slices, replica)
+                            if slices
+                            else self._all(connection, plan, replica, asker)
+                        )
+                        async with contextlib.aclosing(rest) as batches:
                             with _not_there(asked):
                                 first = await anext(batches, None)
                             begun = True
-                            rows = _continued(first, batches)
-                            async with contextlib.aclosing(Batches(as_of, plan.lead, rows)) as answer:
+                            rows = _continued(_beside(joined), first, batches)
+                            async with contextlib.aclosing(Batches(as_of, plan.lead, rows, _spans(joined))) as answer:
                                 yield answer
             except _RollupGoneError as gone:
                 # Until the next look at the rollups every such question comes here.
@@ -155,7 +182,8 @@ class Fetcher:
                     raise
             else:
                 if small is not None:
-                    yield Batches(as_of, plan.lead, _continued(plan.finish(small) if len(small) else None))
+                    rows = _continued(_beside(joined), plan.finish(small) if len(small) else None)
+                    yield Batches(as_of, plan.lead, rows, _spans(joined))
                 return
 
     async def _all(
@@ -173,6 +201,24 @@ class Fetcher:
             tables = tables or read(connection, plan)
             async for table in await held.enter_async_context(contextlib.aclosing(tables)):
                 yield table
+
+    async def _sliced(
+        self, connection: Connection, slices: Sequence[Plan], replica: Replica | None
+    ) -> AsyncGenerator[Table, None]:
+        """Yield all rows of plans one after the other, each with its own readings of the tier in the order of time."""
+        for plan in slices:
+            tiered = await self.tier.rows(connection, plan)
+            if tiered is None:
+                async with contextlib.aclosing(self._copied(connection, plan, replica)) as tables:
+                    async for table in tables:
+                        yield table
+                continue
+            bare = replace(plan, finish=lambda table: table)
+            async with contextlib.aclosing(self._copied(connection, bare, replica)) as tables:
+                late = [table async for table in tables]
+            whole = await asyncio.to_thread(_by_time, [tiered, *late]) if late else tiered
+            for begin in range(0, len(whole), _PART):
+                yield plan.finish(whole.taken(slice(begin, begin + _PART)))
 
     @contextlib.asynccontextmanager
     async def _spare(self, replica: Replica | None, asker: str, snapshot: str) -> AsyncIterator[Connection | None]:
@@ -223,9 +269,11 @@ class Fetcher:
 
     @contextlib.asynccontextmanager
     async def _connection(
-        self, replica: Replica | None, asker: str = "", *, snapshot: bool = False
+        self, replica: Replica | None, asker: str = "", *, snapshot: bool = False, first: str = ""
     ) -> AsyncIterator[Connection]:
         """Lend a connection for one question, which may have one `snapshot` for several statements.
+
+        `first` is executed before there is one.
 
         Our own clock ends what the server's cannot.
 
@@ -241,7 +289,7 @@ class Fetcher:
             ):
                 connected = True
                 deadline.reschedule(asyncio.get_running_loop().time() + self._timeout)
-                async with connection.asking(snapshot=snapshot):
+                async with connection.asking(snapshot=snapshot, first=first):
                     yield connection
         except DATABASE_FAILURES as error:
             if not connected:
@@ -292,11 +340,26 @@ async def _small(connection: Connection, plan: Plan, *, inline: bool) -> Table |
     return Table.of(plan.kinds, rows) if len(rows) <= plan.few else None
 
 
+def _by_time(tables: Sequence[Table]) -> Table:
+    """Return readings in the order of (timestamp, id)."""
+    whole = Table.joined(tables)
+    return whole.taken(np.lexsort((whole["id"].values, whole["timestamp"].values)))
+
+
+def _beside(joined: Joined | None) -> Table | None:
+    return joined.beside if joined else None
+
+
+def _spans(joined: Joined | None) -> Sequence[Span]:
+    return joined.spans if joined else ()
+
+
 async def _continued(
-    first: Table | None, rest: AsyncGenerator[Table, None] | None = None
+    beside: Table | None, first: Table | None, rest: AsyncGenerator[Table, None] | None = None
 ) -> AsyncGenerator[Table, None]:
-    if first is not None:
-        yield first
+    for table in (beside, first):
+        if table is not None:
+            yield table
     if rest is not None:
         async for table in rest:
             yield table

@@ -41,6 +41,15 @@ _MOST_CHUNKS = 256
 
 _CHUNKS = "select count(*) from pg_catalog.pg_inherits where inhparent = 'sensor_data'::regclass"
 
+_LOCKED = """
+select not exists (
+  select from pg_catalog.pg_inherits
+  where inhparent = 'sensor_data'::regclass and inhrelid not in (
+    select relation from pg_catalog.pg_locks where pid = pg_backend_pid() and relation is not null and granted
+  )
+)
+"""
+
 _AT_ONCE = 2
 """Batches that may wait to be taken."""
 
@@ -56,7 +65,14 @@ def parts_of(plan: Plan) -> list[Plan]:
 
 @contextlib.asynccontextmanager
 async def exported(connection: Connection) -> AsyncIterator[str | None]:
-    """Have a snapshot in the block that another connection can see; yield its name, None where it cannot be had."""
+    """Have a snapshot in the block that another connection can see; yield its name, None where it cannot be had.
+
+    A transaction that is under way is not begun anew in the middle; what it has locked, it locked before its snapshot.
+    """
+    if connection.is_in_transaction():
+        locked = await connection.fetchval(_LOCKED)
+        yield await connection.fetchval("select pg_export_snapshot()") if locked else None
+        return
     async with contextlib.AsyncExitStack() as held:
         name: str | None = None
         try:

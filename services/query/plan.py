@@ -15,6 +15,7 @@ import numpy as np
 from services.contract.instants import instant_of
 
 from .keyset import Keyset
+from .reads import Ask, Reads
 from .table import Column, Kind, Table
 
 __all__ = [
@@ -82,6 +83,8 @@ class Plan:
         snapshot: whether the statement has its snapshot before it is planned. One of its own comes behind the planning,
             and sees notes struck off of hours that a refresh put into a chunk which the plan does not know.
         divisible: whether `$2` and `$3` are the ends of a range, and its rows may come in any order.
+        reads: the readings that it needs; none where it needs those of the table alone.
+        sliceable: whether `$2` and `$3` are the ends of a range of one sensor, whose rows may come part by part of it.
     """
 
     statement: str
@@ -94,6 +97,8 @@ class Plan:
     lead: Table | None = None
     snapshot: bool = False
     divisible: bool = False
+    reads: tuple[Reads, ...] = ()
+    sliceable: bool = False
 
     @property
     def columns(self) -> Mapping[str, Kind]:
@@ -147,6 +152,16 @@ def readings(question: Question, after: Keyset | None = None, limit: int | None 
         limit=None if limit is None else limit + 1,
         finish=finish,
         finished={"id": Kind.INTEGER, "timestamp": Kind.INSTANT, "sensor_id": Kind.TEXT, "value": Kind.FLOAT},
+        reads=(
+            Reads(
+                (question.sensor_id,),
+                start,
+                question.end,
+                limit=None if limit is None else limit + 1,
+                behind=(start, above) if after else None,
+            ),
+        ),
+        sliceable=limit is None,
     )
 
 
@@ -182,14 +197,16 @@ def least(question: Question) -> Plan:
         {"min_value": Kind.FLOAT},
         few=1,
         limit=1,
+        reads=(Reads((question.sensor_id,), question.start, question.end),),
     )
 
 
 def hours(question: Question) -> Plan:
     """Return the plan of the hour buckets that start in a range, in their order."""
+    sensor, start, end = question.sensor_id, _whole_hour(question.start), _whole_hour(question.end)
     return Plan(
         SQL["hours"],
-        (question.sensor_id, _whole_hour(question.start), _whole_hour(question.end)),
+        (sensor, start, end),
         {
             "timestamp": Kind.INSTANT,
             "avg": Kind.FLOAT,
@@ -201,6 +218,7 @@ def hours(question: Question) -> Plan:
         few=10_000,
         finish=_within_extremes,
         snapshot=True,
+        reads=(Reads((sensor,), start, end, within=Ask(SQL["changed"], (sensor, start, end))),),
     )
 
 

@@ -21,15 +21,23 @@ where sensor_id = $1
   and timestamp >= greatest($2, timestamptz '0001-01-01Z')
   and timestamp < least($3, timestamptz '9999-12-31 23:59:59.999999Z')
 
+-- name: changed
+-- The hours that the next statement takes from the rows.
+select hours_from_rows(span) + tier_deleted(array[$1], span) as ranges
+from (
+  select tstzrange(greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')) as span
+) as asked
+
 -- name: hours
 -- Hour buckets that start in the range. Hours that the aggregate has not computed since their rows changed come from the
 -- rows, the others from the aggregate. One snapshot serves the planning and the statement: a change that it does not find
 -- noted any more was refreshed before, and into chunks that the plan knows. `$2` and `$3` are whole hours; that they stand
 -- once more in the last part lets the planner leave out chunks, which it does not know of a join's ranges.
 with changed as materialized (
-  select hours_from_rows(tstzrange(
-    greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')
-  )) as ranges
+  select hours_from_rows(span) + tier_deleted(array[$1], span) as ranges
+  from (
+    select tstzrange(greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')) as span
+  ) as asked
 )
 select bucket, avg, min, max, samples
 from measurement_hourly

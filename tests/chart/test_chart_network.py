@@ -94,6 +94,7 @@ def test_nobody_speaks_to_the_world_but_by_a_named_port(objects: list[Object]) -
         if component == "mqtt":
             allowed = {1883, 8883, 4318}
         elif component in OPEN:
+            allowed |= {9000} if component in {"operator", "query"} else set()
             allowed |= {4318} | (set() if "redis" in there else {6379}) | (set() if "timescaledb" in there else {5432})
         assert numbers <= allowed, component
         assert all("ports" in rule for rule in spec["egress"])

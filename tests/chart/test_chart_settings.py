@@ -75,6 +75,17 @@ def test_callers_keys_reach_ingest_and_query_alone() -> None:
 
 
 @pytest.mark.usefixtures("helm")
+def test_the_tiers_login_reaches_those_who_read_and_write_its_files_alone(most: list[Object]) -> None:
+    for pod in pods(most):
+        env = {one["name"]: one for one in pod.spec["containers"][0].get("env", [])}
+        expected = pod.component in {"operator", "query"}
+        assert ("MILLRACE_TIER_LOCATION" in env) == expected, pod.component
+        keys = [env[name]["valueFrom"]["secretKeyRef"] for name in sorted(env) if name.startswith("AWS_")]
+        wanted = [{"name": "own-storage", "key": key} for key in ("access-key-id", "secret-access-key")]
+        assert keys == (wanted if expected else []), pod.component
+
+
+@pytest.mark.usefixtures("helm")
 def test_the_releases_own_test_gets_the_key_of_a_caller_where_there_is_one() -> None:
     for values, expected in ({}, []), ({"auth": {"testSecret": "mine"}}, [{"name": "mine", "key": "key"}]):
         [test] = [pod for pod in pods(render(values)) if pod.component == "test"]
@@ -183,6 +194,8 @@ def test_a_change_rolls_the_pods_that_use_it(changed: dict[str, Any], rolled: li
             },
             "mqtt.keySecret is empty",
         ),
+        ({"config": {"tier": {"location": "file:///tier"}}}, "pods share no folder"),
+        ({"defaults": {"hypertable": {"tier": {"after": "90 days"}}}}, "config.tier.location is empty"),
         ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is empty"),
         ({"worker": {"autoscaling": {"mode": "magic"}}}, "worker.autoscaling.mode"),
         ({"worker": {"autoscaling": {"minReplicas": 0}}}, "worker.autoscaling.minReplicas"),

@@ -19,6 +19,7 @@ __all__ = ["CHART", "NAMESPACE", "NO_HELM", "VARIANTS", "Object", "Pod", "helm",
 CHART = ROOT / "charts" / "millrace"
 NAMESPACE = "somewhere"
 NO_HELM = "no helm was found here; $HELM names one"
+_TIER = {"location": "s3://readings/tier?region=eu-central-1"}
 _TLS = {"existingSecret": "own-tls"}
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -29,7 +30,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "commonLabels": {"team": "water"},
         "podLabels": {"sidecar": "no"},
         "imagePullSecrets": [{"name": "registry"}],
-        "config": {"telemetry": {"otlp_endpoint": "http://collector:4318"}, "mqtt": {"topics": "site/{site}/{name}"}},
+        "config": {
+            "telemetry": {"otlp_endpoint": "http://collector:4318"},
+            "mqtt": {"topics": "site/{site}/{name}"},
+            "tier": _TIER,
+        },
+        "tier": {"existingSecret": "own-storage", "ports": [9000]},
         "worker": {"autoscaling": {"mode": "keda"}},
         "mqtt": {
             "enabled": True,

@@ -81,6 +81,15 @@
 {{- end }}
 {{- end }}
 
+{{/* The cold tier, for whoever reads or writes its files. */}}
+{{- define "millrace.tier" -}}
+{{- include "millrace.settings" (list . "tier") }}
+{{- with (.Values.tier).existingSecret }}
+- {name: AWS_ACCESS_KEY_ID, valueFrom: {secretKeyRef: {name: {{ . }}, key: access-key-id}}}
+- {name: AWS_SECRET_ACCESS_KEY, valueFrom: {secretKeyRef: {name: {{ . }}, key: secret-access-key}}}
+{{- end }}
+{{- end }}
+
 {{/* The file of callers' keys, which ingest and query follow while they run: variable, mount and volume. */}}
 {{- define "millrace.keysVariable" -}}
 {{- if .Values.auth.existingSecret -}}

@@ -30,6 +30,14 @@
 {{- if and (.Values.mqtt).enabled .Values.auth.existingSecret (not .Values.mqtt.keySecret) }}
 {{- fail "mqtt.keySecret is empty: name a Secret with the key of a caller that may send, as auth.existingSecret asks for one" }}
 {{- end }}
+{{- with (.Values.config.tier).location }}
+{{- if not (hasPrefix "s3://" .) }}
+{{- fail "config.tier.location is no s3://bucket/prefix: pods share no folder" }}
+{{- end }}
+{{- end }}
+{{- if and ($.Values.defaults.hypertable).tier (not (.Values.config.tier).location) }}
+{{- fail "config.tier.location is empty: say where the files of defaults.hypertable.tier shall lie, as in s3://bucket/prefix?region=eu-central-1" }}
+{{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
 {{- fail "httpRoute.parentRefs is empty: name the Gateway, as in [{name: gateway, namespace: infrastructure}]" }}
 {{- end }}

@@ -52,7 +52,18 @@ from (
 ) noted
 """
 
-STRIKE_OFF = "delete from late_ranges where id = any($1::bigint[])"
+# No refresh reads what is in the tier: there the aggregates stay behind, and questions read the files.
+STRIKE_OFF = """
+with struck as (
+  delete from late_ranges where id = any($1::bigint[]) returning range_start, range_end
+)
+insert into tier_stale (range_start, range_end)
+select lower(hours), upper(hours)
+from (
+  select unnest(tiered_ranges(tstzrange(range_start, range_end))) as hours from struck
+) as in_tier
+on conflict do nothing
+"""
 
 CHANGES_A_ROUND = 50
 LONGEST_CHANGE = timedelta(days=7)

@@ -23,7 +23,7 @@ from services.platform.postgres.errors import (
 from services.platform.runtime.health import Health
 from services.platform.runtime.metrics import late_ranges_waiting
 from services.platform.runtime.retry import retried
-from services.platform.settings import DatabaseSettings, RepairSettings
+from services.platform.settings import DatabaseSettings, RepairSettings, Settings
 
 from ..aggregates.refresh import refreshing
 from .late_ranges import Repaired, promptly, recompute_changed, repair_once
@@ -47,9 +47,10 @@ UNDER_WAY = 15.0
 """Seconds after which the first round counts as one that works, before its end: a refresh may take an hour."""
 
 
-def repair_health(settings: RepairSettings) -> Health:
+def repair_health(settings: Settings) -> Health:
     """Return the health of the loops that run together; repair may be silent for the length of a refresh."""
-    return Health("repair", "deletions", "catalogue", stuck_after=settings.refresh_timeout * 2 + 120)
+    tier = ("tier",) if settings.tier.location else ()
+    return Health("repair", "deletions", "catalogue", *tier, stuck_after=settings.repair.refresh_timeout * 2 + 120)
 
 
 class Rounds:

@@ -10,6 +10,7 @@ from services.platform.postgres.connections import Connector
 from services.platform.postgres.schema import wait_for_schema
 from services.platform.settings import DatabaseSettings, Settings
 
+from ..tier.loop import TierLoop
 from .catalogue import CatalogueLoop
 from .deletions import DeletionLoop
 from .loop import RepairLoop, repair_health
@@ -27,7 +28,7 @@ def run_repair(settings: Settings) -> None:
 
 
 async def _repair(settings: Settings) -> None:
-    stop, own, health = stop_signal(), settings.repair, repair_health(settings.repair)
+    stop, own, health = stop_signal(), settings.repair, repair_health(settings)
 
     async def database() -> tuple[DatabaseSettings, Capability]:
         owner = Connector(settings.database.owner_url, settings.database)
@@ -36,6 +37,7 @@ async def _repair(settings: Settings) -> None:
     async with serving(health_app("Millrace repair", health), own.host, own.port, "MILLRACE_REPAIR_PORT"):
         kinds = (RepairLoop, DeletionLoop, CatalogueLoop)
         loops = [asyncio.create_task(kind(own, health, database).run()) for kind in kinds]
+        loops.append(asyncio.create_task(TierLoop(settings.tier, health, database).run()))
         await asyncio.wait((*loops, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
         for loop in loops:
             loop.cancel()

@@ -167,6 +167,13 @@ def _window_refusals(spec: ContinuousAggregateSpec, definition: Definition) -> I
                     f"{spec.source.name} drops rows after {job.after}, inside the refresh window of {start}, and "
                     "refreshes would empty those buckets; shorten refresh.startOffset or keep the source for longer",
                 )
+        tier = definition.source_tier
+        if tier and tier.total <= start.total:
+            yield Refusal(
+                Reason.TIER_INSIDE_REFRESH_WINDOW,
+                f"chunks of {spec.source.name} go to the tier after {tier}, inside the refresh window of {start}, and "
+                "refreshes would empty those buckets; shorten refresh.startOffset or let them go later",
+            )
 
 
 def _expression(column: Column, time_column: str) -> str:

@@ -7,7 +7,7 @@ from services.platform.postgres.capability import Capability
 from ..refusals import Reason, Refusal
 from ..specs.resources import HypertableSpec
 from .observed import ObservedTable
-from .policies import columnstore_steps, retention_refusals, retention_steps
+from .policies import columnstore_steps, retention_refusals, retention_steps, tier_refusals, tier_steps
 from .steps import Plan, Step, create_hypertable, set_chunk_interval
 
 __all__ = ["plan_hypertable"]
@@ -31,7 +31,8 @@ def plan_hypertable(spec: HypertableSpec, observed: ObservedTable, capability: C
     steps = tuple(_chunk_steps(spec, observed))
     if capability.edition == "full":
         return Plan((*steps, *_policy_steps(spec, observed)))
-    desired = [word for word, part in (("columnstore", spec.columnstore), ("retention", spec.retention)) if part]
+    parts = {"columnstore": spec.columnstore, "retention": spec.retention, "tier": spec.tier}
+    desired = [word for word, part in parts.items() if part]
     return Plan(
         steps, unsupported=tuple(f"not supported here: {word} needs TimescaleDB's full edition" for word in desired)
     )
@@ -52,6 +53,7 @@ def _policy_steps(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Ste
     settings = (desired.segment_by if desired else (), order_by or ((spec.time_column, False),))
     yield from columnstore_steps(spec.table, desired, observed.columnstore, settings)
     yield from retention_steps(spec.table, spec.retention, observed.retention)
+    yield from tier_steps(spec.tier, observed.tier)
 
 
 def _refusals(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Refusal]:
@@ -78,6 +80,7 @@ def _refusals(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Refusal
         )
     yield from _columnstore_refusals(spec, columns)
     yield from retention_refusals(spec.retention, observed.readers)
+    yield from tier_refusals(spec.tier, observed.readers)
 
 
 def _columnstore_refusals(spec: HypertableSpec, columns: dict[str, str]) -> Iterator[Refusal]:

@@ -53,6 +53,7 @@ class ObservedTable:
         columnstore: its settings and policies.
         retention: its policies.
         readers: refresh policies over it.
+        tier: age at which chunks go to the tier; None where none do.
     """
 
     columns: dict[str, str] | None = None
@@ -63,6 +64,7 @@ class ObservedTable:
     columnstore: ObservedColumnstore = ObservedColumnstore()
     retention: tuple[Job, ...] = ()
     readers: tuple[Reader, ...] = ()
+    tier: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,14 @@ class Definition:
     Attributes:
         source_known: whether its source is there and is a hypertable or a continuous aggregate.
         source_retention: retention policies of the source.
+        source_tier: age at which its chunks go to the tier; None where none do.
         problem: why the database does not take the query.
         types: of the columns that the query gives, by name.
     """
 
     source_known: bool = True
     source_retention: tuple[Job, ...] = ()
+    source_tier: Interval | None = None
     problem: str | None = None
     types: dict[str, str] = field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..refusals import Reason, Refusal
 from ..specs.intervals import Interval
-from ..specs.resources import Columnstore, Retention
+from ..specs.resources import Columnstore, Retention, Tier
 from .observed import Job, ObservedColumnstore, Reader
 from .steps import (
     Settings,
@@ -14,9 +14,10 @@ from .steps import (
     delete_job,
     resume_job,
     set_columnstore,
+    set_tier,
 )
 
-__all__ = ["columnstore_steps", "retention_refusals", "retention_steps"]
+__all__ = ["columnstore_steps", "retention_refusals", "retention_steps", "tier_refusals", "tier_steps"]
 
 
 def columnstore_steps(
@@ -53,6 +54,27 @@ def retention_refusals(desired: Retention | None, readers: Sequence[Reader]) -> 
                 Reason.RETENTION_INSIDE_REFRESH_WINDOW,
                 f"retention after {desired.after} would empty what {reader.aggregate} holds, for it refreshes "
                 f"{window}; keep rows for longer, or shorten its refresh.startOffset first",
+            )
+
+
+def tier_steps(desired: Tier | None, observed: Interval | None) -> Iterator[Step]:
+    """Yield what has chunks go to the tier at the desired age, or none."""
+    after = desired.after if desired else None
+    if after != observed:
+        yield set_tier(after)
+
+
+def tier_refusals(desired: Tier | None, readers: Sequence[Reader]) -> Iterator[Refusal]:
+    """Yield a refusal for each aggregate that would refresh what went to the tier."""
+    if desired is None:
+        return
+    for reader in readers:
+        if reader.start_offset is None or reader.start_offset.total >= desired.after.total:
+            yield Refusal(
+                Reason.TIER_INSIDE_REFRESH_WINDOW,
+                f"chunks would go to the tier after {desired.after}, and {reader.aggregate} refreshes "
+                f"{'its whole history' if reader.start_offset is None else f'the last {reader.start_offset}'}; "
+                "keep them for longer, or shorten its refresh.startOffset first",
             )
 
 

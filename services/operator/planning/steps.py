@@ -27,6 +27,7 @@ __all__ = [
     "set_chunk_interval",
     "set_columnstore",
     "set_real_time",
+    "set_tier",
 ]
 
 UNFILLED = "millrace: the history waits for a refresh"
@@ -182,6 +183,14 @@ def set_real_time(name: str, *, real_time: bool) -> Step:
         f"(timescaledb.materialized_only = {_materialized_only(real_time)})",
         f"set {name} to {'real-time' if real_time else 'materialised only'}",
     )
+
+
+def set_tier(after: Interval | None) -> Step:
+    """Have chunks of the readings go to the tier at an age, or no more."""
+    if after is None:
+        return Step("update tier_policy set after = null", "let no more chunks go to the tier")
+    sql = f"update tier_policy set after = {interval(after)}"  # noqa: S608 -- it is quoted
+    return Step(sql, f"let chunks go to the tier after {after}")
 
 
 def _materialized_only(real_time: bool) -> str:

@@ -112,6 +112,8 @@ where hypertable_schema = 'public' and hypertable_name = $1
 order by job_id
 """
 
+TIER = "select after::text from tier_policy"
+
 SOURCE = """
 select exists (
   select from timescaledb_information.hypertables
@@ -143,6 +145,7 @@ async def inspect_table(connection: asyncpg.Connection, table: str, capability: 
         columnstore=await _columnstore(connection, table, "public", table),
         retention=await _jobs(connection, table, "policy_retention"),
         readers=await _readers(connection, "public", table),
+        tier=_interval(await connection.fetchval(TIER)) if table == "sensor_data" else None,
     )
 
 
@@ -191,13 +194,14 @@ async def _definition(connection: asyncpg.Connection, spec: ContinuousAggregateS
     if not await connection.fetchval(SOURCE, spec.source.name, spec.source.table is not None):
         return Definition(source_known=False)
     retention = await _jobs(connection, spec.source.name, "policy_retention")
+    tier = _interval(await connection.fetchval(TIER)) if spec.source.table == "sensor_data" else None
     try:
         _, types = await _probe(connection, spec, desired_columns(spec))
     except asyncpg.PostgresError as error:
         if not isinstance(error, asyncpg.SyntaxOrAccessError | asyncpg.DataError):
             raise
-        return Definition(source_retention=retention, problem=str(error))
-    return Definition(source_retention=retention, types=types)
+        return Definition(source_retention=retention, source_tier=tier, problem=str(error))
+    return Definition(source_retention=retention, source_tier=tier, types=types)
 
 
 async def _same_query(

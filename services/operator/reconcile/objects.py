@@ -1,6 +1,7 @@
 """One resource against the database: what is desired, what was done for it, what there is to report."""
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import asyncpg
@@ -24,6 +25,9 @@ __all__ = ["Objects", "by_depth", "conflicts"]
 
 Spec = TypeVar("Spec", bound=Resource)
 
+NO_TIER = "no chunk goes to the tier: set MILLRACE_TIER_LOCATION, in the chart config.tier.location, for the operator"
+"""What a resource is told that has a `tier`, where nobody said where files shall lie."""
+
 Outcome = tuple[Report, tuple[str, ...]]
 """What to report, and the steps that were applied."""
 
@@ -37,9 +41,12 @@ class Objects:
         capability: Capability,
         settings: DatabaseSettings,
         background: Background,
+        *,
+        tier: bool,
     ) -> None:
+        """Take what they are brought to their resources by; `tier`: whether files of the cold tier have a place."""
         self._connection, self._capability = connection, capability
-        self._settings, self._background = settings, background
+        self._settings, self._background, self._tier = settings, background, tier
 
     async def hypertable(self, found: Found) -> Outcome:
         """Bring a hypertable to its resource.
@@ -50,6 +57,8 @@ class Objects:
         """
         spec = _parsed(HypertableSpec, found)
         plan = await _applied(reconcile_hypertable(self._connection, spec, self._capability))
+        if spec.tier and not self._tier:
+            plan = replace(plan, unsupported=(*plan.unsupported, NO_TIER))
         status = await hypertable_status(self._connection, spec.table) if self._capability.timescaledb else None
         return hypertable_report(plan, status), tuple(map(str, plan.steps))
 

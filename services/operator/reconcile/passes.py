@@ -66,6 +66,7 @@ class Reconciler:
         self._woken = asyncio.Event()
         self.keeper = SchemaKeeper(client, settings.database)
         self._background = Background(self.wake)
+        self._tier = bool(settings.tier.location)
         self._status = StatusWriter(client)
         self._undropped: set[str] = set()
 
@@ -148,7 +149,7 @@ class Reconciler:
         connection, status, did = await self.keeper.keep(schema)
         settings, capability = await self.keeper.database()
         await self._status.write(schema, schema_report(status), did)
-        objects = Objects(connection, capability, settings, self._background)
+        objects = Objects(connection, capability, settings, self._background, tier=self._tier)
         twice = conflicts(tables, "table") | conflicts(aggregates, "name")
         try:
             for found in tables:

@@ -26,6 +26,7 @@ __all__ = [
     "SecretKey",
     "Source",
     "TableColumnstore",
+    "Tier",
 ]
 
 LONGEST_NAME = 63
@@ -104,6 +105,18 @@ class Retention(Resource):
     after: PositiveInterval
 
 
+class Tier(Resource):
+    """When whole chunks go to files of the cold tier."""
+
+    after: PositiveInterval
+
+    @model_validator(mode="after")
+    def _not_young(self) -> Self:
+        if self.after.total < Interval(days=1).total:
+            raise ValueError("chunks go to the tier after a day or more")
+        return self
+
+
 class SecretKey(Resource):
     """Where a connection stands."""
 
@@ -130,7 +143,8 @@ class SchemaSpec(Resource):
 class HypertableSpec(Resource):
     """A table of the database that is split into chunks by time.
 
-    Without `columnstore` or `retention` there is no such policy; what is stored by column already stays so.
+    Without `columnstore`, `retention` or `tier` there is no such policy; what is stored by column, or in the tier,
+    already stays so.
     """
 
     table: Name
@@ -138,7 +152,18 @@ class HypertableSpec(Resource):
     chunk_interval: PositiveInterval
     columnstore: TableColumnstore | None = None
     retention: Retention | None = None
+    tier: Tier | None = None
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+
+    @model_validator(mode="after")
+    def _tier_of_readings(self) -> Self:
+        if self.tier and self.table != "sensor_data":
+            raise ValueError("tier: the readings alone, sensor_data, go to the tier")
+        if self.tier and self.retention and self.retention.after.total <= self.tier.after.total:
+            raise ValueError(
+                "retention takes chunks before they go to the tier; raise retention.after above tier.after"
+            )
+        return self
 
 
 class Source(Resource):

@@ -53,6 +53,7 @@ KINDS: Mapping[str, Kind] = {
     "rate_limited": Kind(429, "The caller sends or asks more than it may"),
     "stream_full": Kind(503, "The stream's server takes no writes"),
     "stream_unavailable": Kind(503, "The stream's server is not available"),
+    "tier_unavailable": Kind(503, "The files of the cold tier are not available"),
     "too_many_rows": Kind(413, "The batch has too many readings"),
     "too_many_series": Kind(422, "The caller begins more series than it may"),
     "unknown_batch": Kind(404, "No such batch is known"),

@@ -72,21 +72,25 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         return self
 
     @contextlib.asynccontextmanager
-    async def asking(self, *, snapshot: bool = False) -> AsyncIterator[None]:
+    async def asking(self, *, snapshot: bool = False, first: str = "") -> AsyncIterator[None]:
         """Have the settings hold inside the block, for one statement, or for several that see one `snapshot`.
+
+        `first` is executed before there is that snapshot.
 
         Raises:
             PoolerError: they do not.
         """
         if self.pooled or snapshot:
-            async with self.writing("repeatable read" if snapshot else "read committed"):
+            async with self.writing("repeatable read" if snapshot else "read committed", first):
                 yield
         else:
             yield
 
     @contextlib.asynccontextmanager
-    async def writing(self, isolation: str = "read committed") -> AsyncIterator[None]:
+    async def writing(self, isolation: str = "read committed", first: str = "") -> AsyncIterator[None]:
         """Have a transaction in the block, in which the settings hold; it is committed behind it.
+
+        `first` is executed before anything has a snapshot: a lock, whose names have their schema.
 
         Raises:
             PoolerError: they do not.
@@ -100,6 +104,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
                 raise PoolerError(_NEEDS_TRANSACTIONS) from None
             raise
         try:
+            if first:
+                await self.execute(first)
             if self.pooled:
                 await self._set_locally()
             yield

@@ -9,15 +9,19 @@ from .capability import Capability, capability
 from .connections import Connection, Connector
 from .errors import DATABASE_AWAY, DatabaseRefusedError, PoolerError, refused, why_away
 
-__all__ = ["SCHEMA_NEEDED", "look_at_schema", "wait_for_schema"]
+__all__ = ["SCHEMA_NEEDED", "UnfitError", "look_at_schema", "wait_for_schema"]
 
 Needed = Callable[[Connection, Capability], Awaitable[None]] | None
-"""Asks of a connection what must be possible there; what is not leaves as the database's error."""
+"""Asks of a connection what must be possible; what is not leaves as the database's error, or as an `UnfitError`."""
 
-SCHEMA_NEEDED = 9
+SCHEMA_NEEDED = 10
 """The schema version (the highest applied migration) that this release's services need."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+
+class UnfitError(Exception):
+    """What is needed lacks, although the database answers; the message says what to do."""
 
 
 async def look_at_schema(connector: Connector, needed: Needed = None, *, session: bool = False) -> Capability | str:
@@ -44,7 +48,7 @@ async def look_at_schema(connector: Connector, needed: Needed = None, *, session
             return f"{has}, version {SCHEMA_NEEDED} is needed; apply sql/ (millrace schema apply)"
         finally:
             await connection.close()
-    except PoolerError as error:
+    except (PoolerError, UnfitError) as error:
         return str(error)
     except DATABASE_AWAY as error:
         return f"the database cannot be reached: {why_away(error)}"

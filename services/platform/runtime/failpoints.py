@@ -24,12 +24,19 @@ Place = Literal[
     "worker.after_settle",
     "deletion.before_commit",
     "catalogue.before_commit",
+    "tier.after_intent",
+    "tier.after_write",
+    "tier.after_verify",
+    "tier.after_drop",
+    "tier.after_commit",
+    "tier.after_removal",
     "import.before_post",
     "import.after_post",
 ]
 """Before and after the entry is written; after entries were read; between ledger and COPY, COPY and COMMIT, COMMIT
-and acknowledgement; after that; between deleting a slice of rows and COMMIT; before and after a piece of a file is
-posted, between the notes of both."""
+and acknowledgement; after that; between deleting a slice of rows and COMMIT; on a chunk's way to the tier, between the
+note of its files, these, their verification, the drop, COMMIT, and the removal of files that nobody asks for; before
+and after a piece of a file is posted, between the notes of both."""
 
 
 def _absent(_: Place) -> None:

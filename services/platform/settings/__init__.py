@@ -19,6 +19,7 @@ from .query import QuerySettings
 from .redis import RedisSettings
 from .repair import RepairSettings
 from .telemetry import TelemetrySettings
+from .tier import TierSettings
 from .tree import Settings, SettingsError, load
 from .worker import WorkerSettings
 
@@ -39,6 +40,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TelemetrySettings",
+    "TierSettings",
     "WorkerSettings",
     "describe",
     "load",

@@ -40,6 +40,12 @@ class QuerySettings(Section):
         "compressed, 10 to 20 bytes for each.",
         "readings",
     )
+    max_tier_rows: PositiveInt = setting(
+        1_000_000,
+        "Most readings of the cold tier that one question may hold where it cannot do with less: percentiles, steps, "
+        "first and last, and readings of several sensors. Each takes some hundred bytes meanwhile, and some µs.",
+        "readings",
+    )
     max_answer_bytes: PositiveInt = setting(
         64 * 1024 * MIB,
         "Largest answer, uncompressed. One that turns out larger while it is sent breaks off, and the log says why.",

@@ -21,6 +21,7 @@ from .query import QuerySettings
 from .redis import RedisSettings
 from .repair import RepairSettings
 from .telemetry import TelemetrySettings
+from .tier import TierSettings
 from .worker import WorkerSettings
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "load", "variables"]
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     query: QuerySettings = QuerySettings()
     repair: RepairSettings = RepairSettings()
+    tier: TierSettings = TierSettings()
     mqtt: MqttSettings = MqttSettings()
     operator: OperatorSettings = OperatorSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ..plan import LAST, Argument, Plan, readings_of
+from services.contract.instants import MICROSECOND
+
+from ..plan import FIRST, LAST, Argument, Plan, readings_of
+from ..reads import Ask, Reads
 from ..table import Kind
 from .selection import Selection
 from .selector import FIELD, NAME
@@ -104,11 +107,18 @@ def newest(sensors: Sequence[str], chosen: Selection | None, at: datetime | None
         arguments += (tuple(sensors),)
         asked.append(f"select unnest(${len(arguments)}::text[]) as sensor_id")
     arguments += (at or LAST,)
-    statement = (_NEWEST_SPREAD if spread else _NEWEST).format(
-        asked=" union ".join(asked), until=f"${len(arguments)}::timestamptz"
+    words = {"asked": " union ".join(asked), "until": f"${len(arguments)}::timestamptz"}
+    statement = (_NEWEST_SPREAD if spread else _NEWEST).format(**words)
+    until = LAST if at is None or at == LAST else at + MICROSECOND
+    reads = Reads(
+        Ask(f"select sensor_id from ({words['asked']}) as any_of", arguments[:-1]),  # noqa: S608 -- of constants
+        FIRST,
+        until,
+        limit=1,
+        descending=True,
     )
     kinds = {"sensor_id": Kind.TEXT, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
-    return Plan(statement, arguments, kinds, few=501)
+    return Plan(statement, arguments, kinds, few=501, reads=(reads,))
 
 
 def _distinct(label: str, source: str, chosen: Selection, behind: tuple[Argument, ...], limit: int) -> Plan:

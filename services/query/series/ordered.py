@@ -7,7 +7,8 @@ first and last reading of a group by an index costs what reading some hundred do
 from services.contract.instants import instant_of
 
 from ..grid import Grid
-from ..plan import Plan, readings_of
+from ..plan import FIRST, LAST, Plan, readings_of
+from ..reads import Reads
 from ..table import Kind
 from .aggregates import STEPPED, partials_of, percentile_of, percentiles_of
 from .groups import Groups
@@ -15,7 +16,7 @@ from .merge import BEFORE, PERCENTILES
 from .question import SeriesQuestion
 from .routed import Arguments, date_bin, uniform
 
-__all__ = ["Bands", "in_order", "ordered", "outside_of_groups", "percentiles", "sides_of"]
+__all__ = ["Bands", "in_order", "ordered", "outside_of_groups", "percentiles", "reads_outside", "sides_of"]
 
 _LOOKED_UP = 3_600_000_000
 """Microseconds of a grain from which on the first and last reading are looked for one by one."""
@@ -102,7 +103,19 @@ def ordered(question: SeriesQuestion, groups: Groups, *, spread: bool = False) -
         "value": Kind.FLOAT,
         "id": Kind.INTEGER,
     }
-    return Plan("\nunion all\n".join(parts), tuple(arguments.values), kinds, few=501)
+    reads = (Reads(question.sensors, question.start, question.end), *reads_outside(question))
+    return Plan("\nunion all\n".join(parts), tuple(arguments.values), kinds, few=501, reads=reads)
+
+
+def reads_outside(question: SeriesQuestion) -> list[Reads]:
+    """Return the readings outside of the range that a fill or steps need: the nearest ones of each sensor."""
+    sides = {side for side, _, _ in sides_of(question)}
+    found = []
+    if -1 in sides or set(partials_of(question.aggregates)) & set(STEPPED):
+        found.append(Reads(question.sensors, FIRST, question.start, limit=1, descending=True))
+    if 1 in sides:
+        found.append(Reads(question.sensors, question.end, LAST, limit=1))
+    return found
 
 
 def sides_of(question: SeriesQuestion) -> list[tuple[int, tuple[str, str], str]]:

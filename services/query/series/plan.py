@@ -5,6 +5,7 @@ The grain and its origin are literals: a width that is a parameter would switch 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 import numpy as np
@@ -13,11 +14,12 @@ from services.contract.instants import instant_of, micros_of
 
 from ..grid import zoned
 from ..plan import Argument, Plan, Question, RoutedPlan, readings
+from ..reads import Grouped, Reads
 from ..router import Rollup, Segment, Span, fitting
 from ..table import Column, Kind, Table
 from .aggregates import GROUPED, partials_of, percentiles_of
 from .groups import Groups
-from .ordered import Bands, in_order, ordered, outside_of_groups, percentiles, sides_of
+from .ordered import Bands, in_order, ordered, outside_of_groups, percentiles, reads_outside, sides_of
 from .question import SeriesQuestion
 from .routed import COVERAGE, Arguments, date_bin, needed, rollup_part, routes, sources
 
@@ -96,7 +98,7 @@ def plan(
     ids = tuple(rollup.id for rollup in fit)
     return RoutedPlan(
         COVERAGE,
-        (ids, start, end),
+        (ids, start, end, question.sensors),
         lambda found: _partials(question, groups, *routes(start, end, fit, found)),
         rows,
         long=is_long(question),
@@ -124,7 +126,8 @@ def _readings(question: SeriesQuestion) -> Plan:
         return shown(Column(Kind.TEXT, table["ordinal"].values - 1, None, question.sensors), table)
 
     kinds = {"ordinal": Kind.INTEGER, "timestamp": Kind.INSTANT, "value": Kind.FLOAT}
-    return Plan(_READINGS, (question.sensors, question.start, question.end), kinds, few=501, finish=finish)
+    reads = (Reads(question.sensors, question.start, question.end),)
+    return Plan(_READINGS, (question.sensors, question.start, question.end), kinds, few=501, finish=finish, reads=reads)
 
 
 def _in_any_order(question: SeriesQuestion) -> Plan:
@@ -140,6 +143,8 @@ def _in_any_order(question: SeriesQuestion) -> Plan:
         finish=partial(_identified, question),
         # Several sensors come one after the other.
         divisible=len(question.sensors) == 1,
+        sliceable=len(question.sensors) == 1,
+        reads=(Reads(question.sensors, question.start, question.end),),
     )
 
 
@@ -190,7 +195,7 @@ def _page(question: SeriesQuestion, *, spread: bool) -> Plan:
     direction, beyond, never = ("desc", "<", "infinity") if form.descending else ("asc", ">", "-infinity")
     found = [_ABOVE_START, _BELOW_END]
     alone = len(question.sensors) == 1
-    place_before: tuple[Argument, ...] = ()
+    place_before: tuple[()] | tuple[datetime, int] = ()
     if after and question.sensors[:1] == (after.sensor,):
         place_before = (instant_of(after.timestamp), after.id)
         # Where the page before ended. The first condition is one that an index knows.
@@ -213,6 +218,16 @@ def _page(question: SeriesQuestion, *, spread: bool) -> Plan:
         few=501,
         limit=rows,
         finish=partial(_identified, question),
+        reads=(
+            Reads(
+                question.sensors,
+                question.start,
+                question.end,
+                limit=rows,
+                descending=form.descending,
+                behind=place_before or None,
+            ),
+        ),
     )
 
 
@@ -258,6 +273,12 @@ def _partials(
     alone = [_ALONE.get(name, "found.value") for name in names]
     outside = outside_of_groups(question, bands, ", ".join(["1::bigint", *alone, *(["found.value"] * len(named))]))
     nothing = ["0::bigint", *("0::double precision" for _ in names)]
+    raw = [(segment.start, segment.end) for segment in segments if segment.rollup is None]
+    # Of the first reading of two the instant is needed, and not only that of its bucket.
+    grouped = None if shares or set(names) & set(_NEAREST) else Grouped(grid.edges, names)
+    reads = [Reads(question.sensors, instant_of(low), instant_of(high), grouped=grouped) for low, high in raw]
+    if shares:
+        reads = [Reads(question.sensors, question.start, question.end)]
     parts += outside + percentiles(question, bands, ", ".join([*nothing, "found.value"]))
     rows += len(question.sensors) * (len(outside) + len(grid) * len(shares))
     kinds = {"side": Kind.INTEGER, "ordinal": Kind.INTEGER, "grain": Kind.INSTANT, "count": Kind.INTEGER}
@@ -269,6 +290,7 @@ def _partials(
         # There are no more, so an answer that is small is known to be, and no other is computed twice.
         limit=rows,
         lead=sources(segments, gone),
+        reads=(*reads, *reads_outside(question)),
     )
 
 

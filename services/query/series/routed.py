@@ -14,17 +14,20 @@ from services.contract.instants import instant_of, micros_of
 
 from ..grid import Grid
 from ..plan import Argument
-from ..router import Coverage, Rollup, Segment, Span, common, route
+from ..router import Coverage, Rollup, Segment, Span, common, route, without
 from ..table import Column, Kind, Table
 from .aggregates import partials_of
 
-__all__ = ["COVERAGE", "Arguments", "date_bin", "needed", "rollup_part", "routes", "sources", "uniform"]
+__all__ = ["COVERAGE", "Arguments", "date_bin", "needed", "rollup_part", "routes", "sources", "uniform", "with_tier"]
 
 COVERAGE = """
-select aggregate, behind, gone, kept
-from rollup_coverage($1::int[], tstzrange(
-  greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')
-))
+select aggregate, behind + tier_deleted($4::text[], span) as behind, gone, kept
+from (
+  select tstzrange(
+    greatest($2, timestamptz '0001-01-01Z'), least($3, timestamptz '9999-12-31 23:59:59.999999Z')
+  ) as span
+) as asked
+cross join lateral rollup_coverage($1::int[], span)
 """
 
 _CLIPS = {"min": "'-Infinity'::float8", "max": "'Infinity'::float8"}
@@ -127,6 +130,30 @@ def sources(segments: Sequence[Segment], gone: Sequence[Span] = ()) -> Table:
     rows = [(segment.start, segment.end, segment.rollup.name if segment.rollup else "rows") for segment in segments]
     lacking = common([(segment.start, segment.end) for segment in segments], gone)
     starts, ends, names = zip(*rows, *((*span, None) for span in lacking), strict=True)
+    return Table(
+        {
+            "start": Column(Kind.INSTANT, np.array(starts, np.int64)),
+            "end": Column(Kind.INSTANT, np.array(ends, np.int64)),
+            "from": Column.of(Kind.TEXT, names),
+        }
+    )
+
+
+def with_tier(told: Table, tiered: Sequence[Span]) -> Table:
+    """Return what `sources` told, with `tier` where readings came from there."""
+    if not tiered:
+        return told
+    rows: list[tuple[int, int, str | None]] = []
+    for start, end, name in zip(
+        told["start"].values.tolist(), told["end"].values.tolist(), told["from"].items(), strict=True
+    ):
+        if name != "rows":
+            rows.append((start, end, name))
+            continue
+        parts = [(*span, "tier") for span in common([(start, end)], tiered)]
+        parts += [(*span, "rows") for span in without([(start, end)], tiered)]
+        rows += sorted(parts)
+    starts, ends, names = zip(*rows, strict=True)
     return Table(
         {
             "start": Column(Kind.INSTANT, np.array(starts, np.int64)),

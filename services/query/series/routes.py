@@ -39,7 +39,7 @@ from .groups import ALL, EACH
 from .plan import is_long, plan
 from .points import DOWNSAMPLES, TooManyHeldError
 from .question import Limits, Parameters, QuestionError, SeriesQuestion, ask
-from .routed import sources
+from .routed import sources, with_tier
 
 __all__ = ["series"]
 
@@ -55,7 +55,11 @@ class Source(BaseModel):
 
     start: str | int
     end: str | int
-    from_: str = Field(alias="from", description="A rollup's name, or `rows`: the readings themselves.")
+    from_: str = Field(
+        alias="from",
+        description="A rollup's name, `rows`: the readings themselves, or `tier`: readings that "
+        "went to the cold tier, and those that came late.",
+    )
 
 
 class Gone(BaseModel):
@@ -338,7 +342,7 @@ def _meta(question: SeriesQuestion, batches: Batches) -> dict[str, object]:
         return written(instant, zone) if epoch is None else instant // EPOCHS[epoch]
 
     start, end = micros_of(question.start), micros_of(question.end)
-    lead = batches.lead or sources([Segment(start, end, None)])
+    lead = with_tier(batches.lead or sources([Segment(start, end, None)]), batches.tiered)
     grid = question.grid
     downsample = {} if question.form.points is None else {"downsample": question.form.downsample}
     return {

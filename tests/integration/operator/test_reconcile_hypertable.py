@@ -59,10 +59,12 @@ async def test_every_setting_follows_the_spec_there_and_back(timescaledb: TestDa
         "chunkInterval": "1 day",
         "columnstore": {"segmentBy": [], "orderBy": [{"column": "timestamp", "descending": True}], "after": "9 days"},
         "retention": {"after": "90 days"},
+        "tier": {"after": "1 month"},
     }
     async with connected(timescaledb, "owner") as owner:
-        assert len((await settled(owner, changed)).steps) == 5
+        assert len((await settled(owner, changed)).steps) == 6
         assert await policies(owner) == [("policy_compression", "9 days", True), ("policy_retention", "90 days", True)]
+        assert await owner.fetchval("select after::text from tier_policy") == "1 mon"
         await settled(owner, SENSOR_DATA)
         assert await policies(owner) == [("policy_compression", "8 days", True)]
         await settled(owner, {key: SENSOR_DATA[key] for key in ("table", "timeColumn", "chunkInterval")})

@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from services.platform.settings import QuerySettings, Settings
+from tests.conftest import ABSENT
 from tests.support import TestDatabase, eventually, free_port
 from tests.support.query import EPOCH, asking, insert, owner, some_sensor
 from tests.support.replica import Primary, ReplicaServer, reading_url
 from tests.support.servers import MODES, installations
+from tests.support.tier import computed, moved, tiered
 
 ASKED = """
 select count(*) from pg_stat_activity
@@ -188,3 +190,34 @@ async def test_a_copy_that_was_cut_short_begins_anew(replicas: list[ReplicaServe
     await cut.start()
     assert "copying" in cut.log.read_text()
     assert await cut.run("select pg_is_in_recovery()") is True
+
+
+async def test_replicas_answer_from_the_tier_where_the_primary_is_gone(
+    primary: Primary, database: TestDatabase, replicas: list[ReplicaServer], settings: Settings, tmp_path: Path
+) -> None:
+    if database.mode != "timescaledb":
+        pytest.skip(ABSENT["timescaledb"])
+    sensor, settings = some_sensor(), tiered(settings, tmp_path)
+    await store(database, sensor)
+    await computed(database)
+    async with asking(settings) as client:
+        assert sum(chunk.rows for chunk in (await moved(settings)).moved) == 1
+        for replica in replicas:
+            await eventually(partial(_in_tier, replica), 30)
+            await eventually(partial(_committed, replica, client), 30)
+        await primary.server.stop()
+        await eventually(lambda: _is(client, sensor, 2.5), 30)
+        for _ in range(4):
+            assert await lowest(client, sensor) == 2.5
+        await primary.server.start()
+
+
+async def _committed(replica: ReplicaServer, client: httpx.AsyncClient) -> bool:
+    """Ask, and tell whether a replica has been asked in a transaction, as questions about the tier are."""
+    await lowest(client, "whoever")
+    asked = "select count(*) from pg_stat_activity where usename = 'millrace_reader' and query ilike 'commit%'"
+    return bool(await replica.run(asked))
+
+
+async def _in_tier(replica: ReplicaServer) -> bool:
+    return bool(await replica.run("select count(*) from tier_files"))

@@ -14,7 +14,7 @@ from services.operator.planning.observed import Job, ObservedColumnstore, Observ
 from services.operator.planning.steps import Step
 from services.operator.refusals import Reason
 from services.operator.specs.intervals import Interval
-from services.operator.specs.resources import HypertableSpec, Retention, TableColumnstore
+from services.operator.specs.resources import HypertableSpec, Retention, TableColumnstore, Tier
 from services.platform.postgres.capability import Capability
 
 FULL = Capability("18.6", "2.29.2", "full", ())
@@ -187,6 +187,18 @@ def test_hostile_names_stay_names() -> None:
             Reason.RETENTION_INSIDE_REFRESH_WINDOW,
             "its whole history",
         ),
+        (
+            ObservedTable(COLUMNS, time_column="t", readers=(Reader("hourly", Interval(days=7)),)),
+            {"table": "sensor_data", "tier": {"after": "7 days"}},
+            Reason.TIER_INSIDE_REFRESH_WINDOW,
+            "hourly refreshes the last 7 days",
+        ),
+        (
+            ObservedTable(COLUMNS, time_column="t", readers=(Reader("hourly", None),)),
+            {"table": "sensor_data", "tier": {"after": "90 days"}},
+            Reason.TIER_INSIDE_REFRESH_WINDOW,
+            "its whole history",
+        ),
     ],
 )
 def test_what_would_go_wrong_is_refused_with_a_reason(
@@ -196,6 +208,23 @@ def test_what_would_go_wrong_is_refused_with_a_reason(
     assert plan.steps == ()
     assert [refusal.reason for refusal in plan.refusals] == [reason]
     assert words in plan.refusals[0].message
+
+
+@pytest.mark.parametrize(
+    ("observed", "tier", "statement"),
+    [
+        (None, "90 days", "update tier_policy set after = interval '90 days'"),
+        (Interval(days=30), "90 days", "update tier_policy set after = interval '90 days'"),
+        (Interval(days=90), "90 days", None),
+        (Interval(days=90), None, "update tier_policy set after = null"),
+        (None, None, None),
+    ],
+)
+def test_the_tier_follows_the_spec(observed: Interval | None, tier: str | None, statement: str | None) -> None:
+    spec = desired_spec(table="sensor_data", tier=tier and Tier(after=Interval.parse(tier)))
+    table = ObservedTable(COLUMNS, time_column="t", chunk_interval=Interval(days=7), tier=observed)
+    assert [step.sql for step in plan_hypertable(spec, table, FULL).steps] == ([statement] if statement else [])
+    assert len(plan_hypertable(spec, table, APACHE).unsupported) == (tier is not None)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +241,11 @@ def test_what_would_go_wrong_is_refused_with_a_reason(
         {"unknown": 1},
         {"columnstore": {"segmentBy": ["a"], "orderBy": [{"column": "a"}], "after": "1 day"}},
         {"columnstore": {"segmentBy": ["a"]}},
+        {"tier": {"after": "90 days"}},
+        {"table": "sensor_data", "tier": {"after": "23 hours"}},
+        {"table": "sensor_data", "tier": {"after": "0 days"}},
+        {"table": "sensor_data", "tier": {}},
+        {"table": "sensor_data", "tier": {"after": "90 days"}, "retention": {"after": "90 days"}},
     ],
 )
 def test_what_one_object_gets_wrong_is_refused_at_the_door(parts: dict[str, Any]) -> None:

@@ -97,6 +97,7 @@ def test_every_documented_variable_is_read(variable: str, monkeypatch: pytest.Mo
             "MILLRACE_MQTT_VERSION": "3.1.1",
             "MILLRACE_QUERY_CALLER_SHARE": "0.5",
             "MILLRACE_TELEMETRY_SAMPLE_RATIO": "0.5",
+            "MILLRACE_TIER_LOCATION": "file:///srv/tier",
             "MILLRACE_WORKER_DEAD_LETTER_RETENTION": "30",
             "MILLRACE_WORKER_LINGER": "0.5",
             "MILLRACE_DATABASE_REPLICA_URL": "postgresql://elsewhere/sensors",

@@ -13,7 +13,7 @@ QUESTION = Question("sensor-1", START, START + timedelta(hours=2))
 
 
 def test_every_named_block_is_a_statement_without_its_comments() -> None:
-    assert list(SQL) == ["readings", "minimum", "hours"]
+    assert list(SQL) == ["readings", "minimum", "changed", "hours"]
     for statement in SQL.values():
         assert statement.startswith(("select", "with"))
         assert "--" not in statement
