@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from services.platform.settings import RedisSettings, Settings
 
 from .support import Service, TestDatabase, free_port
+from .support.replica import Primary
 from .support.servers import MODES, Servers, installations
 
 # On a shared machine the time that an example takes says nothing.
@@ -158,6 +159,22 @@ def whole(database: TestDatabase, redis: RedisSettings) -> Settings:
     }
     ported["ingest"] = ported["ingest"].model_copy(update={"admin_port": ported["ingest"].port + 1})
     return settings.model_copy(update=ported)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that the user whom PostgreSQL runs as may pass; pytest closes its own whenever another run begins."""
+    folder = Path(tempfile.mkdtemp(prefix="millrace-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def primary(open_folder: Path) -> Primary:
+    """A primary of the test's own, not started; that it streams is no matter of TimescaleDB, so it is of one mode."""
+    mode = next(mode for mode in MODES if mode in installations())
+    return Primary(open_folder, free_port(), installations()[mode], mode)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Fixtures of the tests on a Citus cluster of a test's own, whose servers are killed."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +12,6 @@ from tests.support import TestDatabase
 from tests.support.citus import standalone_cluster
 from tests.support.faults import Failpoints
 from tests.support.servers import OPTIONS, installations
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that the user whom PostgreSQL runs as may pass; pytest closes its own."""
-    folder = Path(tempfile.mkdtemp(prefix="millrace-tests-"))
-    folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

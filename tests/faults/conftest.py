@@ -1,8 +1,6 @@
 """Fixtures of the fault tests: servers of a test's own, to be killed, a folder of failpoints, and how much load."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -41,15 +39,6 @@ async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
     await server.start()
     yield server
     await server.stop()
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that the user whom PostgreSQL runs as may pass; pytest closes its own whenever another run begins."""
-    folder = Path(tempfile.mkdtemp(prefix="millrace-tests-"))
-    folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

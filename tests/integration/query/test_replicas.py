@@ -1,8 +1,6 @@
 """Query on read replicas that stream from a primary: which server is asked, and that the answers stay right."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,29 +13,12 @@ from tests.conftest import ABSENT
 from tests.support import TestDatabase, eventually, free_port
 from tests.support.query import EPOCH, asking, insert, owner, some_sensor
 from tests.support.replica import Primary, ReplicaServer, reading_url
-from tests.support.servers import MODES, installations
 from tests.support.tier import computed, moved, tiered
 
 ASKED = """
 select count(*) from pg_stat_activity
 where usename = 'millrace_reader' and (query like '%sensor_data%' or query like '%COPY%')
 """
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user may pass."""
-    made = Path(tempfile.mkdtemp(prefix="millrace-replicas-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
-
-
-@pytest.fixture
-def primary(folder: Path) -> Primary:
-    """A primary, not started; that it streams has nothing to do with TimescaleDB, so it is of one mode."""
-    mode = next(mode for mode in MODES if mode in installations())
-    return Primary(folder, free_port(), installations()[mode], mode)
 
 
 @pytest.fixture

@@ -1,40 +1,20 @@
 """The write on a primary whose commits wait for a standby: what only the primary has is not settled."""
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from services.contract import Outcome
 from services.platform.postgres.errors import DATABASE_AWAY, UnreplicatedError
 from services.platform.settings import Settings
-from tests.support import TestDatabase, eventually, free_port
+from tests.support import TestDatabase, eventually
 from tests.support.readings import entry_of, rows_in, sql
 from tests.support.replica import Primary, ReplicaServer
-from tests.support.servers import MODES, installations
 
 from .test_transaction import outcomes, some, store_for, work_of
 
 WAITING = "select pid from pg_stat_activity where usename = 'millrace_writer' and wait_event = 'SyncRep'"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user may pass."""
-    made = Path(tempfile.mkdtemp(prefix="millrace-standby-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
-
-
-@pytest.fixture
-def primary(folder: Path) -> Primary:
-    """A primary, not started."""
-    mode = next(mode for mode in MODES if mode in installations())
-    return Primary(folder, free_port(), installations()[mode], mode)
 
 
 @pytest.fixture
