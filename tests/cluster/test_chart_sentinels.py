@@ -49,7 +49,9 @@ async def test_all_servers_follow_one_and_the_release_passes_its_own_test(releas
 
 
 @pytest.mark.parametrize("lost", ["server", "server and volume", "replica", "all servers"])
-async def test_nothing_is_lost_or_doubled(release: Release, lost: str) -> None:
+async def test_a_node_of_the_stream_is_lost_under_load_and_nothing_is_lost_or_doubled(
+    release: Release, lost: str
+) -> None:
     await eventually(partial(in_sync, release), 120, 1.0)
     release.psql("truncate sensor_data")
     release.send(ROWS, "--batch 100", "--connections 4")
