@@ -31,8 +31,8 @@ _INEXACT = 2**53
 _CROWD, _ENOUGH, _ENOUGH_ROWS = 4, 256, 4_000
 """Requests of an entry from which on those of the next wait for more; how many, or of how many readings, do not."""
 
-_STEP, _MOST_STEPS = 0.001, 4
-"""Seconds after which more must have come for the others to wait on, and how often."""
+_STEP, _LONGEST = 0.001, 0.004
+"""Seconds after which more must have come for the others to wait on, and for which they wait at most."""
 
 _MOST_LABEL_BYTES = 100 * 1024 * 1024
 """Of the names and labels in a shared entry: workers unpack no more than some times that."""
@@ -88,15 +88,15 @@ class GroupCommit:
         """Let a crowd of small requests come together, for some milliseconds at most and while more of them come.
 
         An entry costs as much as a dozen of them, wherever it passes. Who sends alone waits for nobody: a crowd is
-        what the entry before has held.
+        what the entry before has held. Once as many are here again, those that are just being read are all that is
+        waited for, since most clients send the next request when the last one is answered.
         """
-        if self._crowd < _CROWD:
-            return
-        for _ in range(_MOST_STEPS):
+        until = time.monotonic() + _LONGEST
+        while self._crowd >= _CROWD and time.monotonic() < until:
             waiting = len(self._waiting)
             if waiting >= _ENOUGH or sum(len(batch.decoded) for batch in self._waiting) >= _ENOUGH_ROWS:
                 return
-            await asyncio.sleep(_STEP)
+            await asyncio.sleep(_STEP if waiting < self._crowd else 0)
             if len(self._waiting) == waiting:
                 return
 

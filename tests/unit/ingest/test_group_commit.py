@@ -1,6 +1,7 @@
 """Which pending batches share an entry."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -37,13 +38,15 @@ async def test_an_entry_is_full_by_its_rows_or_by_its_labels(sizes: list[tuple[i
     [
         (1, 1, 1, [1, 1, 1], 1),
         (3, 1, 1, [1, 1, 1], 1),
-        (4, 1, 1, [1, 2, 0, 1], 4),
-        (4, 1, 1, [0, 1], 1),
-        (20, 10, 1, [10, 10, 10, 10, 10], 50),
+        (9, 1, 1, [1, 2, 0, 1], 4),
+        (9, 1, 1, [0, 1], 1),
+        (99, 10, 1, [10, 10, 10, 10, 10], 50),
+        (5, 5, 1, [1, 0, 1], 6),
+        (5, 5, 1, [1] * 100, 19),
         (20, 10, 1, [250, 10], 260),
         (20, 1, 4_000, [1], 1),
     ],
-    ids=["alone", "few", "until a lull", "a lull at once", "not for ever", "no more than enough", "not large ones"],
+    ids=["alone", "few", "a lull", "at once", "not for ever", "all are back", "nor then", "enough", "not large ones"],
 )
 async def test_a_crowd_of_small_requests_waits_for_more_of_it_and_nobody_else_does(
     before: int, waiting: int, rows: int, coming: list[int], shared: int, monkeypatch: pytest.MonkeyPatch
@@ -52,13 +55,15 @@ async def test_a_crowd_of_small_requests_waits_for_more_of_it_and_nobody_else_do
     for _ in range(before):
         _put(commit, 1)
     commit._next_entry()
-    steps = iter(coming)
+    steps, clock = iter(coming), [0.0]
 
-    async def step(_: float) -> None:
+    async def step(seconds: float) -> None:
+        clock[0] += seconds or 0.0003
         for _ in range(next(steps)):
             _put(commit, 1)
 
     monkeypatch.setattr(asyncio, "sleep", step)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     for _ in range(waiting):
         _put(commit, rows)
     await commit._gather()
