@@ -10,7 +10,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 from .case import Case, Options
 from .cases import ALL

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from services.query.plan import Argument
 
 from .bodies import framed

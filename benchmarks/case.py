@@ -48,6 +48,7 @@ class Case:
         prepare: what is done once, before the first run.
         once: whether one run is enough, however many are wanted.
         asked: whether it runs only where it is named.
+        rests: whether what a stack holds is measured before anything is sent.
     """
 
     name: str
@@ -59,3 +60,4 @@ class Case:
     prepare: Callable[[Bench, Options], Awaitable[None]] | None = None
     once: bool = False
     asked: bool = False
+    rests: bool = False

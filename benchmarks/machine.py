@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 from services.local.environment import environment
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from services.platform.settings import Settings
 
 from .wrk import find_wrk

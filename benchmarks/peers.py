@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from tests.support import free_port
 
 from .bodies import Shape, write_requests

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 from .stack import Bench
 

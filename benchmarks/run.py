@@ -8,13 +8,14 @@ from pathlib import Path
 from rich.console import Console
 
 from services.local.installations import find_installations
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from services.platform.settings import Settings
 
 from .bodies import Shape
 from .case import Case, Options
 from .figures import Measures
 from .machine import load_average, place, real_disk
+from .processes import held
 from .profile import profiled
 from .results import Outcome, Results
 from .show import outcome_table
@@ -56,6 +57,7 @@ async def measure(
 
 
 async def _runs(bench: Bench, case: Case, options: Options) -> list[Measures]:
+    at_rest = {"at rest: MiB": held(bench.stack.family())} if case.rests else {}
     await way_run(bench, WARM_UP, WARM_UP_SECONDS, WARM_UP_CONNECTIONS)
     if case.prepare:
         await case.prepare(bench, options)
@@ -63,7 +65,7 @@ async def _runs(bench: Bench, case: Case, options: Options) -> list[Measures]:
     if options.profiles:
         async with profiled(bench, options.profiles, case.name):
             await case.measure(bench, options)
-    return runs
+    return [at_rest | runs[0], *runs[1:]]
 
 
 def _plain() -> Path:

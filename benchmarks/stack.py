@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from services.contract import StreamNames
 from services.local.plan import make_plan
-from services.platform.http.serving import StartError
 from services.platform.postgres.capability import Capability, capability
+from services.platform.runtime.starting import StartError
 from services.platform.settings import Settings
 from services.platform.stream import Stream, redis_client
 from tests.support.stack import RunningStack, stack_settings

@@ -3,7 +3,7 @@
 import os
 import time
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 from .bodies import Shape, write_requests
 from .figures import Measures

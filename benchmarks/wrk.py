@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 __all__ = ["Sent", "find_wrk", "load"]
 

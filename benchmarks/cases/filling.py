@@ -4,7 +4,7 @@ import asyncio
 import time
 from datetime import timedelta
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 from ..bodies import Shape, write_requests
 from ..case import Case, Options

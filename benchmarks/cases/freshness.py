@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import numpy as np
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from services.platform.runtime.tasks import end
 
 from ..bodies import Shape, write_requests

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from services.database.tier.loop import Pass, owner_of, pass_once
-from services.platform.http.serving import StartError
 from services.platform.postgres.connections import Connector
+from services.platform.runtime.starting import StartError
 from services.platform.tier.storage import open_storage
 
 from ..asked import Question, by_http

@@ -86,8 +86,8 @@ def telling(tally: "Told", stopped: str) -> Iterator[None]:
 @contextmanager
 def service(name: str) -> Iterator[Settings]:
     """Yield the settings with logs and telemetry set up for the service `name`, and flush them at the end."""
-    from services.platform.http.serving import StartError
     from services.platform.runtime.logs import configure
+    from services.platform.runtime.starting import StartError
     from services.platform.runtime.telemetry import telemetry
 
     with command() as settings:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.platform.http.serving import StartError
 from services.platform.postgres.connections import Connector
+from services.platform.runtime.starting import StartError
 from services.platform.settings import DatabaseSettings, postgres_address
 
 from .installations import Installation, find_installations

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 __all__ = ["check_ports", "sole_user"]
 

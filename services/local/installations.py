@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 __all__ = ["SUPPORTED", "Installation", "find_installations"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from services.platform.settings import Settings, WorkerSettings
 
 from .citus import Cluster, make_cluster, with_citus

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from services.platform.settings import PostgresAddress
 
 from .installations import Installation

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 __all__ = ["Account", "adorned", "end_strays", "ordinary_account", "reachable", "wait_until_gone"]
 

@@ -10,7 +10,7 @@ import structlog
 from watchfiles import awatch
 
 import services
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 from .stack import Stack
 

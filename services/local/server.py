@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 from .process import Account, adorned
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import httpx
 
 from services.database.schema.apply import Applied, SchemaError, apply, bootstrap
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 from .guards import check_ports
 from .plan import Plan

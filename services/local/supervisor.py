@@ -7,8 +7,8 @@ from typing import Protocol
 
 import structlog
 
-from services.platform.http.serving import StartError
 from services.platform.runtime.retry import pauses
+from services.platform.runtime.starting import StartError
 
 __all__ = ["Part", "supervise"]
 

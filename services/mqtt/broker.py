@@ -21,8 +21,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from services.platform.http.serving import StartError
 from services.platform.runtime.health import Health
+from services.platform.runtime.starting import StartError
 from services.platform.settings import MqttSettings
 
 __all__ = ["Broker", "Message"]

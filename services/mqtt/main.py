@@ -6,8 +6,9 @@ import threading
 import structlog
 import uvloop
 
-from services.platform.http.serving import StartError, health_app, serving, stop_signal, tune_gc
+from services.platform.http.serving import health_app, serving, stop_signal, tune_gc
 from services.platform.runtime.health import Health
+from services.platform.runtime.starting import StartError
 from services.platform.runtime.tasks import until_stopped
 from services.platform.settings import Settings
 

@@ -20,10 +20,11 @@ from services.database.repair.catalogue import CatalogueLoop
 from services.database.repair.deletions import DeletionLoop
 from services.database.repair.loop import RepairLoop, repair_health
 from services.database.tier.loop import TierLoop
-from services.platform.http.serving import StartError, health_app, serving
+from services.platform.http.serving import health_app, serving
 from services.platform.kubernetes import API_ERRORS, connect
 from services.platform.postgres.errors import words_of
 from services.platform.runtime.health import Health
+from services.platform.runtime.starting import StartError
 from services.platform.runtime.tasks import end, fail_fast
 from services.platform.settings import Settings
 

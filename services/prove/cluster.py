@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from services.platform.http.serving import StartError
 from services.platform.kubernetes import API_ERRORS, connect
 from services.platform.postgres.errors import DATABASE_AWAY
+from services.platform.runtime.starting import StartError
 from services.platform.settings import DatabaseSettings, Settings
 
 from .harness import beside, loaded, once_back, proof_table, settled, show

@@ -16,7 +16,7 @@ from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import Pod, Secret, Service
 
 from services.local.process import adorned
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from services.platform.runtime.tasks import end
 
 __all__ = ["Release", "ServicePort", "forwarded", "through"]

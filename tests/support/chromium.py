@@ -3,7 +3,7 @@
 import shutil
 from typing import Any
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 __all__ = ["launch_options"]
 

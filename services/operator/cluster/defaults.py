@@ -9,7 +9,7 @@ import yaml
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 from .kinds import GROUP, KINDS, VERSION
 

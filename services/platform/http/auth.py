@@ -26,11 +26,11 @@ from starlette.types import Scope as Connection
 
 from services.contract import ANONYMOUS
 
+from ..runtime.starting import StartError
 from ..settings import AuthSettings
 from .app import DOCS_PATHS
 from .errors import Problem, problem_responses
 from .parameters import by_name
-from .serving import StartError
 
 __all__ = [
     "EVERYBODY",

@@ -15,11 +15,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ..runtime.health import Health, health_routes
+from ..runtime.starting import StartError
 from .app import bare_app
 from .direct import Direct, DirectProtocol, Heads
 from .protocol import HEADER_TIMEOUT, raise_file_limit
 
-__all__ = ["Port", "StartError", "health_app", "serve", "serving", "stop_signal", "tune_gc"]
+__all__ = ["Port", "health_app", "serve", "serving", "stop_signal", "tune_gc"]
 
 _GARBAGE = 20_000
 """Objects made and not yet freed after which the youngest are looked through."""
@@ -27,10 +28,6 @@ _GARBAGE = 20_000
 _KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than clients and proxies keep theirs (60 s is usual), or one
 would now and then send a request into a connection that is just being closed."""
-
-
-class StartError(Exception):
-    """A process cannot start; the message names the setting to change."""
 
 
 @dataclass(frozen=True, slots=True)

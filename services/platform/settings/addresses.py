@@ -56,8 +56,9 @@ def discovery(url: str) -> Discovery | None:
     scheme, _, kind = url.partition("://")[0].lower().partition("+")
     if kind not in {"sentinel", "cluster"}:
         return None
-    parts = urlsplit(url)
-    login, _, hosts = parts.netloc.rpartition("@")
+    authority, behind = _apart(url)
+    parts = urlsplit(f"//host{behind}")
+    login, _, hosts = authority.rpartition("@")
     path = [unquote(part) for part in parts.path.split("/")[1:]]
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     seed_login = [options.pop(name, "") for name in _SENTINEL_LOGIN]
@@ -73,6 +74,16 @@ def discovery(url: str) -> Discovery | None:
     common = {name: value for name, value in options.items() if name not in {"db", "username", "password"}}
     seed_url, server_url = _url(scheme, asked, "0", common), _url(scheme, login, database, options | {"db": database})
     return Discovery(primary, _seeds(hosts, 26379), seed_url, server_url)
+
+
+def _apart(url: str) -> tuple[str, str]:
+    """Return what names login and hosts in a URL, and all behind it.
+
+    The standard library of newer Pythons refuses a list of hosts in which one is an IPv6 address.
+    """
+    rest = url.partition("://")[2]
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    return rest[:end], rest[end:]
 
 
 def _seeds(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
@@ -102,10 +113,11 @@ def _checked(*schemes: str) -> AfterValidator:
             return url
         refuse_ambiguous(text)
         try:
-            parts = urlsplit(text)
+            authority, behind = _apart(text)
             # Several hosts in one URL have no one port.
-            hosts = parts.netloc.rpartition("@")[2].split(",") if scheme in _SEVERAL else [parts.netloc]
+            hosts = authority.rpartition("@")[2].split(",") if scheme in _SEVERAL else [authority]
             _ = [urlsplit(f"//{host}").port for host in hosts]
+            parts = urlsplit(f"//host{behind}")
         except ValueError:
             raise ValueError("its host and port cannot be read; signs in a password are written %XX") from None
         if scheme in _SEVERAL:

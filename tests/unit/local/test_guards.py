@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.local.guards import sole_user
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 
 
 def test_a_full_disk_is_told_with_the_folder(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from services.local.supervisor import supervise
-from services.platform.http.serving import StartError
+from services.platform.runtime.starting import StartError
 from tests.support import eventually
 
 
