@@ -1,6 +1,6 @@
 """`millrace tier`: from which age on readings go to the cold tier, moving what is due, and what is there."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -100,17 +100,16 @@ def move() -> None:
         )
 
 
-def _asked(settings: Settings, statement: str, *arguments: str) -> "dict[str | int, object]":
+def _asked(settings: Settings, statement: str, *arguments: str) -> Any:
     """Return the one row of a statement, by its names and numbers."""
     import asyncio
 
     from services.database.schema.apply import SchemaError, connected
     from services.platform.postgres.errors import DATABASE_FAILURES, message_of, words_of
 
-    async def asked() -> "dict[str | int, object]":
+    async def asked() -> Any:
         async with connected(settings.database.owner_url, settings.database) as connection:
-            row = await connection.fetchrow(statement, *arguments)
-            return {**dict(row), **dict(enumerate(row.values()))}
+            return await connection.fetchrow(statement, *arguments)
 
     try:
         return asyncio.run(asked())
