@@ -33,4 +33,4 @@ async def test_a_group_holds_a_process_and_its_children_to_its_part_and_is_gone_
                 process.wait()
     except StartError as error:
         pytest.skip(str(error))
-    assert not group.folder.exists()  # noqa: ASYNC240 -- it is of the kernel
+    assert not group.folder.exists()
