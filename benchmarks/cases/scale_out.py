@@ -191,10 +191,14 @@ async def _drained(cluster: Cluster, nodes: int) -> Measures:
             )
         ]
     stored = await bench.database.fetchval("select count(*) from sensor_data")
+    size = await bench.database.fetchval("select sum(shard_size) from citus_shards")
     if stored != nodes * ROWS:
         raise StartError(f"{nodes * ROWS:,} rows were sent, and {stored:,} are stored")
     return {
         "rows/s": rows / took,
+        "nodes µs/row": 1e6 * nodes_cost.total / rows,
+        "coordinator µs/row": 1e6 * cost.postgres / rows,
+        "bytes/row": float(size) / stored,
         "cores of the nodes": nodes_cost.total / took,
         "cores of the coordinator": cost.postgres / took,
         "cores of workers": cost.seconds["worker"] / took,
