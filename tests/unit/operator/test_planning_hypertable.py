@@ -152,7 +152,7 @@ def test_partitions_of_a_citus_cluster_follow_chunk_interval_and_retention_in_on
         else:
             said = re.fullmatch(r"update partition_policy set drop_after = (?:null|interval '(.*)')", step.sql)
             assert said
-            there = replace(there, drop_after=said[1] and Interval.parse(said[1]))
+            there = replace(there, drop_after=Interval.parse(said[1]) if said[1] else None)
     assert there.width.total == spec.chunk_interval.total
     assert there.drop_after == (spec.retention.after if spec.retention else None)
     assert not plan_hypertable(spec, replace(table, partitions=there), CITUS).steps
