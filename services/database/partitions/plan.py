@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from services.contract.instants import MICROSECOND
+
 __all__ = ["AFTER", "BEFORE", "Partition", "Pieces", "earlier", "expired", "later", "named"]
 
 BEFORE, AFTER = "sensor_data_before", "sensor_data_after"
@@ -70,7 +72,7 @@ def later(end: datetime, width: timedelta, now: datetime, newest: datetime | Non
         return Pieces(None, ())
     taken = None
     if newest is not None:
-        taken = Partition(named(end), end, max(_up(newest + timedelta(microseconds=1), width), _next(end, width)))
+        taken = Partition(named(end), end, max(_up(newest + MICROSECOND, width), _next(end, width)))
         end = taken.high
     return Pieces(taken, tuple(_pieces(end, stop, width)))
 
