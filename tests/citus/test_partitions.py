@@ -5,10 +5,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
-from services.database.partitions.upkeep import finite, keep
+from services.database.partitions.upkeep import finite, keep, kept_if_possible
 from services.database.schema.apply import apply
 from services.local.citus import Cluster
 from services.operator.reconcile.apply import reconcile_hypertable
@@ -160,6 +159,19 @@ async def test_where_old_readings_are_there_already_none_is_moved_and_the_past_g
         assert await counted(owner) == {"sensor_data_before": 2}
 
 
+async def test_where_a_question_holds_the_table_for_long_partitions_wait_for_another_look(
+    database: TestDatabase,
+) -> None:
+    async with connected(database, "owner") as owner, connected(database, "reader") as reader:
+        await owner.execute("update partition_policy set width = '30 days'")
+        async with reader.transaction():
+            await reader.fetch("select count(*) from sensor_data")
+            done = await kept_if_possible(owner)
+            assert "lock timeout" in done.problem
+            assert not done.made
+        assert (await kept_if_possible(owner)).made
+
+
 async def test_a_hypertable_resource_says_how_long_partitions_are_and_stay(database: TestDatabase) -> None:
     async with connected(database, "owner") as owner:
         able = await capability(owner)
@@ -191,15 +203,11 @@ async def test_partitions_that_are_made_and_dropped_under_load_lose_and_double_n
         service("worker", worker(settings, "w")),
         connected(standing[1], "owner") as owner,
     ):
-        await owner.execute("set lock_timeout = '5s'")
         async with load(settings, journal, ROWS) as sender:
             for width, drop_after in policies:
                 assert await acknowledged(journal, sender, 30), "the load ended before the changes"
                 await owner.execute(f"update partition_policy set width = '{width}', drop_after = '{drop_after}'")
-                try:
-                    done = await keep(owner)
-                    changes += len(done.made) + len(done.dropped)
-                except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
-                    continue
+                done = await kept_if_possible(owner)
+                changes += len(done.made) + len(done.dropped)
         await kept(cluster, settings, journal, ROWS)
     assert changes

@@ -7,15 +7,12 @@ from services.platform.postgres.errors import with_deadline
 from services.platform.runtime.health import Health
 
 from ..repair.loop import Database, Rounds, reconnecting
-from .upkeep import keep
+from .upkeep import kept_if_possible
 
 __all__ = ["PartitionLoop"]
 
 EVERY = 60.0
 """Seconds between two looks."""
-
-LOCK_TIMEOUT = 5_000
-"""Milliseconds that a change waits for the table, for all who come later wait behind it."""
 
 PATIENCE = 120.0
 """Seconds that a look may take."""
@@ -37,12 +34,12 @@ class PartitionLoop:
         if not capability.spread:
             rounds.done()
             await asyncio.Event().wait()
-        owner = Connector(database.owner_url, database, lock_timeout=LOCK_TIMEOUT, client_min_messages="warning")
+        owner = Connector(database.owner_url, database, client_min_messages="warning")
         connection = await owner.session()
         try:
             with rounds.connected():
                 while True:
-                    await with_deadline(keep(connection), PATIENCE, connection.terminate)
+                    await with_deadline(kept_if_possible(connection), PATIENCE, connection.terminate)
                     rounds.done()
                     await asyncio.sleep(EVERY)
         finally:

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 import structlog
 
 from services.platform.postgres.connections import Connection
+from services.platform.postgres.errors import DATABASE_AWAY, DatabaseRefusedError, words_of
 
 from .plan import AFTER, BEFORE, Partition, earlier, expired, later
 
-__all__ = ["Kept", "finite", "is_partitioned", "keep"]
+__all__ = ["Kept", "finite", "is_partitioned", "keep", "kept_if_possible"]
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,8 @@ select case when newest is not null then least(newest, now() + interval '2 years
 from (select max(timestamp) as newest from {AFTER}) as found
 """  # noqa: S608 -- of constants
 
+LOCK_TIMEOUT = "5s"
+
 FURTHEST = timedelta(days=366)
 """How far ahead a reading may be for partitions to reach it."""
 
@@ -78,6 +81,25 @@ async def is_partitioned(connection: Connection) -> bool:
 async def finite(connection: Connection) -> list[Partition]:
     """Return the partitions but for the first and the last one, in order; none of a table that has none."""
     return [Partition(name, low, high) for name, low, high in await _there(connection) if low and high]
+
+
+async def kept_if_possible(connection: Connection) -> Kept:
+    """Do what `keep` does, and waits for the table no longer than all who come later may wait behind it.
+
+    What the database refuses, such as a lock that somebody holds for long, is told in the log and left to another time.
+
+    Raises:
+        DATABASE_AWAY: the connection is lost.
+    """
+    await connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+    try:
+        return await keep(connection)
+    except DATABASE_AWAY:
+        raise
+    except DatabaseRefusedError as error:
+        problem = words_of(error)
+        log.warning("partitions stay as they are until the next look", action="partitions", problem=problem)
+        return Kept(problem=problem)
 
 
 async def keep(connection: Connection) -> Kept:
