@@ -4,7 +4,7 @@ A folder is a part, and its name is its import path. Who may import whom, from t
 
 * ``contract`` is all that crosses between processes: entries, settlement events, dead letters, ids, names, instants.
 * ``platform`` is what every process stands on: runtime, HTTP, the stream, PostgreSQL, settings.
-* ``database`` is what is done to the database without Kubernetes: schema, repair, aggregates, the cold tier.
+* ``database`` is what is done to the database without Kubernetes: schema, repair, aggregates, partitions, the tier.
 * ``dead_letters`` is what the ports of ingest and query do with dead letters.
 * ``ingest``, ``worker``, ``query`` and ``operator`` are the workloads; ``local`` runs them on one machine, with servers
   of its own; ``sender`` sends readings. None of these knows another.
