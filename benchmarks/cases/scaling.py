@@ -48,7 +48,7 @@ async def by_workers(bench: Bench, _: Options) -> Measures:
 
 
 async def by_ingests(bench: Bench, options: Options) -> Measures:
-    """Send small requests to one ingest and to more: as many shared out, or as many to each, held to a part of a core."""
+    """Send small requests to one ingest and to more: as many shared out, or as many to each, held to part of a core."""
     found: Measures = {}
     for name, cores, counts in (("", None, (1, 2)), (f" of {HELD_TO} cores", HELD_TO, (1, 2, 4))):
         for count in counts:
