@@ -50,7 +50,9 @@ UNDER_WAY = 15.0
 def repair_health(settings: Settings) -> Health:
     """Return the health of the loops that run together; repair may be silent for the length of a refresh."""
     tier = ("tier",) if settings.tier.location else ()
-    return Health("repair", "deletions", "catalogue", *tier, stuck_after=settings.repair.refresh_timeout * 2 + 120)
+    return Health(
+        "repair", "deletions", "catalogue", "partitions", *tier, stuck_after=settings.repair.refresh_timeout * 2 + 120
+    )
 
 
 class Rounds:
