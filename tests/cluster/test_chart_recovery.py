@@ -16,7 +16,8 @@ from tests.support.release import SMALL, Release, released, released_as
 
 PAGE = "upgrade-and-backup.md"
 ROWS = 1_000_000
-VALUES = {"timescaledb": {"backup": {"enabled": True, "storage": {"size": "2Gi"}, "drill": {"enabled": True}}}}
+BACKUP = {"enabled": True, "storage": {"size": "2Gi"}, "drill": {"enabled": True}}
+VALUES = {"timescaledb": {"backup": BACKUP, "parameters": {"max_slot_wal_keep_size": "256MB"}}}
 SEND = "--batch 1000 --run recovery --start 2026-11-01T00:00:00Z"
 BASES = "ls -d /archive/run-*/base/[0-9]*"
 
@@ -128,3 +129,110 @@ async def test_a_release_comes_back_from_nothing_by_one_command(folder: Path) ->
         verdict = await found.verdict(await found.sent(300), 120)
         assert (verdict.promised, verdict.lost, verdict.doubled) == (ROWS, 0, 0)
         await backed_up(found, 2)
+
+
+async def test_a_server_lost_under_load_comes_back_and_what_is_sent_again_is_stored_once(
+    release: Release, folder: Path
+) -> None:
+    await backed_up(release)
+    release.send(ROWS, SEND)
+    await eventually(lambda: int(release.psql("select count(*) from sensor_data")) > ROWS // 4, 200, 0.5)
+    lose(release)
+    person = Person(release.namespace.name, folder)
+    person.types(*commands(PAGE, "In its release,")[:1])
+    verdict = await release.verdict(await release.sent(300), 120)
+    # What was committed in the last moments may not have been archived; nothing is there twice.
+    assert (verdict.promised, verdict.doubled) == (ROWS, 0)
+    assert verdict.lost < ROWS // 10
+    release.namespace.run("delete", "pod", "sender")
+    release.send(ROWS, SEND)
+    verdict = await release.verdict(await release.sent(300), 120)
+    assert (verdict.promised, verdict.lost, verdict.doubled) == (ROWS, 0, 0)
+    release.namespace.run("delete", "pod", "sender")
+    await backed_up(release, 2)
+
+
+async def test_a_database_is_never_restored_over_and_comes_back_to_an_instant(release: Release, folder: Path) -> None:
+    one_command, to_instant = commands(PAGE, "In its release,")
+    await take_back(release, "sensor-1")
+    before = what_is_there(release)
+    # Instants are cut to the microsecond; the next second is behind all of these.
+    instant = release.psql("select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+    await take_back(release, "sensor-2")
+    assert what_is_there(release) != before
+    # Of a later backup nothing may come back.
+    person = Person(release.namespace.name, folder)
+    person.types(*commands(PAGE, "Switch it on.")[1:])
+    await archived(release)
+
+    after = what_is_there(release)
+    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--set", "timescaledb.restore.enabled=false")
+    with pytest.raises(AssertionError, match="nothing is restored over a database"):
+        person.types(one_command)
+    assert what_is_there(release) == after
+
+    person.types(to_instant.replace("2026-11-28T03:00:00Z", instant))
+    assert what_is_there(release) == before
+    assert goes_the_whole_way(release)
+    assert release.psql("select sensors from deletions") == "{sensor-1}"
+
+
+async def take_back(release: Release, sensor: str) -> None:
+    """Take back all readings of a sensor, and wait until that is done."""
+    delete = ["millrace", "delete", "--sensor", sensor, "--reason", "wrong", "--yes"]
+    span = ["--start", "2020-01-01T00:00:00Z", "--end", "2030-01-01T00:00:00Z"]
+    release.namespace.run("exec", "deployment/millrace-ingest", "--", *delete, *span)
+    open_ones = "select count(*) from deletions where finished_at is null"
+    await eventually(lambda: release.psql(open_ones) == "0", 60, 0.5)
+    assert release.psql(f"select count(*) from sensor_data where sensor_id = '{sensor}'") == "0"
+
+
+async def test_a_drill_goes_well_under_load_and_fails_on_a_backup_that_is_broken(
+    release: Release, folder: Path
+) -> None:
+    await backed_up(release, 3)
+    release.load("--batch 200")
+    well, said = await drilled(release)
+    await release.unload()
+    assert well, said
+    assert "the server's readings to the letter" in said
+
+    Person(release.namespace.name, folder).types(*commands(PAGE, "Switch it on.")[1:])
+    newest = in_archive(release, f"{BASES} | sort | tail -n 1")
+    in_archive(release, f"printf broken | dd of={newest}/base.tar.gz bs=1 seek=100000 conv=notrunc")
+    well, said = await drilled(release)
+    assert not well
+    assert "is damaged" in said
+
+    # A restore takes the one before.
+    await archived(release)
+    before = what_is_there(release)
+    lose(release)
+    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--wait", "--set", "timescaledb.restore.instant=")
+    restored = release.namespace.run("logs", "millrace-timescaledb-0", "--container=restore")
+    assert f"base backup {newest.rpartition('/')[2]} is damaged; trying the one before" in restored
+    assert what_is_there(release) == before
+
+    # Without a segment of its log, a base backup leads nowhere.
+    await backed_up(release, 4)
+    release.psql("select pg_switch_wal()")
+    await archived(release)
+    in_archive(release, "ls -d /archive/run-*/wal/*[0-9A-F] | sort | tail -n 1 | xargs rm")
+    well, said = await drilled(release)
+    assert not well
+    assert "the archive does not lead from base backup" in said
+
+
+async def test_an_archive_that_was_away_for_too_long_begins_anew(release: Release) -> None:
+    runs = len(in_archive(release, "ls /archive").split())
+    release.namespace.run("scale", "deployment/millrace-backup", "--replicas=0")
+    await eventually(lambda: not release.pods("backup"), 60, 0.5)
+    for _ in range(20):
+        release.psql("select pg_logical_emit_message(false, '', repeat('x', 1 << 24)); select pg_switch_wal()")
+    release.psql("checkpoint")
+    assert release.psql("select wal_status from pg_replication_slots where slot_name = 'backup'") == "lost"
+    release.namespace.run("scale", "deployment/millrace-backup", "--replicas=1")
+    release.namespace.run("rollout", "status", "deployment/millrace-backup", "--timeout=100s")
+    await backed_up(release, runs + 1)
+    well, said = await drilled(release)
+    assert well, said
