@@ -73,6 +73,13 @@ def lose(release: Release) -> None:
     release.namespace.run("delete", "pvc", "data-millrace-timescaledb-0")
 
 
+def restored(release: Release) -> str:
+    """Restore the server that was lost to the last commit archived, and return what that said."""
+    values = ["timescaledb.restore.enabled=true", "timescaledb.restore.instant="]
+    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--wait", "--set", ",".join(values))
+    return release.namespace.run("logs", "millrace-timescaledb-0", "--container=restore")
+
+
 class Restored(Release):
     """A release that is installed by the page's command, over values of a small one."""
 
@@ -154,11 +161,11 @@ async def test_a_server_lost_under_load_comes_back_and_what_is_sent_again_is_sto
 
 async def test_a_database_is_never_restored_over_and_comes_back_to_an_instant(release: Release, folder: Path) -> None:
     one_command, to_instant = commands(PAGE, "In its release,")
-    await take_back(release, "sensor-1")
+    first, second = release.psql("select distinct sensor_id from sensor_data order by 1 limit 2").split()
+    await take_back(release, first)
     before = what_is_there(release)
-    # Instants are cut to the microsecond; the next second is behind all of these.
     instant = release.psql("select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
-    await take_back(release, "sensor-2")
+    await take_back(release, second)
     assert what_is_there(release) != before
     # Of a later backup nothing may come back.
     person = Person(release.namespace.name, folder)
@@ -174,17 +181,19 @@ async def test_a_database_is_never_restored_over_and_comes_back_to_an_instant(re
     person.types(to_instant.replace("2026-11-28T03:00:00Z", instant))
     assert what_is_there(release) == before
     assert goes_the_whole_way(release)
-    assert release.psql("select sensors from deletions") == "{sensor-1}"
+    assert release.psql("select sensors from deletions") == f"{{{first}}}"
 
 
 async def take_back(release: Release, sensor: str) -> None:
     """Take back all readings of a sensor, and wait until that is done."""
+    count = f"select count(*) from sensor_data where sensor_id = '{sensor}'"
+    assert release.psql(count) != "0"
     delete = ["millrace", "delete", "--sensor", sensor, "--reason", "wrong", "--yes"]
     span = ["--start", "2020-01-01T00:00:00Z", "--end", "2030-01-01T00:00:00Z"]
     release.namespace.run("exec", "deployment/millrace-ingest", "--", *delete, *span)
     open_ones = "select count(*) from deletions where finished_at is null"
     await eventually(lambda: release.psql(open_ones) == "0", 60, 0.5)
-    assert release.psql(f"select count(*) from sensor_data where sensor_id = '{sensor}'") == "0"
+    assert release.psql(count) == "0"
 
 
 async def test_a_drill_goes_well_under_load_and_fails_on_a_backup_that_is_broken(
@@ -208,9 +217,8 @@ async def test_a_drill_goes_well_under_load_and_fails_on_a_backup_that_is_broken
     await archived(release)
     before = what_is_there(release)
     lose(release)
-    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--wait", "--set", "timescaledb.restore.instant=")
-    restored = release.namespace.run("logs", "millrace-timescaledb-0", "--container=restore")
-    assert f"base backup {newest.rpartition('/')[2]} is damaged; trying the one before" in restored
+    said = restored(release)
+    assert f"base backup {newest.rpartition('/')[2]} is damaged; trying the one before" in said
     assert what_is_there(release) == before
 
     # Without a segment of its log, a base backup leads nowhere.
@@ -221,6 +229,36 @@ async def test_a_drill_goes_well_under_load_and_fails_on_a_backup_that_is_broken
     well, said = await drilled(release)
     assert not well
     assert "the archive does not lead from base backup" in said
+
+
+async def test_what_waited_in_the_stream_is_stored_once_from_its_copy_whatever_was_stored_since(
+    release: Release, folder: Path
+) -> None:
+    copy, back = (commands(PAGE, part)[0] for part in ("A copy of the stream.", "The stream back,"))
+    person = Person(release.namespace.name, folder)
+    claim = (K8S / "restore-stream.yaml").read_text().replace("storage: 8Gi", "storage: 1Gi")
+    (folder / "k8s" / "restore-stream.yaml").write_text(claim)
+    release.psql("truncate sensor_data")
+    release.namespace.run("scale", "deployment", "millrace-operator", "millrace-worker", "--replicas=0")
+    await eventually(lambda: not release.pods("worker"), 60, 0.5)
+    release.send(ROWS // 10, SEND.replace("--run recovery", "--run stream"))
+    journal = await release.sent(100)
+    release.namespace.run("delete", "pod", "sender")
+    waiting = release.redis("xlen", "sensor_stream")
+    assert waiting != "0"
+    person.types(copy)
+
+    # Some of it, or all, is stored and gone from the stream when both are lost, and the database has it.
+    release.namespace.run("scale", "deployment", "millrace-worker", "--replicas=1")
+    await eventually(lambda: int(release.redis("xlen", "sensor_stream")) < int(waiting), 100, 0.1)
+    release.namespace.run("scale", "deployment", "millrace-worker", "--replicas=0")
+    await eventually(lambda: not release.pods("worker"), 60, 0.5)
+    await archived(release)
+    lose(release)
+    restored(release)
+    person.types(back)
+    verdict = await release.verdict(journal, 120)
+    assert (verdict.promised, verdict.lost, verdict.doubled) == (ROWS // 10, 0, 0)
 
 
 async def test_an_archive_that_was_away_for_too_long_begins_anew(release: Release) -> None:
@@ -236,3 +274,9 @@ async def test_an_archive_that_was_away_for_too_long_begins_anew(release: Releas
     await backed_up(release, runs + 1)
     well, said = await drilled(release)
     assert well, said
+
+
+def test_the_pod_for_the_stream_runs_the_image_of_the_release(release: Release) -> None:
+    _, pod = yaml.safe_load_all((K8S / "restore-stream.yaml").read_text())
+    server = release.namespace.get("statefulset", "millrace-redis")["spec"]["template"]["spec"]
+    assert pod["spec"]["containers"][0]["image"] == server["containers"][0]["image"]
