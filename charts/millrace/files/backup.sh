@@ -168,7 +168,7 @@ restore() {
   fi
   latest=$(echo "${INSTANT:-9}" | tr -d ':-' | sed 's/\..*/Z/')
   set -- -c shared_preload_libraries= -c hot_standby=off "$@"
-  [ -z "$INSTANT" ] || set -- "$@" -c "recovery_target_time=$INSTANT" -c recovery_target_action=promote
+  [ -z "$INSTANT" ] || set -- "$@" -c "recovery_target_time=${INSTANT%Z}+00" -c recovery_target_action=promote
   for found in $(bases); do
     name=${found##*/}
     # Strings of one form are in the order of the instants.
