@@ -95,10 +95,10 @@ class Restored(Release):
 
     folder: Path
 
-    def install(self, _: dict[str, Any]) -> None:
+    def install(self, values: dict[str, Any]) -> None:
         """Type the command, for a small release."""
-        [command, *_] = commands(PAGE, "From nothing,")
-        (self.folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+        [command, _] = commands(PAGE, "From nothing,")
+        (self.folder / "small.yaml").write_text(yaml.safe_dump({**SMALL, **values}))
         Person(self.namespace.name, self.folder).types(
             command.replace("millrace charts", "millrace --values small.yaml charts")
         )
@@ -198,7 +198,7 @@ async def test_a_database_is_never_restored_over_and_comes_back_to_an_instant(re
     assert what_is_there(release) == before
     assert goes_the_whole_way(release)
     await backed_up(release, begun + 1)
-    assert release.psql("select sensors from deletions") == f"{{{first}}}"
+    assert release.psql("select sensor_ids from deletions") == f"{{{first}}}"
 
 
 async def take_back(release: Release, sensor: str) -> None:

@@ -95,7 +95,8 @@ base() {
 
 # Drop all but the newest $KEEP base backups, and the log that leads to none of those.
 prune() {
-  find "$ARCHIVE"/run-*/base -name '.*' -maxdepth 1 -mtime +2 -exec rm -rf {} +
+  current=$(run)
+  find "$ARCHIVE"/run-*/base -maxdepth 1 -name '.*' -mtime +2 -exec rm -rf {} +
   for old in $(bases | tail -n "+$((KEEP + 1))"); do say "dropping base backup ${old##*/}"; rm -rf "$old"; done
   for each in "$ARCHIVE"/run-*; do
     oldest=$(ls -d "$each"/base/[0-9]* 2>/dev/null | sort | head -n 1)
