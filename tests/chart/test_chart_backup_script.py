@@ -103,3 +103,30 @@ def test_recovery_is_given_a_segment_that_is_still_written_and_no_other_file_in_
     with pytest.raises(AssertionError):
         did(shell, tmp_path, "fetch", str(log), "0000000B.history", str(tmp_path / "none"))
     assert not (tmp_path / "none").exists()
+
+
+def test_a_gap_in_the_log_of_a_base_backup_is_told_from_its_end(shell: list[str], tmp_path: Path) -> None:
+    run = made_run(tmp_path, "run-20261128T010000Z")
+    (run / "wal" / "0000000A.history").touch()
+    base = run / "base" / "20261128T010005Z"
+    made_base(run, base.name, 0x2E)
+    assert did(shell, tmp_path, "gap", str(base)) == ""
+    # What comes before the base backup may be absent.
+    (run / "wal" / SEGMENTS[0]).unlink()
+    assert did(shell, tmp_path, "gap", str(base)) == ""
+    (run / "wal" / SEGMENTS[4]).unlink()
+    assert did(shell, tmp_path, "gap", str(base)) == f"{SEGMENTS[3]}\n"
+    (run / "wal" / SEGMENTS[1]).unlink()
+    assert did(shell, tmp_path, "gap", str(base)) == "-\n"
+    for path in (run / "wal").iterdir():
+        path.unlink()
+    assert did(shell, tmp_path, "gap", str(base)) == "-\n"
+
+
+def test_the_log_goes_on_from_one_file_number_to_the_next(shell: list[str], tmp_path: Path) -> None:
+    run = made_run(tmp_path, "run-20261128T010000Z")
+    for segment in (0xFD, 0xFE, 0xFF):
+        (run / "wal" / f"0000000A0000001A000000{segment:02X}").touch()
+    (run / "wal" / "0000000A0000001B00000000").touch()
+    made_base(run, "20261128T010005Z", 0xFD)
+    assert did(shell, tmp_path, "gap", str(run / "base" / "20261128T010005Z")) == ""

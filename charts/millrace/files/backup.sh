@@ -115,6 +115,22 @@ first_segment() {
   printf '%08X%08X%08X\n' "$1" "0x$2" "$((0x$3 >> 24))"
 }
 
+# Print behind which segment the log of a base backup has a gap, `-` where its first one is absent; nothing where it has none.
+gap() {
+  ls "${1%/base/*}/wal" | awk -v first="$(first_segment "$1")" '
+    function number(name,  at, sum) {
+      for (at = 9; at <= 24; at = at == 16 ? 23 : at + 1) sum = sum * 16 + index("123456789ABCDEF", substr(name, at, 1))
+      return sum
+    }
+    BEGIN { next_one = number(first); before = "-" }
+    /^[0-9A-F]+(\.partial)?$/ {
+      this = number($0)
+      if (this > next_one) { print before; over = 1; exit }
+      if (this == next_one) { next_one++; before = substr($0, 1, 24) }
+    }
+    END { if (!over && before == "-") print before }'
+}
+
 # A segment that is still being written has another name.
 fetch() {
   for name in "$2" "$2.partial" "$2"; do
@@ -175,12 +191,18 @@ restore() {
     # Strings of one form are in the order of the instants.
     [ "$(printf '%s\n%s\n' "$name" "$latest" | LC_ALL=C sort | head -n 1)" = "$name" ] || continue
     if ! unpack "$found" "$PGDATA.new"; then say "base backup $name is damaged; trying the one before"; continue; fi
+    # Recovery would take a gap for the end.
+    [ -n "$INSTANT" ] || behind=$(gap "$found")
+    [ -z "${behind:-}" ] || fail "the archive has a gap behind $behind, of" \
+      "$(date -u -r "${found%/base/*}/wal/$behind" +%FT%TZ 2>/dev/null || echo "the base backup"):" \
+      "set timescaledb.restore.instant to one before it"
     recover "$PGDATA.new" "${found%/base/*}" "not pg_is_in_recovery()" "$@" || fail "recovery to $wanted has failed; see above"
     passwords
+    newest=$(here -d postgres -c 'select pg_last_xact_replay_timestamp()')
     stop "$PGDATA.new"
     echo "$wanted" >"$PGDATA.restored"
     mv "$PGDATA.new" "$PGDATA"
-    say "restored to $wanted"
+    say "restored to $wanted, which is of $newest"
     exit 0
   done
   fail "no base backup at $ARCHIVE serves $wanted"
