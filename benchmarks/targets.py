@@ -131,6 +131,8 @@ TARGETS = (
     Target("disk", "1,000 rows a request: × best", at_least=False, bound=2, ratio=True),
     Target("workers", "workers=2: × linear", at_least=True, bound=0.8),
     Target("workers", "workers=4: × linear", at_least=True, bound=0.8),
+    Target("ingests", "ingests=2 of 0.2 cores: × linear", at_least=True, bound=0.8),
+    Target("ingests", "ingests=4 of 0.2 cores: × linear", at_least=True, bound=0.8),
     Target("soak", "greatest growth", at_least=False, bound=1.1),
     # Below the aim of rows-1000: two cores do not allow more, as docs/performance.md explains.
     Target("smoke", "with TimescaleDB: × row-store COPY", at_least=True, bound=2.8, ratio=True),

@@ -6,9 +6,6 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
 from services.platform.settings import Settings, describe, markdown
 from services.platform.settings.describe import Described
@@ -37,19 +34,23 @@ def show(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         typer.echo(orjson.dumps([dataclasses.asdict(row) for row in rows], option=orjson.OPT_INDENT_2))
     elif sys.stdout.isatty():
-        table = Table(
-            Column("setting", no_wrap=True), Column("value", overflow="fold"), "meaning", row_styles=("", "dim")
-        )
-        for row in rows:
-            table.add_row(row.variable, _value(row), row.meaning)
-        Console().print(table)
+        _draw(rows)
     else:
         for row in rows:
             typer.echo(f"{row.variable}\t{row.value}\t{row.default}\t{row.unit}\t{row.meaning}")
 
 
-def _value(row: Described) -> Text:
-    """Return the value in force with its unit; one that was changed stands out, with the default below."""
-    if row.value == row.default:
-        return Text(f"{row.value} {row.unit}".strip())
-    return Text.assemble((f"{row.value} {row.unit}".strip(), "bold"), f"\ndefault: {row.default or 'none'}")
+def _draw(rows: list[Described]) -> None:
+    """Draw a table; a value that was changed stands out, with the default below."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(Column("setting", no_wrap=True), Column("value", overflow="fold"), "meaning", row_styles=("", "dim"))
+    for row in rows:
+        value = Text(f"{row.value} {row.unit}".strip())
+        if row.value != row.default:
+            value.stylize("bold")
+            value.append(f"\ndefault: {row.default or 'none'}")
+        table.add_row(row.variable, value, row.meaning)
+    Console().print(table)

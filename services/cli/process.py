@@ -1,5 +1,6 @@
 """How a command starts and how it ends: settings and addresses first, and one clear line where it cannot go on."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
@@ -86,6 +87,7 @@ def telling(tally: "Told", stopped: str) -> Iterator[None]:
 @contextmanager
 def service(name: str) -> Iterator[Settings]:
     """Yield the settings with logs and telemetry set up for the service `name`, and flush them at the end."""
+    _load_structlog()
     from services.platform.runtime.logs import configure
     from services.platform.runtime.starting import StartError
     from services.platform.runtime.telemetry import telemetry
@@ -97,3 +99,13 @@ def service(name: str) -> Iterator[Settings]:
                 yield settings
         except StartError as error:
             raise fail(error) from None
+
+
+def _load_structlog() -> None:
+    """Load structlog as if there were no rich, of which each process would hold 7 MiB for tracebacks in colour."""
+    if "rich" not in sys.modules:
+        # An import of what is None here fails as that of a module which is not installed.
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        import structlog  # noqa: F401
+
+        del sys.modules["rich"]

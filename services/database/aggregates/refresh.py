@@ -3,6 +3,9 @@
 A refresh of a range whose rows retention has dropped finds nothing and deletes the buckets of all sensors there. So a
 window is cut where rows are gone, and the chunks in it are locked, by a connection of their own, against being dropped
 before the refresh has read them: a refresh commits several times and takes no lock from outside.
+
+What a commit of it computed is seen some microseconds before other sessions hear of a chunk that it made, and throw
+away the plans that lack it. So the hours that questions answer from the rows are noted, and stay so until it is over.
 """
 
 import contextlib
@@ -55,6 +58,19 @@ select nullif(lower(piece), '-infinity') as start, upper(piece) as stop
 from refresh, unnest(span::tstzmultirange - rows_gone($1, span) - rows_gone($2, span)) piece
 order by piece
 """
+
+NOTE = """
+insert into late_ranges (range_start, range_end)
+select
+  date_bin('1 hour', lower(changed), '2000-01-03 00:00:00+00'),
+  date_bin('1 hour', upper(changed) + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00')
+from (
+  select tstzrange(coalesce($3::timestamptz, '-infinity'), $4) * tstzrange('0001-01-01Z', '9999-12-31Z') as span
+) refresh, unnest(changed_ranges($1, span) * chunk_ranges($2, span)) changed
+returning id
+"""
+
+STRIKE_OFF = "delete from late_ranges where id = any($1::bigint[])"
 
 # Oldest first: a batch that commits moves the watermark, and must leave nothing uncomputed behind it.
 REFRESH = """
@@ -136,9 +152,14 @@ async def refresh(
             await guard.execute(lock)
         for piece in await guard.fetch(PIECES, aggregate.source, aggregate.id, start, stop):
             began = time.perf_counter()
+            noted = await connection.fetch(NOTE, aggregate.id, aggregate.source, *piece)
             try:
                 await connection.execute(REFRESH, aggregate.name, *piece, force)
             except asyncpg.InvalidParameterValueError:
                 # The piece holds no whole bucket.
                 continue
+            finally:
+                # Where the connection is lost they stay, and the next round of repair strikes them off.
+                if not connection.is_closed():
+                    await connection.execute(STRIKE_OFF, [note["id"] for note in noted])
             refresh_seconds.record(time.perf_counter() - began, {"aggregate": aggregate.name})

@@ -1,7 +1,9 @@
 """`/hourly` shows what the rows say, at once and after the repair, whoever changed them and by whatever SQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -10,6 +12,7 @@ import pytest
 from tests.integration.database.test_retention import repaired
 from tests.support import TestDatabase
 from tests.support.late import connected, filled
+from tests.support.patience import eventually
 from tests.support.query import asking, query_settings
 
 HOUR = timedelta(hours=1)
@@ -103,6 +106,31 @@ async def test_hours_follow_what_sql_changed_at_once_and_after_the_repair(
         await repaired(timescaledb)
         await agrees(client, owner, "sensor-1")
         await agrees(client, owner, "sensor-2")
+
+
+NOTED = "select coalesce(range_agg(tstzrange(range_start, range_end)), '{}') @> $1::timestamptz from late_ranges"
+LOCK = """
+select format('lock table %I.%I in access exclusive mode', h.schema_name, h.table_name)
+from _timescaledb_catalog.continuous_agg a
+join _timescaledb_catalog.hypertable h on h.id = a.mat_hypertable_id
+where a.user_view_name = 'measurement_hourly'
+"""
+
+
+async def test_hours_that_a_refresh_computes_are_noted_until_it_is_over(
+    timescaledb: TestDatabase, client: httpx.AsyncClient
+) -> None:
+    async with connected(timescaledb, "owner") as owner, connected(timescaledb, "owner") as other:
+        await owner.execute("update sensor_data set value = value + 100 where timestamp < $1", RECENT)
+        assert not await owner.fetchval(NOTED, OLD)
+        async with asyncio.TaskGroup() as tasks, other.transaction():
+            # The refresh cannot write what it computed.
+            await other.execute(await other.fetchval(LOCK))
+            repair = tasks.create_task(repaired(timescaledb))
+            await eventually(partial(owner.fetchval, NOTED, OLD), 20)
+            assert not repair.done()
+        assert not await owner.fetchval("select count(*) from late_ranges")
+        await agrees(client, owner, "sensor-1")
 
 
 YEARS = ["4000-06-01 12:00:00 BC", "0001-01-01 00:00:00", "9999-12-31 23:30:00", "12000-06-01 12:00:00", "290000-06-01"]

@@ -27,6 +27,17 @@ def test_the_module_runs_as_the_command() -> None:
     assert subprocess.run(command, capture_output=True, check=True, text=True).stdout.startswith("millrace ")
 
 
+@pytest.mark.parametrize("module", ["ingest.main", "query.main", "worker.main", "database.repair.main"])
+def test_a_workload_holds_no_library_for_terminals(module: str) -> None:
+    program = (
+        "import importlib, sys; from services.cli.process import service\n"
+        f"with service('x'): importlib.import_module('services.{module}')\n"
+        "print([m for m in ('rich', 'pygments') if m in sys.modules]); import rich"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert found.stdout == "[]\n"
+
+
 def test_help_imports_no_workload() -> None:
     program = (
         "import sys; from services.cli.app import app\n"
