@@ -131,6 +131,8 @@ TARGETS = (
     Target("disk", "1,000 rows a request: × best", at_least=False, bound=2, ratio=True),
     Target("workers", "workers=2: × linear", at_least=True, bound=0.8),
     Target("workers", "workers=4: × linear", at_least=True, bound=0.8),
+    Target("ingests", "ingests=2 of 0.2 cores: × linear", at_least=True, bound=0.8),
+    Target("ingests", "ingests=4 of 0.2 cores: × linear", at_least=True, bound=0.8),
     *(Target("scale-out", f"nodes={nodes}: × linear", at_least=True, bound=0.8) for nodes in (2, 4)),
     *(
         Target("scale-out", f"nodes={nodes}: {question}: × one node", at_least=False, bound=1.5)

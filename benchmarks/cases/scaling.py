@@ -14,6 +14,7 @@ from tests.support.service import Service
 
 from ..bodies import Shape, write_requests
 from ..case import Case, Options
+from ..cgroups import limited
 from ..figures import Measures
 from ..processes import machine_seconds, snapshot
 from ..stack import Bench
@@ -29,6 +30,8 @@ HEAPED_UP_IN = 4.0
 SMALL = Shape(10)
 SMALL_ROWS = 1_500_000
 CONNECTIONS = 64
+HELD_TO = 0.2
+"""Cores of each ingest process where there shall be cores for more of them than the machine has."""
 
 
 async def by_workers(bench: Bench, _: Options) -> Measures:
@@ -45,15 +48,19 @@ async def by_workers(bench: Bench, _: Options) -> Measures:
 
 
 async def by_ingests(bench: Bench, options: Options) -> Measures:
-    """Send the same number of small requests at once to one ingest, and shared out to two."""
+    """Send small requests to one ingest and to more: as many shared out, or as many to each, held to part of a core."""
     found: Measures = {}
-    for count in (1, 2):
-        await _prepare(bench, SMALL, SMALL_ROWS)
-        further = [{"port": free_port(), "admin_port": free_port()} for _ in range(1, count)]
-        async with _further(bench, "ingest", further) as services:
-            taken = await _take(bench, services, options.seconds)
-        found |= {f"ingests={count}: {name}": value for name, value in taken.items()}
-        found[f"ingests={count}: × linear"] = taken["requests/s"] / (count * found["ingests=1: requests/s"])
+    for name, cores, counts in (("", None, (1, 2)), (f" of {HELD_TO} cores", HELD_TO, (1, 2, 4))):
+        for count in counts:
+            await _prepare(bench, SMALL, SMALL_ROWS)
+            # The stack's own is held to nothing, and idle.
+            ports = [{"port": free_port(), "admin_port": free_port()} for _ in range(count)]
+            async with _further(bench, "ingest", ports, cores) as services:
+                connections = CONNECTIONS * count if cores else CONNECTIONS
+                taken = await _take(bench, services, options.seconds, connections)
+            found |= {f"ingests={count}{name}: {figure}": value for figure, value in taken.items()}
+            one = found[f"ingests=1{name}: requests/s"]
+            found[f"ingests={count}{name}: × linear"] = taken["requests/s"] / (count * one)
     return found
 
 
@@ -63,12 +70,11 @@ async def _prepare(bench: Bench, shape: Shape, rows: int) -> None:
     os.sync()
 
 
-async def _take(bench: Bench, further: Sequence[Service], seconds: float) -> Measures:
-    urls = [bench.ingest, *(service.url for service in further)]
-    everything = [*bench.stack.family(), *_processes(bench, "ingest", further)]
+async def _take(bench: Bench, ingests: Sequence[Service], seconds: float, connections: int) -> Measures:
+    everything = [*bench.stack.family(), *_processes(bench, "ingest", ingests)]
     before, machine = snapshot(everything), machine_seconds()
-    file, share = bench.folder / "requests", CONNECTIONS // len(urls)
-    sent = await asyncio.gather(*(load(url, seconds, share, file) for url in urls))
+    file, share = bench.folder / "requests", connections // len(ingests)
+    sent = await asyncio.gather(*(load(ingest.url, seconds, share, file) for ingest in ingests))
     cost, worked = before.until(snapshot(everything)), machine_seconds()[0] - machine[0]
     await bench.drained()
     return {
@@ -104,14 +110,20 @@ async def _drain(bench: Bench, workers: list[psutil.Process]) -> Measures:
 
 
 @contextlib.asynccontextmanager
-async def _further(bench: Bench, command: str, updates: Sequence[Mapping[str, Any]]) -> AsyncIterator[list[Service]]:
-    """Run a process of `command` beside the stack's own for each update of its settings."""
+async def _further(
+    bench: Bench, command: str, updates: Sequence[Mapping[str, Any]], cores: float | None = None
+) -> AsyncIterator[list[Service]]:
+    """Run a process of `command` beside the stack's own for each update of its settings, each with so many cores."""
     async with contextlib.AsyncExitStack() as held:
         services = []
-        for update in updates:
+        for number, update in enumerate(updates):
             own = getattr(bench.settings, command).model_copy(update=update)
             settings = bench.settings.model_copy(update={command: own})
-            services.append(await held.enter_async_context(Service(command, settings, bench.folder / "further.log")))
+            group = held.enter_context(limited(f"millrace-{command}-{number}", cores)) if cores else None
+            service = await held.enter_async_context(Service(command, settings, bench.folder / "further.log"))
+            if group and service.process:
+                group.take(psutil.Process(service.process.pid))
+            services.append(service)
         await asyncio.sleep(1)
         yield services
 
@@ -123,5 +135,5 @@ def _processes(bench: Bench, command: str, further: Sequence[Service]) -> list[p
 
 CASES = (
     Case("workers", "a backlog drained by one, two and four workers", by_workers),
-    Case("ingests", "10 rows a request, by one and two ingest processes", by_ingests),
+    Case("ingests", "10 rows a request, by one ingest process and more", by_ingests),
 )

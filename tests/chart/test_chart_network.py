@@ -12,6 +12,7 @@ EDGES = {
     ("query", "redis"), ("query", "timescaledb"), ("query", "timescaledb-replica"),
     ("operator", "redis"), ("operator", "timescaledb"),
     ("timescaledb-replica", "timescaledb"),
+    ("backup", "timescaledb"), ("base-backup", "timescaledb"), ("restore-drill", "timescaledb"),
     ("mqtt", "ingest"),
     ("test", "ingest"), ("test", "query"),
 }  # fmt: skip

@@ -15,6 +15,7 @@ HELM = pytest.mark.usefixtures("helm")
 KUBECTL = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not here")
 MADE_BY_JOBS = {"millrace-database", "millrace-redis"}
 """Secrets that the chart's Job makes."""
+EVERYTHING = {"timescaledb": {"replicas": {"count": 1}, "backup": {"enabled": True, "drill": {"enabled": True}}}}
 MADE_BY_COMMANDS = {"secrets.yaml"}
 """Files that a command before makes."""
 
@@ -28,8 +29,10 @@ def test_the_chart_takes_the_values_of_every_helm_command() -> None:
     found = installations()
     assert len(found) > 8
     for snippet, words in found:
-        # What a release had is not there to be reused.
+        # What a release had is not there to be reused: an archive, where one restores from it.
         options = [word for word in words[3:] if word not in {"--reuse-values", "--create-namespace"}]
+        if "--reuse-values" in words:
+            options += ["--set", "timescaledb.backup.enabled=true"]
         done = helm("template", words[1], str(ROOT / words[2]), *options, "--kube-version", "1.34.0")
         assert done.returncode == 0, f"{snippet}: helm {' '.join(words)}: {done.stderr}"
 
@@ -58,7 +61,7 @@ def test_every_option_of_kubectl_is_one() -> None:
 
 @HELM
 def test_every_file_and_every_object_that_kubectl_is_told_exists() -> None:
-    names = {one["metadata"]["name"] for one in render({"timescaledb": {"replicas": {"count": 1}}})} | MADE_BY_JOBS
+    names = {one["metadata"]["name"] for one in render(EVERYTHING)} | MADE_BY_JOBS
     for snippet, words in simple_commands("kubectl"):
         for flag, value in itertools.pairwise(words):
             assert flag != "-f" or value in MADE_BY_COMMANDS or (ROOT / value).exists(), f"{snippet}: {value}"

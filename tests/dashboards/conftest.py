@@ -145,13 +145,23 @@ def show_kubernetes() -> None:
     """Show what exporters of Kubernetes would."""
     volume = {"namespace": "here", "persistentvolumeclaim": "data-millrace-redis-0"}
     workers = {"namespace": "here", "deployment": "millrace-worker"}
+    archive = {"namespace": "here", "deployment": "millrace-backup"}
+    drill = {"namespace": "here", "cronjob": "millrace-restore-drill"}
+    gauges: dict[str, prometheus_client.Gauge] = {}
     for name, labels, value in [
         ("kubelet_volume_stats_capacity_bytes", volume, 100.0),
         ("kubelet_volume_stats_available_bytes", volume, 40.0),
         ("kube_deployment_spec_replicas", workers, 3.0),
         ("kube_deployment_status_replicas_ready", workers, 2.0),
+        ("kube_deployment_status_replicas_ready", archive, 1.0),
+        ("kube_cronjob_created", drill, 1e9),
+        ("kube_cronjob_status_active", drill, 1.0),
+        ("kube_cronjob_status_last_schedule_time", drill, 1.2e9),
+        ("kube_cronjob_status_last_successful_time", drill, 1.1e9),
     ]:
-        prometheus_client.Gauge(name, "As its exporter has it.", [*labels]).labels(**labels).set(value)
+        gauge = gauges.get(name) or prometheus_client.Gauge(name, "As its exporter has it.", [*labels])
+        gauges[name] = gauge
+        gauge.labels(**labels).set(value)
 
 
 async def send(client: httpx.AsyncClient, number: int) -> None:

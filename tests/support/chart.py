@@ -45,7 +45,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "keySecret": "own-key",
         },
         "redis": {"tls": _TLS},
-        "timescaledb": {"tls": _TLS, "replicas": {"count": 2}},
+        "timescaledb": {
+            "tls": _TLS,
+            "replicas": {"count": 2},
+            "backup": {"enabled": True, "existingClaim": "nfs", "drill": {"enabled": True}},
+            "restore": {"enabled": True, "instant": "2026-11-28T03:00:00Z"},
+        },
         "ingress": {"enabled": True},
         "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]},
         "networkPolicy": {
@@ -60,6 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "cpu": {"worker": {"autoscaling": {"mode": "cpu"}}, "redis": {"image": {"repository": "valkey/valkey"}}},
     "sentinels": {"redis": {"replicas": 2}},
+    "backup": {"timescaledb": {"backup": {"enabled": True}}},
     "development": {"development": {"reload": True}},
     "off": {
         "worker": {"autoscaling": {"mode": "off"}},
@@ -126,7 +132,8 @@ def pods(objects: list[Object]) -> Iterator[Pod]:
         name, spec = one["metadata"]["name"], one.get("spec", {})
         if one["kind"] == "Pod":
             metadata = one["metadata"]
-        elif one["kind"] in {"Deployment", "StatefulSet", "Job"}:
+        elif one["kind"] in {"Deployment", "StatefulSet", "Job", "CronJob"}:
+            spec = spec["jobTemplate"]["spec"] if one["kind"] == "CronJob" else spec
             metadata, spec = spec["template"]["metadata"], spec["template"]["spec"]
         else:
             continue

@@ -16,7 +16,8 @@ RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text()
 
 
 def rules() -> list[dict[str, Any]]:
-    files = (ROOT / "monitoring" / "alarms.yaml", ROOT / "charts" / "millrace" / "files" / "volume-alarms.yaml")
+    own = ROOT / "charts" / "millrace" / "files"
+    files = (ROOT / "monitoring" / "alarms.yaml", own / "volume-alarms.yaml", own / "backup-alarms.yaml")
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     return [rule for group in groups for rule in group["rules"]]
 
@@ -26,7 +27,7 @@ def test_every_metric_of_an_alarm_is_one_of_ours() -> None:
     known = set(re.findall(r'"(millrace_\w+)"', source))
     for rule in rules():
         named = set(re.findall(r"millrace_\w+", rule["expr"]))
-        assert named or "kubelet_volume_stats" in rule["expr"], rule["alert"]
+        assert named or re.search("kubelet_volume_stats|kube_(deployment|cronjob)_", rule["expr"]), rule["alert"]
         assert {name.removesuffix("_total") for name in named} <= known
 
 
@@ -50,7 +51,7 @@ def test_every_alarm_leads_to_a_panel_of_what_it_looks_at_and_the_panel_to_its_r
         assert link, rule["alert"]
         panel = panels[link[1], link[2]]
         asked = " ".join(query["expr"] for query in panel["targets"])
-        looked_at = re.findall(r"\b(?:millrace|kubelet)_\w+", rule["expr"])
+        looked_at = re.findall(r"\b(?:millrace|kubelet|kube)_\w+", rule["expr"])
         assert [name for name in looked_at if name not in asked] == [], rule["alert"]
         assert rule["alert"] in panel["description"]
 

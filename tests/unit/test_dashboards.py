@@ -14,6 +14,8 @@ NOT_OURS = {
     "target_info", "process_cpu_seconds_total", "process_resident_memory_bytes",
     "kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes",
     "kube_deployment_spec_replicas", "kube_deployment_status_replicas_ready",
+    "kube_cronjob_created", "kube_cronjob_status_active", "kube_cronjob_status_last_schedule_time",
+    "kube_cronjob_status_last_successful_time",
 }  # fmt: skip
 """Of the exporter itself, of the kubelet and of kube-state-metrics."""
 

@@ -9,6 +9,20 @@
 {{- if and (not .Values.timescaledb.enabled) (gt (int .Values.timescaledb.replicas.count) 0) }}
 {{- fail "timescaledb.replicas.count needs the bundled server: put `replica-url` into database.existingSecret instead" }}
 {{- end }}
+{{- $own := .Values.timescaledb }}
+{{- if and (not $own.enabled) (or ($own.backup).enabled ($own.restore).enabled) }}
+{{- fail "timescaledb.backup and timescaledb.restore are of the bundled server: back another one up by its own means" }}
+{{- end }}
+{{- if and ($own.restore).enabled (not ($own.backup).enabled) }}
+{{- fail "timescaledb.backup.enabled is false: a restore reads the volume that it describes; set it to true" }}
+{{- end }}
+{{- $server := printf "%s-timescaledb" (include "millrace.fullname" .) }}
+{{- if and ($own.restore).enabled (lookup "v1" "PersistentVolumeClaim" .Release.Namespace (printf "data-%s-0" $server)) }}
+{{- /* One that is under way, or over, may be told again. */}}
+{{- if not (dig "spec" "template" "spec" "initContainers" list (lookup "apps/v1" "StatefulSet" .Release.Namespace $server | default dict)) }}
+{{- fail (printf "timescaledb.restore.enabled is true and there is the volume claim data-%s-0: nothing is restored over a database. Delete StatefulSet and claim first, if it shall go: kubectl delete -n %s statefulset/%s pvc/data-%s-0" $server .Release.Namespace $server $server) }}
+{{- end }}
+{{- end }}
 {{- if mod .Values.redis.replicas 2 }}
 {{- fail "redis.replicas is odd: a primary's loss is decided by more than half of the nodes, so give it an even number of replicas, such as 2" }}
 {{- end }}
