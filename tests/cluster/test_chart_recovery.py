@@ -110,7 +110,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("person")
     (found / "charts").mkdir()
     (found / "charts" / "millrace").symlink_to(CHART)
-    (found / "k8s" / "backup").mkdir(parents=True)
+    (found / "k8s").mkdir()
     return found
 
 
@@ -132,8 +132,8 @@ async def test_a_release_comes_back_from_nothing_by_one_command(folder: Path) ->
         before = what_is_there(lost)
         volume = lost.namespace.get("pvc", "millrace-backup")["spec"]["volumeName"]
     assert before.split("|")[0] == str(ROWS + 6)
-    claim = (K8S / "backup" / "claim.yaml").read_text().replace("VOLUME", volume)
-    (folder / "k8s" / "backup" / "claim.yaml").write_text(claim)
+    claim = (K8S / "backups-claim.yaml").read_text().replace("VOLUME", volume)
+    (folder / "k8s" / "backups-claim.yaml").write_text(claim)
     [_, bring] = commands(PAGE, "From nothing,")
     Restored.folder = folder
     with released_as(
@@ -301,6 +301,20 @@ async def test_an_archive_that_was_away_for_too_long_begins_anew(release: Releas
     await backed_up(release, begun + 1)
     well, said = await drilled(release)
     assert well, said
+
+
+async def test_of_another_database_in_its_place_nothing_is_archived_over_the_backups(release: Release) -> None:
+    await backed_up(release)
+    await archived(release)
+    before = what_is_there(release)
+    lose(release)
+    values = "timescaledb.restore.enabled=false"
+    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--set", values)
+    await eventually(lambda: "of another database" in release.log("deployment/millrace-backup"), 120, 1.0)
+    # Whoever sees that takes the empty one away, and restores.
+    release.namespace.run("delete", "statefulset/millrace-timescaledb", "pvc/data-millrace-timescaledb-0")
+    restored(release)
+    assert what_is_there(release) == before
 
 
 def test_the_pod_for_the_stream_runs_the_image_of_the_release(release: Release) -> None:
