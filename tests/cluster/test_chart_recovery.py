@@ -253,6 +253,22 @@ async def test_a_drill_goes_well_under_load_and_fails_on_a_backup_that_is_broken
     assert well, said
 
 
+async def test_a_drill_fails_where_what_is_restored_is_not_what_the_server_has(release: Release) -> None:
+    await backed_up(release)
+    release.psql("create database other", database="postgres")
+    release.psql("create table sensor_data (timestamp timestamptz)", database="other")
+    one = "insert into sensor_data (timestamp, sensor_id, value) values ('2026-11-02', 'one', 1)"
+    release.psql(one)
+    drill = "cronjob/millrace-restore-drill"
+    release.namespace.run("set", "env", drill, "DATABASE=other")
+    well, said = await drilled(release)
+    release.namespace.run("set", "env", drill, "DATABASE=sensors")
+    assert not well
+    assert "the days above differ" in said
+    assert "< 2026-11-02|" in said
+    release.psql("drop database other", database="postgres")
+
+
 async def test_what_waited_in_the_stream_is_stored_once_from_its_copy_whatever_was_stored_since(
     release: Release, folder: Path
 ) -> None:
