@@ -189,7 +189,8 @@ async def test_a_database_is_never_restored_over_and_comes_back_to_an_instant(re
     await archived(release)
 
     after = what_is_there(release)
-    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--set", "timescaledb.restore.enabled=false")
+    disabled = "timescaledb.restore.enabled=false"
+    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--wait", "--set", disabled)
     with pytest.raises(AssertionError, match="nothing is restored over a database"):
         person.types(one_command)
     assert what_is_there(release) == after
