@@ -7,6 +7,7 @@ for an aggregate unless it is asked to be, and none lies further ahead than inge
 import gzip
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,6 @@ from services.contract import Columns
 from .doors import JSON, Door
 
 __all__ = ["Shape", "columns", "framed", "write_requests"]
-
-SPAN = 480_000
-"""Milliseconds from the first reading to the last."""
 
 HOUR = 3_600_000
 LATE_FROM, LATE_TO = 2 * HOUR, 26 * HOUR
@@ -35,6 +33,7 @@ class Shape:
         shuffled: whether neighbouring readings, 100,000 at a time, come in any order.
         late: share of readings that are between two hours and a day behind.
         days_ago: how long ago the first reading was; 0 is now.
+        span: from the first reading to the last.
         packed: whether bodies are compressed by gzip.
         door: the protocol, and what is asked of it.
     """
@@ -44,6 +43,7 @@ class Shape:
     shuffled: bool = False
     late: float = 0.0
     days_ago: float = 0.0
+    span: timedelta = timedelta(minutes=8)
     packed: bool = False
     door: Door = JSON
 
@@ -53,7 +53,9 @@ def columns(shape: Shape, rows: int) -> Columns:
     dice = np.random.default_rng(7)
     row = np.arange(rows)
     index = (row % shape.sensors).astype(np.uint32)
-    times = round((time.time() - 86_400 * shape.days_ago) * 1000) + row * SPAN // max(1, rows)
+    times = round((time.time() - 86_400 * shape.days_ago) * 1000) + row * (
+        shape.span // timedelta(milliseconds=1)
+    ) // max(1, rows)
     swing = 30 * np.sin(times / 60_000 + index) + dice.normal(0, 0.2, rows)
     values = np.round(5_000 + 100 * swing).clip(1_000, 9_999) / 100
     if shape.late:

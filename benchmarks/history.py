@@ -29,7 +29,7 @@ A_BLOCK = 1_000
 BUSY = "meter-99999"
 BUSY_ROWS = 1_000_000
 STEP = timedelta(seconds=10)
-PATIENCE = 300.0
+PATIENCE = 1800.0
 """Seconds that a policy's refresh, which is under way when ours is wanted, may take."""
 
 

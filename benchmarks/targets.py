@@ -133,6 +133,12 @@ TARGETS = (
     Target("workers", "workers=4: × linear", at_least=True, bound=0.8),
     Target("ingests", "ingests=2 of 0.2 cores: × linear", at_least=True, bound=0.8),
     Target("ingests", "ingests=4 of 0.2 cores: × linear", at_least=True, bound=0.8),
+    *(Target("scale-out", f"nodes={nodes}: × linear", at_least=True, bound=0.8) for nodes in (2, 4)),
+    *(
+        Target("scale-out", f"nodes={nodes}: {question}: × one node", at_least=False, bound=1.5)
+        for nodes in (2, 4)
+        for question in ("hourly average of everything, SQL", "all sensors' hours as one")
+    ),
     Target("soak", "greatest growth", at_least=False, bound=1.1),
     # Below the aim of rows-1000: two cores do not allow more, as docs/performance.md explains.
     Target("smoke", "with TimescaleDB: × row-store COPY", at_least=True, bound=2.8, ratio=True),

@@ -1,10 +1,13 @@
 -- On a Citus cluster: the readings are spread over its nodes, those of a sensor on one. Elsewhere nothing happens here,
 -- nor where readings lie in an ordinary table already: spreading these would lock out everybody for as long as it takes.
+-- Partitions beside the first and the last one are made by who applies this, and by the repair process or the operator.
 --
 -- All other tables stay ordinary ones of the coordinator, through which everybody writes and asks. So whether a batch is
 -- in the ledger is decided by the coordinator's own commit, which also decides over the readings on the nodes.
 
 do $$
+declare
+  this_week timestamptz;
 begin
   if not exists (select from pg_extension where extname = 'citus') then
     return;
@@ -17,6 +20,15 @@ begin
     end if;
     -- Citus takes no triggers. This one tells aggregates of a truncation, and there are none here.
     drop trigger if exists sensor_data_truncated on sensor_data;
+    if exists (select from pg_partitioned_table where partrelid = 'sensor_data'::regclass)
+      and not exists (select from pg_inherits where inhparent = 'sensor_data'::regclass) then
+      this_week := date_bin('7 days', now(), '2000-01-03 00:00:00+00');
+      execute format(
+        'create table sensor_data_before partition of sensor_data for values from (minvalue) to (%1$L);
+         create table sensor_data_after partition of sensor_data for values from (%1$L) to (maxvalue);
+         alter table sensor_data_before replica identity full;
+         alter table sensor_data_after replica identity full', this_week);
+    end if;
     -- Without a key of their own, rows must be logged whole where deletions go on while a shard moves.
     alter table sensor_data replica identity full;
     perform create_distributed_table('sensor_data', 'sensor_id', colocate_with => 'none');

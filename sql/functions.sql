@@ -470,7 +470,13 @@ create or replace function retention_age() returns interval
 as $$
 begin
   if to_regclass('timescaledb_information.jobs') is null then
-    return null;
+    -- Where they lie in partitions of ours.
+    if to_regclass('public.partition_policy') is null or not exists (
+      select from pg_partitioned_table where partrelid = to_regclass('public.sensor_data')
+    ) then
+      return null;
+    end if;
+    return (select now() - (now() - drop_after) from public.partition_policy);
   end if;
   -- In days and less: a month would have no fixed length.
   return (

@@ -44,7 +44,8 @@ begin
       ('millrace_reader', 'tier_files', 'select'),
       ('millrace_reader', 'tier_sensors', 'select'),
       ('millrace_reader', 'tier_stale', 'select'),
-      ('millrace_reader', 'tier_gate', 'select')
+      ('millrace_reader', 'tier_gate', 'select'),
+      ('millrace_reader', 'partition_policy', 'select')
     ) as rights (role, relation, privilege)
     -- What a pending migration makes gets its rights there first.
     where to_regclass('public.' || relation) is not null

@@ -11,12 +11,28 @@ comment on table schema_migrations is 'Which migrations this database has had; a
 -- Readings. Two rows of one sensor at one instant are legal, so there is no natural key; and a unique key of any
 -- sort would switch compression on COPY off. The cache makes COPY a third cheaper; a connection that ends leaves a
 -- gap in the ids.
-create table if not exists sensor_data (
-  id bigint generated always as identity (cache 100),
-  timestamp timestamptz not null,
-  sensor_id text not null,
-  value double precision not null
-);
+-- On a Citus cluster they lie in partitions of time; before PostgreSQL 17 a partitioned table had no identity.
+do $$
+begin
+  if to_regclass('sensor_data') is null then
+    execute format(
+      $table$
+        create table sensor_data (
+          id bigint generated always as identity (cache 100),
+          timestamp timestamptz not null,
+          sensor_id text not null,
+          value double precision not null
+        ) %s
+      $table$,
+      case
+        when current_setting('server_version_num')::int >= 170000
+          and exists (select from pg_extension where extname = 'citus')
+        then 'partition by range (timestamp)' else ''
+      end
+    );
+  end if;
+end
+$$;
 comment on table sensor_data is 'Readings: one measured value each.';
 
 -- Batches that are committed: the worker writes their ids in the transaction that writes their rows.

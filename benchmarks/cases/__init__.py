@@ -1,12 +1,27 @@
 """All cases, by name, in the order of a run."""
 
-from . import console, disk, doors, filling, freshness, peers, queries, questions, scaling, soak, tier, writes
+from . import (
+    console,
+    disk,
+    doors,
+    filling,
+    freshness,
+    peers,
+    queries,
+    questions,
+    scale_out,
+    scaling,
+    soak,
+    tier,
+    writes,
+)
 
 __all__ = ["ALL"]
 
 _ORDER = (
     *writes.TIMESCALEDB,
     *scaling.CASES,
+    *scale_out.CASES,
     *disk.CASES,
     *freshness.CASES,
     *queries.CASES,

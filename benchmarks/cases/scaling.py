@@ -48,7 +48,7 @@ async def by_workers(bench: Bench, _: Options) -> Measures:
 
 
 async def by_ingests(bench: Bench, options: Options) -> Measures:
-    """Send small requests to one ingest, and shared out to more: with all cores, and each held to a part of one."""
+    """Send small requests to one ingest and to more: as many shared out, or as many to each, held to part of a core."""
     found: Measures = {}
     for name, cores, counts in (("", None, (1, 2)), (f" of {HELD_TO} cores", HELD_TO, (1, 2, 4))):
         for count in counts:
@@ -56,7 +56,8 @@ async def by_ingests(bench: Bench, options: Options) -> Measures:
             # The stack's own is held to nothing, and idle.
             ports = [{"port": free_port(), "admin_port": free_port()} for _ in range(count)]
             async with _further(bench, "ingest", ports, cores) as services:
-                taken = await _take(bench, services, options.seconds)
+                connections = CONNECTIONS * count if cores else CONNECTIONS
+                taken = await _take(bench, services, options.seconds, connections)
             found |= {f"ingests={count}{name}: {figure}": value for figure, value in taken.items()}
             one = found[f"ingests=1{name}: requests/s"]
             found[f"ingests={count}{name}: × linear"] = taken["requests/s"] / (count * one)
@@ -69,10 +70,10 @@ async def _prepare(bench: Bench, shape: Shape, rows: int) -> None:
     os.sync()
 
 
-async def _take(bench: Bench, ingests: Sequence[Service], seconds: float) -> Measures:
+async def _take(bench: Bench, ingests: Sequence[Service], seconds: float, connections: int) -> Measures:
     everything = [*bench.stack.family(), *_processes(bench, "ingest", ingests)]
     before, machine = snapshot(everything), machine_seconds()
-    file, share = bench.folder / "requests", CONNECTIONS // len(ingests)
+    file, share = bench.folder / "requests", connections // len(ingests)
     sent = await asyncio.gather(*(load(ingest.url, seconds, share, file) for ingest in ingests))
     cost, worked = before.until(snapshot(everything)), machine_seconds()[0] - machine[0]
     await bench.drained()

@@ -16,6 +16,7 @@ import uvloop
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ConfigError
 
+from services.database.partitions.loop import PartitionLoop
 from services.database.repair.catalogue import CatalogueLoop
 from services.database.repair.deletions import DeletionLoop
 from services.database.repair.loop import RepairLoop, repair_health
@@ -78,9 +79,10 @@ class _Operator:
             repair = RepairLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
             deletions = DeletionLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
             catalogue = CatalogueLoop(self._settings.repair, self._repair_health, reconciler.keeper.database)
+            partitions = PartitionLoop(self._repair_health, reconciler.keeper.database)
             tier = TierLoop(self._settings.tier, self._repair_health, reconciler.keeper.database)
             scaling = Autoscaling(self._client, self._settings.redis, self._scaling_health)
-            self._parts = (reconciler, repair, deletions, catalogue, tier, scaling)
+            self._parts = (reconciler, repair, deletions, catalogue, partitions, tier, scaling)
             loops = {"passes": self._health, "autoscaling": self._scaling_health, "repair": self._repair_health}
             await kopf.operator(
                 registry=registry(reconciler.wake, self._start, self._stop, loops),

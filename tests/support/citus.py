@@ -22,19 +22,21 @@ __all__ = ["DistributedDatabases", "free_cluster", "standalone_cluster"]
 NODES = 2
 
 
-def free_cluster(folder: Path, installation: Installation, words: Credentials, options: Mapping[str, str]) -> Cluster:
-    """Describe a cluster of two nodes on free ports."""
-    ports = [free_port() for _ in range(1 + NODES)]
+def free_cluster(
+    folder: Path, installation: Installation, words: Credentials, options: Mapping[str, str], nodes: int = NODES
+) -> Cluster:
+    """Describe a cluster on free ports."""
+    ports = [free_port() for _ in range(1 + nodes)]
     return make_cluster(folder, ports, installation, words.superuser, options)
 
 
 @asynccontextmanager
 async def standalone_cluster(
-    folder: Path, installation: Installation, options: Mapping[str, str]
+    folder: Path, installation: Installation, options: Mapping[str, str], nodes: int = NODES
 ) -> AsyncIterator[tuple[Cluster, TestDatabase]]:
     """Yield a cluster in `folder` and its database `sensors`, to be killed, and stop it behind the block."""
     words = credentials(folder / "credentials.json")
-    cluster = free_cluster(folder, installation, words, options)
+    cluster = free_cluster(folder, installation, words, options, nodes)
     server = cluster.coordinator
     settings = DatabaseSettings(
         owner_url=SecretStr(server.url("millrace_owner", words.owner)),

@@ -160,6 +160,6 @@ async def refresh(
                 continue
             finally:
                 # Where the connection is lost they stay, and the next round of repair strikes them off.
-                if not connection.is_closed():
+                if noted and not connection.is_closed():
                     await connection.execute(STRIKE_OFF, [note["id"] for note in noted])
             refresh_seconds.record(time.perf_counter() - began, {"aggregate": aggregate.name})

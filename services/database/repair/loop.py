@@ -50,7 +50,9 @@ UNDER_WAY = 15.0
 def repair_health(settings: Settings) -> Health:
     """Return the health of the loops that run together; repair may be silent for the length of a refresh."""
     tier = ("tier",) if settings.tier.location else ()
-    return Health("repair", "deletions", "catalogue", *tier, stuck_after=settings.repair.refresh_timeout * 2 + 120)
+    return Health(
+        "repair", "deletions", "catalogue", "partitions", *tier, stuck_after=settings.repair.refresh_timeout * 2 + 120
+    )
 
 
 class Rounds:
@@ -63,26 +65,35 @@ class Rounds:
         """Begin with no round that came to an end."""
         self._health, self._part = health, part
         self._failed = False
+        self._soon: asyncio.TimerHandle | None = None
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
         """Have rounds in the block; an error ends it with the round that is under way."""
-        soon = None
         if not self._failed:
-            soon = asyncio.get_running_loop().call_later(UNDER_WAY, self._health.has, self._part)
+            self._soon = asyncio.get_running_loop().call_later(UNDER_WAY, self._health.has, self._part)
         try:
             yield
         except Exception:
             self._failed = True
             raise
         finally:
-            if soon is not None:
-                soon.cancel()
+            self._no_longer_the_first()
 
     def done(self) -> None:
         """Tell that a round came to an end."""
         self._failed = False
         self._health.has(self._part)
+
+    def cut_short(self, problem: str) -> None:
+        """Tell that a round could not do all that it should, for a reason that is not the connection's."""
+        self._failed = True
+        self._no_longer_the_first()
+        self._health.lacks(self._part, problem)
+
+    def _no_longer_the_first(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
 
 
 async def reconnecting(health: Health, part: str, session: Callable[[Rounds], Awaitable[None]]) -> None:

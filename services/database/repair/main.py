@@ -1,4 +1,4 @@
-"""Repair, deletions and the filling of the catalogue as a process of its own, for where there is no operator."""
+"""Repair and all other upkeep of the database as a process of its own, for where there is no operator."""
 
 import asyncio
 
@@ -10,6 +10,7 @@ from services.platform.postgres.connections import Connector
 from services.platform.postgres.schema import wait_for_schema
 from services.platform.settings import DatabaseSettings, Settings
 
+from ..partitions.loop import PartitionLoop
 from ..tier.loop import TierLoop
 from .catalogue import CatalogueLoop
 from .deletions import DeletionLoop
@@ -19,7 +20,7 @@ __all__ = ["run_repair"]
 
 
 def run_repair(settings: Settings) -> None:
-    """Refresh late ranges, carry out deletions and fill the catalogue until SIGTERM or SIGINT.
+    """Refresh late ranges, carry out deletions, fill the catalogue and the rest until SIGTERM or SIGINT.
 
     Raises:
         StartError: the health port is taken.
@@ -37,6 +38,7 @@ async def _repair(settings: Settings) -> None:
     async with serving(health_app("Millrace repair", health), own.host, own.port, "MILLRACE_REPAIR_PORT"):
         kinds = (RepairLoop, DeletionLoop, CatalogueLoop)
         loops = [asyncio.create_task(kind(own, health, database).run()) for kind in kinds]
+        loops.append(asyncio.create_task(PartitionLoop(health, database).run()))
         loops.append(asyncio.create_task(TierLoop(settings.tier, health, database).run()))
         await asyncio.wait((*loops, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
         for loop in loops:

@@ -28,6 +28,7 @@ from services.platform.postgres.connections import Connector
 from services.platform.postgres.errors import DATABASE_AWAY, DatabaseRefusedError, PoolerError, words_of
 from services.platform.settings import DatabaseSettings, PostgresAddress, postgres_address
 
+from ..partitions.upkeep import keep
 from .scram import scram_verifier
 from .scripts import INIT_VERSION, SQL, Migration, SchemaError, included, migrations
 from .status import ledger, pending
@@ -118,6 +119,7 @@ async def apply(settings: DatabaseSettings, sql: Path = SQL) -> Applied:
             for migration in waiting:
                 await _migrate(connection, migration)
             await _distribute(connection, sql)
+            await keep(connection)
         done = ([] if INIT_VERSION in had else ["0001 init"]) + [str(migration) for migration in waiting]
         version = max(newest, *had, INIT_VERSION)
         applied = Applied(await capability(connection), version, tuple(done), tuple(sorted(made)))

@@ -9,6 +9,7 @@ import structlog
 from services.platform.postgres.capability import Capability
 from services.platform.postgres.connections import Connection, Connector
 from services.platform.runtime.health import Health
+from services.platform.runtime.metrics import tier_chunks_waiting, tier_failures, tier_rows_moved
 from services.platform.settings import TierSettings
 from services.platform.tier.storage import STORAGE_FAILURES, Storage, open_storage
 
@@ -108,6 +109,8 @@ class TierLoop:
         """Take what waits for the database; it is asked at each new connection."""
         self._settings, self._health, self._database = settings, health, database
         self._told: tuple[str, ...] = ()
+        self._left: int | None = None
+        tier_chunks_waiting.show(lambda: self._left)
 
     async def run(self) -> None:
         """Pass after pass, until cancelled; without a location there is nothing to do."""
@@ -124,13 +127,22 @@ class TierLoop:
             with rounds.connected():
                 while True:
                     done = await pass_once(connection, capability, storage, self._settings.grace)
-                    if done and done.stayed != self._told:
-                        self._told = done.stayed
-                        for stayed in done.stayed:
-                            log.info("a chunk does not go to the tier yet", action="tier", problem=stayed)
-                    rounds.done()
+                    if done:
+                        self._tell(done)
                     if done and done.problem:
-                        self._health.lacks("tier", done.problem)
+                        rounds.cut_short(done.problem)
+                    else:
+                        rounds.done()
                     await asyncio.sleep(self._settings.interval)
         finally:
             connection.terminate()
+
+    def _tell(self, done: Pass) -> None:
+        """Count what a pass did, and log what is new of what it left."""
+        tier_rows_moved.add(sum(moved.rows for moved in done.moved))
+        tier_failures.add(1 if done.problem else 0)
+        self._left = len(done.stayed)
+        if done.stayed != self._told:
+            self._told = done.stayed
+            for stayed in done.stayed:
+                log.info("a chunk does not go to the tier yet", action="tier", problem=stayed)

@@ -5,12 +5,23 @@ from collections.abc import Iterator
 from services.platform.postgres.capability import Capability
 
 from ..refusals import Reason, Refusal
+from ..specs.intervals import Interval
 from ..specs.resources import HypertableSpec
-from .observed import ObservedTable
+from .observed import ObservedTable, PartitionPolicy
 from .policies import columnstore_steps, retention_refusals, retention_steps, tier_refusals, tier_steps
-from .steps import Plan, Step, create_hypertable, set_chunk_interval
+from .steps import (
+    Plan,
+    Step,
+    create_hypertable,
+    set_chunk_interval,
+    set_partition_retention,
+    set_partition_width,
+)
 
 __all__ = ["plan_hypertable"]
+
+NARROWEST = Interval.parse("1 hour")
+"""That partitions of a Citus cluster may be: each is a table for each shard."""
 
 TIME_TYPES = ("timestamp with time zone", "timestamp without time zone", "date")
 
@@ -26,6 +37,12 @@ def plan_hypertable(spec: HypertableSpec, observed: ObservedTable, capability: C
     refusals = tuple(_refusals(spec, observed))
     if refusals:
         return Plan(refusals=refusals)
+    if observed.partitions:
+        beyond = [word for word, part in (("columnstore", spec.columnstore), ("tier", spec.tier)) if part]
+        return Plan(
+            tuple(_partition_steps(spec, observed.partitions)),
+            unsupported=tuple(f"not supported here: {word} needs TimescaleDB" for word in beyond),
+        )
     if capability.edition == "none":
         return Plan(unsupported=("not supported here: hypertables need TimescaleDB; the table stays an ordinary one",))
     steps = tuple(_chunk_steps(spec, observed))
@@ -44,6 +61,15 @@ def _chunk_steps(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Step
         yield create_hypertable(spec.table, spec.time_column, spec.chunk_interval)
     elif observed.chunk_interval is None or observed.chunk_interval.total != spec.chunk_interval.total:
         yield set_chunk_interval(spec.table, spec.chunk_interval)
+
+
+def _partition_steps(spec: HypertableSpec, observed: PartitionPolicy) -> Iterator[Step]:
+    """Yield what has partitions of a Citus cluster made and dropped as chunks would be."""
+    if observed.width.total != spec.chunk_interval.total:
+        yield set_partition_width(spec.chunk_interval)
+    after = spec.retention.after if spec.retention else None
+    if after != observed.drop_after:
+        yield set_partition_retention(after)
 
 
 def _policy_steps(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Step]:
@@ -78,6 +104,8 @@ def _refusals(spec: HypertableSpec, observed: ObservedTable) -> Iterator[Refusal
             f"{spec.table} holds rows, and moving them into chunks locks it; choose the time yourself: "
             "select create_hypertable(..., migrate_data => true)",
         )
+    if observed.partitions and spec.chunk_interval.total < NARROWEST.total:
+        yield Refusal(Reason.INVALID, f"chunkInterval {spec.chunk_interval}: partitions are of {NARROWEST} or more")
     yield from _columnstore_refusals(spec, columns)
     yield from retention_refusals(spec.retention, observed.readers)
     yield from tier_refusals(spec.tier, observed.readers)

@@ -4,7 +4,16 @@ from dataclasses import dataclass, field
 
 from ..specs.intervals import Interval
 
-__all__ = ["Definition", "Job", "ObservedAggregate", "ObservedColumnstore", "ObservedTable", "Reader", "RefreshJob"]
+__all__ = [
+    "Definition",
+    "Job",
+    "ObservedAggregate",
+    "ObservedColumnstore",
+    "ObservedTable",
+    "PartitionPolicy",
+    "Reader",
+    "RefreshJob",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,19 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionPolicy:
+    """What is done with the time partitions of the readings, on a Citus cluster.
+
+    Attributes:
+        width: of partitions that are made from now on.
+        drop_after: the age from which they are dropped; None where none are.
+    """
+
+    width: Interval
+    drop_after: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedTable:
     """A table, or none.
 
@@ -54,6 +76,7 @@ class ObservedTable:
         retention: its policies.
         readers: refresh policies over it.
         tier: age at which chunks go to the tier; None where none do.
+        partitions: of the readings on a Citus cluster; None elsewhere.
     """
 
     columns: dict[str, str] | None = None
@@ -65,6 +88,7 @@ class ObservedTable:
     retention: tuple[Job, ...] = ()
     readers: tuple[Reader, ...] = ()
     tier: Interval | None = None
+    partitions: PartitionPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

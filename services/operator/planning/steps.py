@@ -26,6 +26,8 @@ __all__ = [
     "resume_job",
     "set_chunk_interval",
     "set_columnstore",
+    "set_partition_retention",
+    "set_partition_width",
     "set_real_time",
     "set_tier",
 ]
@@ -191,6 +193,20 @@ def set_tier(after: Interval | None) -> Step:
         return Step("update tier_policy set after = null", "let no more chunks go to the tier")
     sql = f"update tier_policy set after = {interval(after)}"  # noqa: S608 -- it is quoted
     return Step(sql, f"let chunks go to the tier after {after}")
+
+
+def set_partition_width(width: Interval) -> Step:
+    """Give the time partitions to come another length."""
+    sql = f"update partition_policy set width = {interval(width)}"  # noqa: S608 -- it is quoted
+    return Step(sql, f"set the length of partitions to {width}")
+
+
+def set_partition_retention(after: Interval | None) -> Step:
+    """Have time partitions dropped at an age, or no more."""
+    if after is None:
+        return Step("update partition_policy set drop_after = null", "let no more partitions be dropped")
+    sql = f"update partition_policy set drop_after = {interval(after)}"  # noqa: S608 -- it is quoted
+    return Step(sql, f"let partitions be dropped after {after}")
 
 
 def _materialized_only(real_time: bool) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 
+from services.database.partitions.upkeep import is_partitioned
 from services.platform.postgres.capability import Capability
 
 from ..planning.aggregate import aggregate_query, desired_columns
@@ -14,6 +15,7 @@ from ..planning.observed import (
     ObservedAggregate,
     ObservedColumnstore,
     ObservedTable,
+    PartitionPolicy,
     Reader,
     RefreshJob,
 )
@@ -28,7 +30,7 @@ __all__ = ["inspect_aggregate", "inspect_table"]
 TABLE = """
 select c.oid, pg_has_role(c.relowner, 'usage') as ours
 from pg_class c
-where c.relnamespace = 'public'::regnamespace and c.relname = $1 and c.relkind = 'r'
+where c.relnamespace = 'public'::regnamespace and c.relname = $1 and c.relkind in ('r', 'p')
 """
 
 COLUMNS = """
@@ -112,6 +114,8 @@ where hypertable_schema = 'public' and hypertable_name = $1
 order by job_id
 """
 
+PARTITIONS = "select width::text, drop_after::text from partition_policy"
+
 TIER = "select after::text from tier_policy"
 
 SOURCE = """
@@ -133,6 +137,10 @@ async def inspect_table(connection: asyncpg.Connection, table: str, capability: 
     if found is None:
         return ObservedTable()
     columns = dict(await connection.fetch(COLUMNS, found["oid"]))
+    if capability.spread and table == "sensor_data" and await is_partitioned(connection):
+        width, drop_after = await connection.fetchrow(PARTITIONS)
+        policy = PartitionPolicy(Interval.parse(width), _interval(drop_after))
+        return ObservedTable(columns, found["ours"], time_column="timestamp", partitions=policy)
     dimension = await connection.fetchrow(DIMENSION, table) if capability.edition != "none" else None
     if dimension is None:
         rows = found["ours"] and await connection.fetchval(f"select exists (select from {relation(table)})")  # noqa: S608

@@ -7,7 +7,8 @@ from typing import TypeVar
 import asyncpg
 from pydantic import ValidationError
 
-from services.database.aggregates.status import aggregate_status, hypertable_status
+from services.database.aggregates.status import HypertableStatus, aggregate_status, hypertable_status
+from services.database.partitions.upkeep import finite
 from services.platform.postgres.capability import Capability
 from services.platform.settings import DatabaseSettings
 
@@ -59,8 +60,14 @@ class Objects:
         plan = await _applied(reconcile_hypertable(self._connection, spec, self._capability))
         if spec.tier and not self._tier:
             plan = replace(plan, unsupported=(*plan.unsupported, NO_TIER))
-        status = await hypertable_status(self._connection, spec.table) if self._capability.timescaledb else None
-        return hypertable_report(plan, status), tuple(map(str, plan.steps))
+        return hypertable_report(plan, await self._status(spec.table)), tuple(map(str, plan.steps))
+
+    async def _status(self, table: str) -> HypertableStatus | None:
+        if self._capability.timescaledb:
+            return await hypertable_status(self._connection, table)
+        if self._capability.spread and table == "sensor_data":
+            return HypertableStatus(len(await finite(self._connection)), 0, {})
+        return None
 
     async def aggregate(self, found: Found) -> Outcome:
         """Bring a continuous aggregate to its resource; what takes long goes on in the background.

@@ -60,14 +60,14 @@ async def capability(connection: Any) -> Capability:
     postgresql = row["postgresql"].split()[0]
     if version is None or row["license"] != "timescale":
         edition = "none" if version is None else "apache"
-        missing = (
-            "continuous aggregates: measurement_hourly is an ordinary view, computed at each question",
-            "columnstore: rows are stored uncompressed",
-            "chunks, refresh and retention policies",
-        )
         citus = row["citus"] and row["citus"].split("-")[0]
         if citus and not await connection.fetchval(_SPREAD):
             citus = None
+        missing = (
+            "continuous aggregates: measurement_hourly is an ordinary view, computed at each question",
+            "columnstore: rows are stored uncompressed",
+            "refresh policies" if citus else "chunks, refresh and retention policies",
+        )
         return Capability(postgresql, version, edition, missing, citus)
     missing_in_full: tuple[str, ...] = ()
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 24):

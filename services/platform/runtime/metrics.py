@@ -47,6 +47,9 @@ __all__ = [
     "rows_written",
     "show_backlog",
     "stream_losses",
+    "tier_chunks_waiting",
+    "tier_failures",
+    "tier_rows_moved",
     "values_skipped",
     "worker_retries",
 ]
@@ -125,6 +128,12 @@ corrected_drifts = _meter.create_counter("millrace_operator_drifts", "1", "Chang
 retention_stopped = _meter.create_counter(
     "millrace_retention_stopped", "1", "Retention policies stopped because a refresh would empty what they drop."
 )
+tier_rows_moved = _meter.create_counter(
+    "millrace_tier_rows_moved", "1", "Readings that went to files of the cold tier."
+)
+tier_failures = _meter.create_counter(
+    "millrace_tier_failures", "1", "Passes over the cold tier that were cut short, as by a storage that is away."
+)
 mqtt_messages = _meter.create_counter(
     "millrace_mqtt_messages",
     "1",
@@ -155,6 +164,7 @@ bytes_under_way = Gauge("millrace_ingest_bytes_under_way", "Bytes of the bodies 
 dead_letters = Gauge("millrace_dead_letters", "Dead letters that wait for somebody: alarm on more than 0.")
 late_ranges_waiting = Gauge("millrace_late_ranges_waiting", "Late ranges that the last round left.")
 deletions_waiting = Gauge("millrace_deletions_waiting", "Deletions that the last round left: should be 0.")
+tier_chunks_waiting = Gauge("millrace_tier_chunks_waiting", "Chunks old enough for the tier that the last pass left.")
 mqtt_messages_in_hand = Gauge("millrace_mqtt_messages_in_hand", "Messages that the MQTT bridge has not acknowledged.")
 backlog_entries = Gauge("millrace_backlog_entries", "Entries in the stream, delivered or not.")
 backlog_rows = Gauge("millrace_backlog_rows", "Readings in the stream, delivered or not.")

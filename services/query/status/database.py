@@ -102,11 +102,21 @@ where c.oid = any (array(select to_regclass('public.' || name)::oid from unnest(
 order by 1
 """
 
-# On all nodes together.
+# On all nodes together. Partitions with both ends are what chunks are elsewhere.
 _SPREAD_TABLE = """
-select 'sensor_data' as name, citus_total_relation_size('public.sensor_data') as bytes, null::bigint as chunks,
+select 'sensor_data' as name, coalesce(p.bytes, citus_total_relation_size(c.oid::regclass)) as bytes,
+  case when c.relkind = 'p' then p.chunks end as chunks,
   null::bigint as columnstore_chunks, null::bigint as bytes_before_compression,
-  null::bigint as bytes_after_compression, null::float8 as retention
+  null::bigint as bytes_after_compression, extract(epoch from public.retention_age())::float8 as retention
+from pg_class c
+cross join lateral (
+  select sum(citus_total_relation_size(part.oid::regclass))::bigint as bytes,
+    count(*) filter (where pg_get_expr(part.relpartbound, part.oid) !~ 'MINVALUE|MAXVALUE') as chunks
+  from pg_inherits
+  join pg_class part on part.oid = inhrelid
+  where inhparent = c.oid
+) as p
+where c.oid = 'public.sensor_data'::regclass
 """
 
 # A small ledger is counted; of a large one the statistics tell, as of the last time that they were gathered.

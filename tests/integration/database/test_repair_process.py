@@ -1,8 +1,11 @@
 """The repair loop as a process, and what it says of itself."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,7 +21,8 @@ from services.platform.settings import DatabaseSettings, RepairSettings, Setting
 from tests.support import Service, TestDatabase, eventually
 from tests.support.admin import both_ports
 from tests.support.deletions import ask_deletion
-from tests.support.late import LATE, connected, insert_late, notes
+from tests.support.late import LATE, connected, insert, insert_late, notes
+from tests.support.tier import computed, files_in, tiered
 
 HOUR = 3_600_000_000
 
@@ -69,6 +73,36 @@ async def test_a_database_that_is_read_only_by_default_is_repaired_corrected_and
 
             await eventually(carried_out)
     assert '"level":"warning"' not in process.log_text().replace(" ", "")
+
+
+async def test_the_process_moves_chunks_to_the_tier_and_counts_what_it_did_and_could_not(
+    timescaledb: TestDatabase, timescaledb_settings: Settings, tmp_path: Path
+) -> None:
+    settings, folder = tiered(timescaledb_settings, tmp_path / "tier"), tmp_path / "tier"
+    async with (
+        connected(timescaledb, "owner") as owner,
+        Service("repair", settings, tmp_path / "repair.log") as process,
+        httpx.AsyncClient() as client,
+    ):
+
+        async def says(line: str) -> bool:
+            return re.search(line, (await client.get(f"{process.url}/metrics")).text) is not None
+
+        await insert(owner, LATE - timedelta(days=40), LATE - timedelta(days=40))
+        await computed(timescaledb)
+        # What cannot be a folder.
+        folder.touch()
+        await owner.execute("update tier_policy set after = interval '30 days'")
+        await eventually(partial(says, r"(?m)^millrace_tier_failures_total(\{.*\})? [1-9]"))
+        # Pass after pass fails, and none of them is ready for a moment.
+        for _ in range(20):
+            assert not await process.is_ready()
+            await asyncio.sleep(0.05)
+        folder.unlink()
+        await eventually(partial(says, r"(?m)^millrace_tier_rows_moved_total(\{.*\})? 2.0$"))
+        await eventually(partial(says, r"(?m)^millrace_tier_chunks_waiting(\{.*\})? 0.0$"))
+        await eventually(process.is_ready)
+    assert files_in(folder)
 
 
 class Told(Health):

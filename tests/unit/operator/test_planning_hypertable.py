@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from services.operator.planning.hypertable import plan_hypertable
-from services.operator.planning.observed import Job, ObservedColumnstore, ObservedTable, Reader
+from services.operator.planning.observed import Job, ObservedColumnstore, ObservedTable, PartitionPolicy, Reader
 from services.operator.planning.steps import Step
 from services.operator.refusals import Reason
 from services.operator.specs.intervals import Interval
@@ -20,6 +20,7 @@ from services.platform.postgres.capability import Capability
 FULL = Capability("18.6", "2.29.2", "full", ())
 APACHE = Capability("18.6", "2.29.2", "apache", ())
 PLAIN = Capability("18.6", None, "none", ())
+CITUS = Capability("18.6", None, "none", (), "14.0")
 
 COLUMNS = {"t": "timestamp with time zone", "a": "text", 'b"; drop': "text", "v": "double precision"}
 
@@ -137,6 +138,26 @@ def test_less_of_a_database_gets_what_it_can_and_says_what_is_missing(
     assert all(message.startswith("not supported here: ") for message in (*apache.unsupported, *plain.unsupported))
 
 
+@given(specs, intervals, intervals | st.none())
+def test_partitions_of_a_citus_cluster_follow_chunk_interval_and_retention_in_one_round(
+    spec: HypertableSpec, width: Interval, drop_after: Interval | None
+) -> None:
+    there = PartitionPolicy(width, drop_after)
+    table = ObservedTable(COLUMNS, time_column="t", partitions=there)
+    plan = plan_hypertable(spec, table, CITUS)
+    assert len(plan.unsupported) == (spec.columnstore is not None)
+    for step in plan.steps:
+        if said := re.fullmatch(r"update partition_policy set width = interval '(.*)'", step.sql):
+            there = replace(there, width=Interval.parse(said[1]))
+        else:
+            said = re.fullmatch(r"update partition_policy set drop_after = (?:null|interval '(.*)')", step.sql)
+            assert said
+            there = replace(there, drop_after=Interval.parse(said[1]) if said[1] else None)
+    assert there.width.total == spec.chunk_interval.total
+    assert there.drop_after == (spec.retention.after if spec.retention else None)
+    assert not plan_hypertable(spec, replace(table, partitions=there), CITUS).steps
+
+
 def test_hostile_names_stay_names() -> None:
     hostile = "x\"; drop table y; --'"
     columns = {hostile: "timestamp with time zone", "a'\"": "text"}
@@ -163,6 +184,12 @@ def test_hostile_names_stay_names() -> None:
         (ObservedTable(COLUMNS, time_column="u"), {}, Reason.IMMUTABLE, "cannot change"),
         (ObservedTable(COLUMNS), {"timeColumn": "a"}, Reason.INVALID, "no column of x with a date"),
         (ObservedTable(COLUMNS, has_rows=True), {}, Reason.INVALID, "migrate_data"),
+        (
+            ObservedTable(COLUMNS, time_column="t", partitions=PartitionPolicy(Interval(days=7), None)),
+            {"chunkInterval": "59 minutes"},
+            Reason.INVALID,
+            "partitions are of 1 hour or more",
+        ),
         (
             ObservedTable(COLUMNS),
             {"columnstore": {"segmentBy": ["z"], "after": "1 day"}},
