@@ -231,3 +231,13 @@ def test_redis_stays_below_its_limit_and_ingest_stops_before_redis_is_full(objec
         assert most <= 0.75 * limit
         assert int(environment(every["ingest"])["MILLRACE_INGEST_BACKLOG_BYTES"]) < 0.8 * most
         assert {"--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"} <= set(container["args"])
+
+
+def test_backups_are_watched_where_there_are_any(most: list[Object]) -> None:
+    [rules] = [one for one in most if one["kind"] == "PrometheusRule"]
+    by_alert = {rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]}
+    assert "|nfs" in by_alert["MillraceVolumeFillsUp"]
+    assert 'deployment="millrace-backup"' in by_alert["MillraceBackupBehind"]
+    assert 'namespace="somewhere"' in by_alert["MillraceBackupJobFails"]
+    [rules] = [one for one in render({"monitoring": {"rules": {"enabled": True}}}) if one["kind"] == "PrometheusRule"]
+    assert "MillraceBackup" not in str(rules)

@@ -110,7 +110,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("person")
     (found / "charts").mkdir()
     (found / "charts" / "millrace").symlink_to(CHART)
-    (found / "k8s" / "backup").mkdir(parents=True)
+    (found / "k8s").mkdir()
     return found
 
 
@@ -132,8 +132,8 @@ async def test_a_release_comes_back_from_nothing_by_one_command(folder: Path) ->
         before = what_is_there(lost)
         volume = lost.namespace.get("pvc", "millrace-backup")["spec"]["volumeName"]
     assert before.split("|")[0] == str(ROWS + 6)
-    claim = (K8S / "backup" / "claim.yaml").read_text().replace("VOLUME", volume)
-    (folder / "k8s" / "backup" / "claim.yaml").write_text(claim)
+    claim = (K8S / "backups-claim.yaml").read_text().replace("VOLUME", volume)
+    (folder / "k8s" / "backups-claim.yaml").write_text(claim)
     [_, bring] = commands(PAGE, "From nothing,")
     Restored.folder = folder
     with released_as(
@@ -189,7 +189,8 @@ async def test_a_database_is_never_restored_over_and_comes_back_to_an_instant(re
     await archived(release)
 
     after = what_is_there(release)
-    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--set", "timescaledb.restore.enabled=false")
+    disabled = "timescaledb.restore.enabled=false"
+    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--wait", "--set", disabled)
     with pytest.raises(AssertionError, match="nothing is restored over a database"):
         person.types(one_command)
     assert what_is_there(release) == after
@@ -253,6 +254,22 @@ async def test_a_drill_goes_well_under_load_and_fails_on_a_backup_that_is_broken
     assert well, said
 
 
+async def test_a_drill_fails_where_what_is_restored_is_not_what_the_server_has(release: Release) -> None:
+    await backed_up(release)
+    release.psql("create database other", database="postgres")
+    release.psql("create table sensor_data (timestamp timestamptz)", database="other")
+    one = "insert into sensor_data (timestamp, sensor_id, value) values ('2026-11-02', 'one', 1)"
+    release.psql(one)
+    drill = "cronjob/millrace-restore-drill"
+    release.namespace.run("set", "env", drill, "DATABASE=other")
+    well, said = await drilled(release)
+    release.namespace.run("set", "env", drill, "DATABASE=sensors")
+    assert not well
+    assert "the days above differ" in said
+    assert "< 2026-11-02|" in said
+    release.psql("drop database other", database="postgres")
+
+
 async def test_what_waited_in_the_stream_is_stored_once_from_its_copy_whatever_was_stored_since(
     release: Release, folder: Path
 ) -> None:
@@ -301,6 +318,20 @@ async def test_an_archive_that_was_away_for_too_long_begins_anew(release: Releas
     await backed_up(release, begun + 1)
     well, said = await drilled(release)
     assert well, said
+
+
+async def test_of_another_database_in_its_place_nothing_is_archived_over_the_backups(release: Release) -> None:
+    await backed_up(release)
+    await archived(release)
+    before = what_is_there(release)
+    lose(release)
+    values = "timescaledb.restore.enabled=false"
+    release.helm("upgrade", "millrace", str(CHART), "--reuse-values", "--set", values)
+    await eventually(lambda: "of another database" in release.log("deployment/millrace-backup"), 120, 1.0)
+    # Whoever sees that takes the empty one away, and restores.
+    release.namespace.run("delete", "statefulset/millrace-timescaledb", "pvc/data-millrace-timescaledb-0")
+    restored(release)
+    assert what_is_there(release) == before
 
 
 def test_the_pod_for_the_stream_runs_the_image_of_the_release(release: Release) -> None:

@@ -67,9 +67,14 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
+{{/* The claim of the volume with backups. */}}
+{{- define "millrace.backupClaim" -}}
+{{ default (printf "%s-backup" (include "millrace.fullname" .)) (.Values.timescaledb.backup).existingClaim }}
+{{- end }}
+
 {{/* The volumes with backups and with the script that makes and reads them. */}}
 {{- define "millrace.backupVolumes" -}}
-- {name: archive, persistentVolumeClaim: {claimName: {{ default (printf "%s-backup" (include "millrace.fullname" .)) .Values.timescaledb.backup.existingClaim }}}}
+- {name: archive, persistentVolumeClaim: {claimName: {{ include "millrace.backupClaim" . }}}}
 - {name: script, configMap: {name: {{ include "millrace.fullname" . }}-backup}}
 {{- end }}
 
