@@ -55,7 +55,12 @@ class Proxy:
     async def join(self, near: asyncio.StreamWriter, reader: asyncio.StreamReader) -> None:
         """Pass on between a client and the server, until one side ends."""
         await self.open.wait()
-        far_reader, far = await asyncio.open_connection(*self.server)
+        try:
+            far_reader, far = await asyncio.open_connection(*self.server)
+        except ConnectionError:
+            # Older Pythons would leave the client waiting.
+            near.transport.abort()
+            return
         self._writers |= {near, far}
         try:
             await asyncio.gather(self._pass_on(reader, far), self._pass_on(far_reader, near, replies=True))
