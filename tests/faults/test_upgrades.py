@@ -25,7 +25,7 @@ from tests.support.servers import installations, standalone
 pytestmark = pytest.mark.long
 
 ROWS = 200_000
-MIGRATION = "alter table sensor_data add column quality smallint;\nselect pg_sleep(4);\n"
+MIGRATION = "alter table sensor_data add column quality smallint;\nselect pg_sleep(8);\n"
 
 
 async def test_row_32_a_migration_that_locks_the_table_under_load_is_waited_for_and_nothing_is_lost_or_doubled(
