@@ -33,6 +33,11 @@ medians; ± is half of the way from the least run to the greatest. [benchmarks/R
 how to run it and what exactly is measured.
 """
 
+FLAMES = """\
+Where ingest and worker spend their time, the kernel's and libraries' own code included: before small requests were
+taken another way, at commit 121b45f, and after that. A box tells its function and its share where the pointer rests.
+"""
+
 
 def page(results: Results, plots: Sequence[tuple[str, str]]) -> str:
     """Return the page for results and plots, the latter as (file below docs/performance, title)."""
@@ -47,6 +52,9 @@ def page(results: Results, plots: Sequence[tuple[str, str]]) -> str:
         "## What each part costs\n",
         "Microseconds of CPU a row, by rows a request:\n",
         *_table(("rows a request", *ROLES, "all"), _costs(results)),
+        "## Flame graphs\n",
+        FLAMES,
+        *_table(("", "10 rows a request", "1,000 rows a request"), _flames()),
         "## Every figure\n",
     ]
     for name, outcome in results.cases.items():
@@ -58,6 +66,13 @@ def page(results: Results, plots: Sequence[tuple[str, str]]) -> str:
         )
         blocks += _table(("figure", "median", "±"), rows)
     return "\n".join(blocks)
+
+
+def _flames() -> Iterator[tuple[str, ...]]:
+    for service in ("ingest", "worker"):
+        for when in ("before", "after"):
+            pictures = [f"performance/flames/{when}-{rows}-{service}.svg" for rows in (10, 1000)]
+            yield f"{service}, {when}", *(f"[picture]({picture})" for picture in pictures)
 
 
 def _where(results: Results) -> Iterator[str]:
