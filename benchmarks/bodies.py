@@ -53,9 +53,8 @@ def columns(shape: Shape, rows: int) -> Columns:
     dice = np.random.default_rng(7)
     row = np.arange(rows)
     index = (row % shape.sensors).astype(np.uint32)
-    times = round((time.time() - 86_400 * shape.days_ago) * 1000) + row * (
-        shape.span // timedelta(milliseconds=1)
-    ) // max(1, rows)
+    span = shape.span // timedelta(milliseconds=1)
+    times = round((time.time() - 86_400 * shape.days_ago) * 1000) + row * span // max(1, rows)
     swing = 30 * np.sin(times / 60_000 + index) + dice.normal(0, 0.2, rows)
     values = np.round(5_000 + 100 * swing).clip(1_000, 9_999) / 100
     if shape.late:

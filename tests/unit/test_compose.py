@@ -1,29 +1,16 @@
 """compose.citus.yaml over compose.yaml: a coordinator in place of TimescaleDB, and nodes that nobody outside sees."""
 
-import json
-import subprocess
-from typing import Any
-
 import pytest
 
-from tests.support.service import ROOT
-from tests.unit.test_monitoring import has_compose
+from tests.support.compose import compose_services, has_compose
 
 pytestmark = pytest.mark.skipif(not has_compose(), reason="docker compose is not here")
 
 CITUS = ("--file", "compose.yaml", "--file", "compose.citus.yaml")
 
 
-def services(*options: str) -> dict[str, Any]:
-    command = ["docker", "compose", *options, "config", "--format", "json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)["services"]
-    return found
-
-
 def test_citus_takes_the_place_of_timescaledb_and_nothing_else_changes() -> None:
-    plain, citus = services(), services(*CITUS)
+    plain, citus = compose_services(), compose_services(*CITUS)
     assert citus.keys() - plain.keys() == {"node-1", "node-2", "cluster"}
     changed = {name for name in plain if plain[name] != citus[name]}
     assert changed == {"timescaledb", "schema"}
@@ -35,7 +22,7 @@ def test_citus_takes_the_place_of_timescaledb_and_nothing_else_changes() -> None
 
 def test_nodes_of_citus_are_reached_by_the_database_network_alone_and_hold_no_password_in_words() -> None:
     for name in ("timescaledb", "node-1", "node-2", "cluster"):
-        found = services(*CITUS)[name]
+        found = compose_services(*CITUS)[name]
         assert set(found["networks"]) == {"database"}
         assert not found.get("ports")
         assert "citus" in found["image"]

@@ -1,6 +1,5 @@
 """Compose's Prometheus and Grafana: what they are given is what there is, and nobody else reaches them."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from services.platform.settings import Settings
+from tests.support.compose import compose_services, has_compose
 from tests.support.grafana import DASHBOARDS
 from tests.support.service import ROOT
 
@@ -19,23 +19,10 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 MONITORING = {"prometheus", "grafana"}
 
 
-def has_compose() -> bool:
-    if shutil.which("docker") is None:
-        return False
-    return subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
-
-
 @pytest.mark.skipif(not has_compose(), reason="docker compose is not here")
 def test_compose_has_prometheus_and_grafana_in_the_profile_alone_and_on_loopback() -> None:
-    def config(*options: str) -> dict[str, Any]:
-        command = ["docker", "compose", *options, "config", "--format", "json"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)["services"]
-        return found
-
-    with_profile = config("--profile", "monitoring")
-    assert with_profile.keys() - config().keys() == MONITORING
+    with_profile = compose_services("--profile", "monitoring")
+    assert with_profile.keys() - compose_services().keys() == MONITORING
     for name in MONITORING:
         assert {port["host_ip"] for port in with_profile[name]["ports"]} == {"127.0.0.1"}
         tag = with_profile[name]["image"].partition(":")[2]
