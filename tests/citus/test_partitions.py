@@ -23,7 +23,7 @@ from tests.support.late import connected, insert
 from tests.support.servers import installations
 
 DAY = timedelta(days=1)
-ROWS = 300_000
+ROWS = 1_200_000
 SPEC = {"table": "sensor_data", "timeColumn": "timestamp", "chunkInterval": "7 days"}
 
 # As after an operator's long absence: nothing but the first partition and the last.

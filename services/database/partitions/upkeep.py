@@ -165,8 +165,7 @@ async def _made_before(connection: Connection) -> tuple[str, ...]:
         if not await _alone(connection):
             return ()
         width, _, since = await _policy(connection)
-        start = (await _there(connection))[0][2]
-        assert start is not None  # noqa: S101 -- the first one ends somewhere
+        start = await _start(connection)
         pieces = earlier(start, width, since) if since else ()
         if not pieces or await connection.fetchval(OLDER):
             return ()
@@ -183,13 +182,14 @@ async def _dropped(connection: Connection) -> tuple[str, ...]:
         if not await _alone(connection):
             return ()
         _, _, since = await _policy(connection)
-        start = (await _there(connection))[0][2]
-        assert start is not None  # noqa: S101 -- the first one ends somewhere
+        start = await _start(connection)
         if since is None or start > since:
             return ()
         old = expired(await finite(connection), since)
         if not old and not await connection.fetchval(OLDER):
             return ()
+        # As everybody does: the table first, then its partitions.
+        await connection.execute("lock table sensor_data in access exclusive mode")
         await connection.execute(f"truncate {BEFORE}")
         if old:
             await connection.execute(f"drop table {', '.join(partition.name for partition in old)}")
@@ -212,6 +212,13 @@ async def _policy(connection: Connection) -> tuple[timedelta, datetime, datetime
 
 async def _there(connection: Connection) -> list[tuple[str, datetime | None, datetime | None]]:
     return [tuple(row) for row in await connection.fetch(THERE)]
+
+
+async def _start(connection: Connection) -> datetime:
+    """Return where the first partition ends."""
+    start = (await _there(connection))[0][2]
+    assert start is not None  # noqa: S101 -- it has no lower bound alone
+    return start
 
 
 async def _make(connection: Connection, name: str, bounds: str) -> None:
