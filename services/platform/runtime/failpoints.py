@@ -24,6 +24,7 @@ Place = Literal[
     "worker.after_settle",
     "deletion.before_commit",
     "catalogue.before_commit",
+    "rollups.before_commit",
     "tier.after_intent",
     "tier.after_write",
     "tier.after_verify",
@@ -34,7 +35,8 @@ Place = Literal[
     "import.after_post",
 ]
 """Before and after the entry is written; after entries were read; between ledger and COPY, COPY and COMMIT, COMMIT
-and acknowledgement; after that; between deleting a slice of rows and COMMIT; on a chunk's way to the tier, between the
+and acknowledgement; after that; between deleting a slice of rows, a step of
+the catalogue or one of the rollups, and COMMIT; on a chunk's way to the tier, between the
 note of its files, these, their verification, the drop, COMMIT, and the removal of files that nobody asks for; before
 and after a piece of a file is posted, between the notes of both."""
 
