@@ -589,7 +589,13 @@ create or replace function note_changed_readings() returns trigger
 as $$
 begin
   if tg_op = 'INSERT' then
-    insert into public.late_ranges (range_start, range_end) values ('0001-01-01Z', '9999-12-31Z');
+    -- One of a transaction is enough.
+    insert into public.late_ranges (range_start, range_end)
+    select '0001-01-01Z', '9999-12-31Z'
+    where not exists (
+      select from public.late_ranges r
+      where r.xmin = pg_current_xact_id()::xid and r.range_start = '0001-01-01Z' and r.range_end = '9999-12-31Z'
+    );
   elsif tg_op = 'DELETE' then
     insert into public.late_ranges (range_start, range_end)
     select lower(hours), upper(hours)

@@ -12,7 +12,7 @@ is over who had written to the table by then, and may not have known.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 FIRST_STEP, LONGEST_STEP = timedelta(hours=6), timedelta(days=32)
 QUICK, SLOW = 2.0, 20.0
 """Seconds of a step that is computed; the next one is longer or shorter."""
+
+SETTLING = 10.0
+"""Seconds that a round waits for transactions that write, before it leaves ended hours to the next one."""
 
 LEFT_OVER = 100_000
 """Buckets of a forgotten history that a statement deletes."""
@@ -232,7 +235,8 @@ class RollupKeeper:
         for step in (self._ended, self._history):
             self._health.beat()
             try:
-                await step()
+                while await step():
+                    self._health.beat()
             except DATABASE_AWAY:
                 raise
             except DatabaseRefusedError as error:
@@ -248,7 +252,7 @@ class RollupKeeper:
         for late in ranges:
             self._health.beat()
             try:
-                right += await self._repaired(late)
+                right += await self._within(self._repaired(late))
             except DATABASE_AWAY:
                 raise
             except DatabaseRefusedError as error:
@@ -280,30 +284,33 @@ class RollupKeeper:
             failpoints.reach("rollups.before_commit")
         return not rest
 
-    async def _ended(self) -> None:
-        """Close the hours that have ended, and compute those that were."""
+    async def _ended(self) -> bool:
+        """Close the hours that have ended, and compute a piece of those that were; tell whether there may be more."""
         connection = self.connection
         await promptly(connection, connection.execute(CLOSE))
         closed = await promptly(connection, connection.fetchval(CLOSED))
         if closed is None or not await self._settled():
-            return
+            return False
         await promptly(connection, connection.execute(BEGIN, closed))
-        while True:
-            self._health.beat()
-            async with connection.transaction():
-                await connection.execute(LOCK)
-                row = await connection.fetchrow(ENDED, closed, self.step)
-                if row is None:
-                    return
-                await self._computed(row["low"], row["high"])
-                await connection.execute(ADVANCE, row["high"])
-                failpoints.reach("rollups.before_commit")
+        return await self._within(self._advanced(closed))
+
+    async def _advanced(self, closed: datetime) -> bool:
+        """Compute a piece of what was closed and has settled; tell whether there was any."""
+        async with self.connection.transaction():
+            await self.connection.execute(LOCK)
+            row = await self.connection.fetchrow(ENDED, closed, self.step)
+            if row is None:
+                return False
+            await self._computed(row["low"], row["high"])
+            await self.connection.execute(ADVANCE, row["high"])
+            failpoints.reach("rollups.before_commit")
+        return True
 
     async def _settled(self) -> bool:
         """Wait for all who have written to the table and have not ended; tell whether they have."""
         connection = self.connection
         writers = await promptly(connection, connection.fetchval(WRITERS))
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + SETTLING
         while writers and not await promptly(connection, connection.fetchval(OVER, writers)):
             if time.monotonic() > until:
                 log.info("an ended hour waits for a transaction that writes", action="repair", writers=len(writers))
@@ -312,24 +319,27 @@ class RollupKeeper:
             await asyncio.sleep(0.1)
         return True
 
-    async def _history(self) -> None:
-        """Compute a piece of what is before all that is computed."""
-        connection = self.connection
-        async with connection.transaction():
-            await connection.execute(LOCK)
-            row = await connection.fetchrow(HISTORY)
-            if row is None:
-                return
-            high = row["high"]
-            low, found = await connection.fetchrow(NEWEST, high, self.step)
-            if found:
-                await self._computed(low, high)
-            elif not await self._cleared(high):
-                return
-            await connection.execute(RECEDE, low)
-            failpoints.reach("rollups.before_commit")
-        if low is None:
+    async def _history(self) -> bool:
+        """Compute a piece of what is before all that is computed, the only one of a round."""
+        if await self._within(self._receded()):
             log.info("the history of the rollups is computed", action="repair")
+        return False
+
+    async def _receded(self) -> bool:
+        """Compute the newest piece of the history that lacks; tell whether it was the last."""
+        async with self.connection.transaction():
+            await self.connection.execute(LOCK)
+            row = await self.connection.fetchrow(HISTORY)
+            if row is None:
+                return False
+            low, found = await self.connection.fetchrow(NEWEST, row["high"], self.step)
+            if found:
+                await self._computed(low, row["high"])
+            elif not await self._cleared(row["high"]):
+                return False
+            await self.connection.execute(RECEDE, low)
+            failpoints.reach("rollups.before_commit")
+        return low is None
 
     async def _computed(self, low: datetime | None, high: datetime) -> None:
         """Compute the buckets of a range in the transaction that is under way, and learn how long steps may be."""
@@ -337,8 +347,7 @@ class RollupKeeper:
         try:
             for name, statement in COMPUTE.items():
                 at = time.perf_counter()
-                computing = self.connection.execute(statement, low, high)
-                await with_deadline(computing, self._longest + 10, self.connection.terminate)
+                await self.connection.execute(statement, low, high)
                 refresh_seconds.record(time.perf_counter() - at, {"aggregate": name})
         except StatementCancelledError:
             self.step = max(self.step / 2, HOUR)
@@ -356,6 +365,10 @@ class RollupKeeper:
             status = await self.connection.execute(CLEAR.format(table=table.name, most=LEFT_OVER), high)
             gone += int(status.split()[-1])
         return not gone
+
+    async def _within(self, step: Coroutine[Any, Any, bool]) -> bool:
+        """Return what a transaction comes to, whose connection is dropped where the server falls silent."""
+        return await with_deadline(step, len(COMPUTE) * self._longest + PATIENCE, self.connection.terminate)
 
     def _refused(self, error: DatabaseRefusedError, **where: str) -> None:
         log.warning("a range stays for the next round", action="repair", **where, problem=str(error))

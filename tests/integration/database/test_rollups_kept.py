@@ -175,7 +175,7 @@ async def _compare(reader: Any, done: asyncio.Event) -> None:
 async def test_an_hour_waits_for_transactions_that_wrote_before_it_was_closed(
     plain: TestDatabase, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollups, "PATIENCE", 0.3)
+    monkeypatch.setattr(rollups, "SETTLING", 0.3)
     now = await owner.fetchval("select now()")
     async with connected(plain, "writer") as slow, connected(plain, "writer") as writer, keeper(plain) as one:
         for each in (slow, writer):
