@@ -222,7 +222,9 @@ begin
           or r.range_start < '0010-01-01Z'
       ), '{}')
       + coalesce((
-        select tstzmultirange(tstzrange(null, s.computed_from), tstzrange(s.computed_until, null))
+        select tstzmultirange(
+          case when s.computed_from > '-infinity' then tstzrange(null, s.computed_from) else 'empty' end,
+          tstzrange(s.computed_until, null))
         from public.rollup_state s
       ), '{(,)}'));
   end if;

@@ -31,11 +31,14 @@ select
   (select count(*) from sensor_data) as stored,
   (select coalesce(sum(value), 0) from sensor_data) as total,
   (select readings from loose)
-    + (select coalesce(sum(samples), 0) from sensor_rollup_1h where not (select ranges from changed) @> bucket) as hours,
+    + (select coalesce(sum(samples), 0) from sensor_rollup_1h where not (select ranges from changed) @> bucket)
+    as hours,
   (select readings from loose)
-    + (select coalesce(sum(count), 0) from sensor_rollup_15m where not (select ranges from changed) @> bucket) as quarters,
+    + (select coalesce(sum(count), 0) from sensor_rollup_15m where not (select ranges from changed) @> bucket)
+    as quarters,
   (select total from loose)
-    + (select coalesce(sum(sum), 0) from sensor_rollup_15m where not (select ranges from changed) @> bucket) as summed,
+    + (select coalesce(sum(sum), 0) from sensor_rollup_15m where not (select ranges from changed) @> bucket)
+    as summed,
   (select coalesce(sum(samples), 0) from measurement_hourly) as shown
 """
 

@@ -1,9 +1,9 @@
 """Keeping rollups where there is no TimescaleDB: tables of buckets that questions take in place of the rows.
 
-`rollup_state` tells the hours that are computed, from one instant to another, and `late_ranges` those of them whose rows
-changed since. A round computes the hours that are noted, then those that have ended, then a piece of the history, the
-newest first. Each step is one transaction, which also moves the state or strikes off the notes that were read before
-it: so a snapshot sees both or neither, and a step that is cut short has not been.
+`rollup_state` tells the hours that are computed, from one instant to another, and `late_ranges` those of them whose
+rows changed since. A round computes the hours that are noted, then those that have ended, then a piece of the history,
+the newest first. Each step is one transaction, which also moves the state or strikes off the notes that were read
+before it: so a snapshot sees both or neither, and a step that is cut short has not been.
 
 An hour that has ended is closed first: who writes readings of it from then on notes them. It is computed when everybody
 is over who had written to the table by then, and may not have known.
@@ -20,7 +20,12 @@ from typing import Any
 import structlog
 
 from services.platform.postgres.connections import Connection, Connector
-from services.platform.postgres.errors import DATABASE_AWAY, DatabaseRefusedError, StatementCancelledError, with_deadline
+from services.platform.postgres.errors import (
+    DATABASE_AWAY,
+    DatabaseRefusedError,
+    StatementCancelledError,
+    with_deadline,
+)
 from services.platform.runtime import failpoints
 from services.platform.runtime.health import Health
 from services.platform.runtime.metrics import refresh_seconds
@@ -137,8 +142,8 @@ NEWEST = f"""
 -- From where to compute, so that the newest row before $1 is in a step of $2; null where that is before the year 10.
 {SENSORS}
 select
-  case when newest >= '0010-01-01Z' then date_bin('1 hour', newest, '2000-01-03Z') + interval '1 hour' - $2::interval end
-    as low,
+  case when newest >= '0010-01-01Z'
+    then date_bin('1 hour', newest, '2000-01-03Z') + interval '1 hour' - $2::interval end as low,
   newest is not null as found
 from (
   select max(latest.timestamp) as newest
@@ -372,4 +377,3 @@ class RollupKeeper:
 
     def _refused(self, error: DatabaseRefusedError, **where: str) -> None:
         log.warning("a range stays for the next round", action="repair", **where, problem=str(error))
-

@@ -184,7 +184,9 @@ async def test_an_hour_waits_for_transactions_that_wrote_before_it_was_closed(
             await insert(slow, now - 3 * HOUR)
             await slow.execute(NOTE, now - 3 * HOUR)
             await one.round()
-            assert await owner.fetchval("select computed_until = '-infinity' and closed_until < now() from rollup_state")
+            assert await owner.fetchval(
+                "select computed_until = '-infinity' and closed_until < now() from rollup_state"
+            )
             # Who comes later knows.
             async with writer.transaction():
                 await insert(writer, now - 5 * HOUR)
@@ -217,7 +219,9 @@ async def test_a_workers_readings_of_an_open_hour_need_no_note_and_late_ones_hav
 
 
 @pytest.mark.parametrize("at", [OLD, RECENT], ids=["old", "recent"])
-@pytest.mark.parametrize("change", [change for change in CHANGES if "aggregate" not in change and "chunk" not in change])
+@pytest.mark.parametrize(
+    "change", [change for change in CHANGES if "aggregate" not in change and "chunk" not in change]
+)
 async def test_hours_follow_what_sql_changed_at_once_and_after_the_repair(
     plain: TestDatabase, owner: Any, change: str, at: datetime
 ) -> None:
@@ -236,12 +240,16 @@ async def test_hours_follow_what_sql_changed_at_once_and_after_the_repair(
             assert await owner.fetchval(DIFFERENT) == 0
 
 
-async def test_hours_come_from_the_rollup_where_it_is_computed_and_nowhere_else(plain: TestDatabase, owner: Any) -> None:
+async def test_hours_come_from_the_rollup_where_it_is_computed_and_nowhere_else(
+    plain: TestDatabase, owner: Any
+) -> None:
     await owner.execute(HISTORY, OLD)
     await kept(plain)
     async with asking(query_settings(plain)) as client:
         # What is in the table is what is shown, and not what the rows would say.
-        await owner.execute("update sensor_rollup_1h set samples = samples + 1000; update sensor_rollup_15m set count = 9000")
+        await owner.execute(
+            "update sensor_rollup_1h set samples = samples + 1000; update sensor_rollup_15m set count = 9000"
+        )
         assert {hour["samples"] for hour in await asked(client, "/hourly")} == {1001, 1003}
         assert await owner.fetchval("select min(samples) from measurement_hourly") == 1001
         assert await owner.fetchval("select min(samples) from grafana_hourly('{sensor-1}', $1, now())", OLD) == 1001
@@ -252,7 +260,12 @@ async def test_hours_come_from_the_rollup_where_it_is_computed_and_nowhere_else(
         await owner.execute("insert into late_ranges (range_start, range_end) values ($1, $2)", OLD, OLD + HOUR)
         for found in (
             [hour["samples"] for hour in await asked(client, "/hourly")],
-            [row[0] for row in await owner.fetch("select samples from measurement_hourly where sensor_id = 'sensor-1' order by bucket")],
+            [
+                row[0]
+                for row in await owner.fetch(
+                    "select samples from measurement_hourly where sensor_id = 'sensor-1' order by bucket"
+                )
+            ],
             [row[0] for row in await owner.fetch("select samples from grafana_hourly('{sensor-1}', $1, now())", OLD)],
         ):
             assert [found[0], found[1]] == [3, 1003]
@@ -282,9 +295,18 @@ async def test_notes_that_somebody_strikes_off_have_all_hours_computed_anew(plai
 
 
 async def test_a_history_of_any_years_is_computed_from_its_newest_piece_on(plain: TestDatabase, owner: Any) -> None:
-    years = ["4000-06-01 12:00 BC", "0001-01-01 00:00", "1970-03-01 00:59", "2019-02-03 04:05", "2019-02-05 04:05", "12000-06-01"]
-    for number, year in enumerate([*years, "-infinity", "infinity"]):
-        await owner.execute(f"insert into sensor_data (timestamp, sensor_id, value) values ('{year}+00', 'a', {number})")
+    years = [
+        "4000-06-01 12:00Z BC",
+        "0001-01-01 00:00Z",
+        "1970-03-01 00:59Z",
+        "2019-02-03 04:05Z",
+        "2019-02-05 04:05Z",
+        "12000-06-01Z",
+        "-infinity",
+        "infinity",
+    ]
+    for number, year in enumerate(years):
+        await owner.execute(f"insert into sensor_data (timestamp, sensor_id, value) values ('{year}', 'a', {number})")
     found = []
     async with keeper(plain) as one:
         while not await complete(owner):
@@ -313,14 +335,21 @@ async def test_a_wide_note_is_computed_piece_by_piece(plain: TestDatabase, owner
         one.step = timedelta(days=25)
         assert (await one.round()).waiting == 1
         await agree(owner)
-        assert await owner.fetchval("select upper(r) < $1 from late_ranges, tstzrange(range_start, range_end) r", RECENT)
+        assert await owner.fetchval(
+            "select upper(r) < $1 from late_ranges, tstzrange(range_start, range_end) r", RECENT
+        )
     await kept(plain)
     assert await owner.fetchval(DIFFERENT) == 0
 
 
 @pytest.mark.parametrize("action", ["kill", "fail"])
 async def test_a_step_that_is_cut_short_has_not_been(
-    plain: TestDatabase, settings: Settings, owner: Any, service: Callable[[str, Settings], Service], tmp_path: Path, action: str
+    plain: TestDatabase,
+    settings: Settings,
+    owner: Any,
+    service: Callable[[str, Settings], Service],
+    tmp_path: Path,
+    action: str,
 ) -> None:
     for start in (OLD, RECENT):
         await owner.execute(HISTORY, start)
@@ -343,7 +372,9 @@ async def test_a_step_that_is_cut_short_has_not_been(
     assert await owner.fetchval(DIFFERENT) == 0
 
 
-async def test_a_database_of_the_release_before_has_its_history_computed(empty_plain: TestDatabase, tmp_path: Path) -> None:
+async def test_a_database_of_the_release_before_has_its_history_computed(
+    empty_plain: TestDatabase, tmp_path: Path
+) -> None:
     before = shutil.copytree(SQL, tmp_path / "sql")
     (before / "migrations" / "0012_rollups.sql").unlink()
     await apply(empty_plain.settings, before)
@@ -354,7 +385,9 @@ async def test_a_database_of_the_release_before_has_its_history_computed(empty_p
         shown = await owner.fetch("select bucket, sensor_id, min, max, samples from measurement_hourly order by 1, 2")
         assert (await apply(empty_plain.settings)).migrations == ("0012 rollups",)
         for _ in range(2):
-            again = await owner.fetch("select bucket, sensor_id, min, max, samples from measurement_hourly order by 1, 2")
+            again = await owner.fetch(
+                "select bucket, sensor_id, min, max, samples from measurement_hourly order by 1, 2"
+            )
             assert again == shown
             await kept(empty_plain)
         assert await owner.fetchval("select count(*) from sensor_rollup_1h") == len(shown) - 1

@@ -298,9 +298,9 @@ async def test_readings_that_came_late_are_taken_from_the_rows_alone(filled: Wor
     found = await answered(client, DAYS)
     series.same(series.read(found["data"], "UTC"), series.answer(filled.by_sensor(), DAYS))
     late = [source for source in found["meta"]["source"] if source["from"] == "rows"]
-    assert [source["start"] for source in late] == ["2024-04-02T00:00:00Z"] or [
-        source["start"] for source in late
-    ] == ["2024-04-02T02:00:00Z"]
+    assert [source["start"] for source in late] == ["2024-04-02T00:00:00Z"] or [source["start"] for source in late] == [
+        "2024-04-02T02:00:00Z"
+    ]
     await filled.do(("repair",))
     assert "rows" not in parts(await answered(client, DAYS))
 
@@ -361,9 +361,10 @@ async def test_a_rollup_that_is_gone_since_the_last_look_is_not_missed(
     assert not [line for line in lines if line["log_level"] == "warning"]
 
 
+@pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("aggregates", [["avg"], ["median"]])
 async def test_a_calendar_of_many_days_is_written_apart_from_the_loop(
-    filled: World, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, aggregates: list[str]
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, aggregates: list[str]
 ) -> None:
     threads: Counter[int] = Counter()
 
