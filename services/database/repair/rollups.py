@@ -12,7 +12,7 @@ is over who had written to the table by then, and may not have known.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +23,6 @@ from services.platform.postgres.connections import Connection, Connector
 from services.platform.postgres.errors import (
     DATABASE_AWAY,
     DatabaseRefusedError,
-    StatementCancelledError,
     with_deadline,
 )
 from services.platform.runtime import failpoints
@@ -215,6 +214,10 @@ async def keeping(settings: DatabaseSettings, longest: float) -> AsyncIterator[C
         connection.terminate()
 
 
+class _LeftError(Exception):
+    """A step is left to the next round; the message is the database's."""
+
+
 class RollupKeeper:
     """Keeps the rollups of a database that has them, round by round.
 
@@ -231,21 +234,19 @@ class RollupKeeper:
     async def round(self) -> Repaired:
         """Compute what is noted, what has ended, and a piece of the history; tell of the notes.
 
-        What the database refuses, because it takes too long or somebody holds a lock, is left to the next round.
+        A step whose rows the database does not give, because it takes too long or somebody has locked them, is left to
+        the next round.
 
         Raises:
-            DATABASE_AWAY: the connection is lost; the steps before it stay.
+            DATABASE_FAILURES: the connection is lost, or the database refuses else; the steps before it stay.
         """
         repaired = await self._noted()
         for step in (self._ended, self._history):
-            self._health.beat()
             try:
                 while await step():
                     self._health.beat()
-            except DATABASE_AWAY:
-                raise
-            except DatabaseRefusedError as error:
-                self._refused(error)
+            except _LeftError as left:
+                log.warning("a range stays for the next round", action="repair", problem=str(left))
         return repaired
 
     async def _noted(self) -> Repaired:
@@ -258,10 +259,9 @@ class RollupKeeper:
             self._health.beat()
             try:
                 right += await self._within(self._repaired(late))
-            except DATABASE_AWAY:
-                raise
-            except DatabaseRefusedError as error:
-                self._refused(error, start=late.start.isoformat(), end=late.end.isoformat())
+            except _LeftError as left:
+                where = {"start": late.start.isoformat(), "end": late.end.isoformat()}
+                log.warning("a range stays for the next round", action="repair", **where, problem=str(left))
         if right:
             log.info("late ranges refreshed", action="repair", ranges=right, notes=len(found))
         return Repaired(right, len(ranges) - right)
@@ -275,7 +275,7 @@ class RollupKeeper:
     async def _repaired(self, late: LateRange) -> bool:
         """Compute the newest piece of a range, and note the rest of it; tell whether all of it is right."""
         async with self.connection.transaction():
-            await self.connection.execute(LOCK)
+            await self._lock()
             row = await self.connection.fetchrow(NOTED, late.start, late.end)
             if row is None:
                 return False
@@ -302,7 +302,7 @@ class RollupKeeper:
     async def _advanced(self, closed: datetime) -> bool:
         """Compute a piece of what was closed and has settled; tell whether there was any."""
         async with self.connection.transaction():
-            await self.connection.execute(LOCK)
+            await self._lock()
             row = await self.connection.fetchrow(ENDED, closed, self.step)
             if row is None:
                 return False
@@ -325,7 +325,7 @@ class RollupKeeper:
         return True
 
     async def _history(self) -> bool:
-        """Compute a piece of what is before all that is computed, the only one of a round."""
+        """Compute a piece of what is before all that is computed; no more of it in a round."""
         if await self._within(self._receded()):
             log.info("the history of the rollups is computed", action="repair")
         return False
@@ -333,7 +333,7 @@ class RollupKeeper:
     async def _receded(self) -> bool:
         """Compute the newest piece of the history that lacks; tell whether it was the last."""
         async with self.connection.transaction():
-            await self.connection.execute(LOCK)
+            await self._lock()
             row = await self.connection.fetchrow(HISTORY)
             if row is None:
                 return False
@@ -346,15 +346,20 @@ class RollupKeeper:
             failpoints.reach("rollups.before_commit")
         return low is None
 
+    async def _lock(self) -> None:
+        with _left():
+            await self.connection.execute(LOCK)
+
     async def _computed(self, low: datetime | None, high: datetime) -> None:
         """Compute the buckets of a range in the transaction that is under way, and learn how long steps may be."""
         began = time.monotonic()
         try:
-            for name, statement in COMPUTE.items():
-                at = time.perf_counter()
-                await self.connection.execute(statement, low, high)
-                refresh_seconds.record(time.perf_counter() - at, {"aggregate": name})
-        except StatementCancelledError:
+            with _left():
+                for name, statement in COMPUTE.items():
+                    at = time.perf_counter()
+                    await self.connection.execute(statement, low, high)
+                    refresh_seconds.record(time.perf_counter() - at, {"aggregate": name})
+        except _LeftError:
             self.step = max(self.step / 2, HOUR)
             raise
         took = time.monotonic() - began
@@ -375,5 +380,13 @@ class RollupKeeper:
         """Return what a transaction comes to, whose connection is dropped where the server falls silent."""
         return await with_deadline(step, len(COMPUTE) * self._longest + PATIENCE, self.connection.terminate)
 
-    def _refused(self, error: DatabaseRefusedError, **where: str) -> None:
-        log.warning("a range stays for the next round", action="repair", **where, problem=str(error))
+
+@contextlib.contextmanager
+def _left() -> Iterator[None]:
+    """Tell what is refused in the block, as it may pass or others may go on, from all else."""
+    try:
+        yield
+    except DATABASE_AWAY:
+        raise
+    except DatabaseRefusedError as error:
+        raise _LeftError(str(error)) from error
