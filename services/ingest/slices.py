@@ -15,10 +15,10 @@ on arrival are never equal.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from msgspec.structs import replace
 
 from services.contract import Columns, Slice
 
