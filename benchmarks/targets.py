@@ -63,6 +63,10 @@ TARGETS = (
     Target("freshness", "half load: p99 ms", at_least=False, bound=500),
     Target("freshness", "idle: p99 ms", at_least=False, bound=50),
     *(
+        Target("silent", f"beside: latency {quantile} ms × alone", at_least=False, bound=1.2, ratio=True)
+        for quantile in ("p50", "p99")
+    ),
+    *(
         Target("queries", f"{kind}: ms beyond 1.2 × asyncpg", at_least=False, bound=1)
         for kind in (
             "get_range, an hour",
