@@ -141,7 +141,7 @@ async def _repair(kept_by: RollupKeeper, done: asyncio.Event) -> None:
 async def _change(owner: Any, choice: random.Random, done: asyncio.Event) -> None:
     """Change rows as a person with psql does; now and then in a transaction that takes its time."""
     while not done.is_set():
-        statement = choice.choice(BY_HAND) if choice.random() > 0.02 else "truncate sensor_data"
+        statement = choice.choice(BY_HAND) if choice.random() > 0.08 else "truncate sensor_data"
         arguments = () if "truncate" in statement else (choice.uniform(0, 300),)
         isolation = choice.choice(("read_committed", "repeatable_read"))
         try:
