@@ -158,7 +158,7 @@ from (
 def _compute(table: _Table) -> str:
     """Return the statement that makes the buckets of `$1 <= bucket < $2`, from the first where $1 is null, right."""
     names = ", ".join(table.columns)
-    kept, new = (", ".join(f"{row}.{name}" for name in table.columns) for row in ("kept", "excluded"))
+    kept, found, new = (", ".join(f"{row}.{name}" for name in table.columns) for row in ("kept", "c", "excluded"))
     aggregates = ", ".join(f"{term} as {name}" for name, term in table.columns.items())
     return f"""
 {SENSORS}, computed as materialized (
@@ -176,10 +176,15 @@ def _compute(table: _Table) -> str:
   where kept.bucket >= coalesce($1::timestamptz, '-infinity') and kept.bucket < $2::timestamptz
     and not exists (select from computed c where c.sensor_id = kept.sensor_id and c.bucket = kept.bucket)
 )
-insert into {table.name} as kept (bucket, sensor_id, {names})
-select bucket, sensor_id, {names} from computed
+insert into {table.name} (bucket, sensor_id, {names})
+select c.bucket, c.sensor_id, {found} from computed c
+-- What is right already is not even locked.
+where not exists (
+  select from {table.name} kept
+  where kept.bucket >= coalesce($1::timestamptz, '-infinity') and kept.bucket < $2::timestamptz
+    and kept.sensor_id = c.sensor_id and kept.bucket = c.bucket and ({kept}) is not distinct from ({found})
+)
 on conflict (sensor_id, bucket) do update set ({names}) = ({new})
-where ({kept}) is distinct from ({new})
 """  # noqa: S608 -- of constants
 
 
