@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -181,9 +182,10 @@ async def test_row_52_what_comes_again_and_waits_for_longer_than_it_is_remembere
         await sender.post(ingest.url, 0)
         await failpoints.fired("worker.after_read")
         # It came while what it repeats was remembered, and is written when that is so no more.
-        await sql(settings.database, f"update {table} set committed_at = now() - interval '{HORIZON - 1} s'")
+        aged = f"update {table} set committed_at = now() - interval '{HORIZON - 1} s' returning committed_at"
+        [stored, *_] = await sql(settings.database, aged)
         async with service("worker", forgetful):
-            await eventually(lambda: _older(settings, table), 60.0)
+            await eventually(lambda: _forgettable(settings, stored["committed_at"]), 60.0)
             await _pruned(settings, table)
             assert victim.process
             victim.process.send_signal(signal.SIGCONT)
@@ -205,11 +207,11 @@ def _forgetful(settings: Settings, known_by: str) -> Settings:
     )
 
 
-async def _older(settings: Settings, table: str) -> bool:
-    """Tell whether all that is remembered is older than a horizon and its tenth."""
-    limit = f"now() - interval '{1.1 * HORIZON + 0.5} s'"
-    [found] = await sql(settings.database, f"select bool_and(committed_at < {limit}) as older from {table}")
-    return bool(found["older"])
+async def _forgettable(settings: Settings, committed_at: datetime) -> bool:
+    """Tell whether it is longer ago than a horizon and its tenth."""
+    limit = timedelta(seconds=1.1 * HORIZON + 0.5)
+    [found] = await sql(settings.database, "select now() - $1::timestamptz > $2::interval as so", committed_at, limit)
+    return bool(found["so"])
 
 
 async def _pruned(settings: Settings, table: str) -> None:
