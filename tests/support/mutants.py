@@ -75,7 +75,7 @@ def slices_outside_the_transaction() -> None:
         transaction.claim_slices = claimed  # type: ignore[attr-defined,assignment]
         return await store(self, connection, selection, parts, **named)
 
-    Store._store = mutated  # type: ignore[method-assign,assignment]
+    Store._store = mutated  # type: ignore[method-assign]
 
 
 def one_slice_a_request() -> None:
