@@ -36,6 +36,7 @@ class Shape:
         span: from the first reading to the last.
         packed: whether bodies are compressed by gzip.
         door: the protocol, and what is asked of it.
+        together: how many neighbouring readings have one instant, as an agent's of one round have.
     """
 
     rows: int
@@ -46,6 +47,7 @@ class Shape:
     span: timedelta = timedelta(minutes=8)
     packed: bool = False
     door: Door = JSON
+    together: int = 1
 
 
 def columns(shape: Shape, rows: int) -> Columns:
@@ -54,7 +56,8 @@ def columns(shape: Shape, rows: int) -> Columns:
     row = np.arange(rows)
     index = (row % shape.sensors).astype(np.uint32)
     span = shape.span // timedelta(milliseconds=1)
-    times = round((time.time() - 86_400 * shape.days_ago) * 1000) + row * span // max(1, rows)
+    rounds = row - row % shape.together
+    times = round((time.time() - 86_400 * shape.days_ago) * 1000) + rounds * span // max(1, rows)
     swing = 30 * np.sin(times / 60_000 + index) + dice.normal(0, 0.2, rows)
     values = np.round(5_000 + 100 * swing).clip(1_000, 9_999) / 100
     if shape.late:

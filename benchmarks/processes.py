@@ -108,7 +108,8 @@ def peaks(family: Iterable[psutil.Process]) -> dict[str, float]:
             kibibytes = {
                 name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if " kB" in rest
             }
-            mebibytes[role] += kibibytes["RssAnon" if role in POSTGRES else "VmHWM"] / 1024
+            # What has just ended holds nothing.
+            mebibytes[role] += kibibytes.get("RssAnon" if role in POSTGRES else "VmHWM", 0) / 1024
     return dict(mebibytes)
 
 

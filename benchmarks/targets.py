@@ -63,6 +63,10 @@ TARGETS = (
     Target("freshness", "half load: p99 ms", at_least=False, bound=500),
     Target("freshness", "idle: p99 ms", at_least=False, bound=50),
     *(
+        Target("silent", f"beside: latency {quantile} ms × alone", at_least=False, bound=1.2, ratio=True)
+        for quantile in ("p50", "p99")
+    ),
+    *(
         Target("queries", f"{kind}: ms beyond 1.2 × asyncpg", at_least=False, bound=1)
         for kind in (
             "get_range, an hour",
@@ -103,8 +107,12 @@ TARGETS = (
             ("labelled JSON, 1,000 rows", "cost", "JSON, 1,000 rows", 1.35),
         )
     ),
-    Target(
-        "doors", "line protocol, 1,000 lines: cost × line protocol without dedup", at_least=False, bound=1.1, ratio=True
+    *(
+        Target("doors", f"{name}: cost × {other}", at_least=False, bound=1.1, ratio=True)
+        for name, other in (
+            ("line protocol, 1,000 lines", "line protocol without dedup"),
+            ("lines of one instant", "lines of one instant without dedup"),
+        )
     ),
     *(
         Target("peers", f"{name}: {kind} × InfluxDB", at_least=kind != "cost", bound=bound, ratio=True)

@@ -14,10 +14,14 @@ __all__ = ["CASES"]
 
 CONNECTIONS = 8
 _LINE, _ALWAYS = "line protocol, 1,000 lines", "line protocol without dedup"
+_ROUND, _ROUND_ALWAYS = "lines of one instant", "lines of one instant without dedup"
 _JSON, _LARGE = "JSON, 1,000 rows", "JSON, 10,000 rows"
+_REPEATED = LINE._replace(path=f"{LINE.path}&dedup=none")
 SHAPES: Mapping[str, Shape] = {
     _LINE: Shape(1_000, door=LINE),
-    _ALWAYS: Shape(1_000, door=LINE._replace(path=f"{LINE.path}&dedup=none")),
+    _ALWAYS: Shape(1_000, door=_REPEATED),
+    _ROUND: Shape(1_000, door=LINE, together=1_000),
+    _ROUND_ALWAYS: Shape(1_000, door=_REPEATED, together=1_000),
     "remote write, 2,000 samples": Shape(2_000, door=REMOTE_WRITE),
     "OTLP, 1,000 points": Shape(1_000, door=OTLP),
     _JSON: Shape(1_000),
@@ -26,6 +30,8 @@ SHAPES: Mapping[str, Shape] = {
     "Arrow, 10,000 rows": Shape(10_000, door=ARROW),
 }
 _BESIDE = {
+    _LINE: _ALWAYS,
+    _ROUND: _ROUND_ALWAYS,
     "remote write, 2,000 samples": _LINE,
     "OTLP, 1,000 points": _LINE,
     "labelled JSON, 1,000 rows": _JSON,
@@ -45,7 +51,6 @@ async def measure(bench: Bench, options: Options) -> Measures:
             run = await peer_run(peer, SHAPES[_LINE].rows, options.seconds, CONNECTIONS, bench.folder)
             found |= {f"{peer.name}: {figure}": value for figure, value in run.items()}
             found |= beside(found, _LINE, peer.name)
-    found |= beside(found, _LINE, _ALWAYS)
     for name, other in _BESIDE.items():
         found |= beside(found, name, other)
     return found

@@ -27,7 +27,7 @@ AFTER = "15 days"
 SPAN = timedelta(days=400)
 ZONE = "Europe/Berlin"
 FOUR = {"agg": "avg,min,max,count", "bucket": "1d", "tz": ZONE}
-SECONDS, LONG = 5.0, 40.0
+SECONDS, LONG = 5.0, 60.0
 NOTICED = 12.0
 """Seconds until the query service has looked at which rollups there are."""
 

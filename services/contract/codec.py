@@ -174,21 +174,22 @@ def _packed_series(columns: Columns) -> _PackedSeries:
     Agents send the same series again and again: those of a dictionary of which all ids are labelled are remembered.
     """
     ids = tuple(columns.sensor_ids)
-    labelled = [code for code, one in enumerate(ids) if one in columns.series]
-    series = tuple(columns.series[ids[code]] for code in labelled)
+    found = tuple(map(columns.series.get, ids))
     known = _packed.get(ids)
-    if known is not None and known.series == series:
+    if known is not None and known.series == found:
         return known
+    labelled = [code for code, one in enumerate(found) if one is not None]
+    series = tuple(one for one in found if one is not None)
     described = any(one.kind or one.unit for one in series)
     # As all versions before the fifth have them.
     named = series if described else [(one.name, one.field, one.labels) for one in series]
     packed = zstandard.ZstdCompressor().compress(_encoder.encode(list(zip(labelled, named, strict=True))))
-    found = _PackedSeries(series, packed, described)
+    made = _PackedSeries(series, packed, described)
     if len(series) == len(ids) and len(packed) <= _MAX_KNOWN_BYTES:
         if len(_packed) >= _MOST_KNOWN:
             _packed.clear()
-        _packed[ids] = found
-    return found
+        _packed[ids] = made
+    return made
 
 
 def decode(fields: dict[bytes, bytes]) -> Entry:

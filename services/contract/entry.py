@@ -83,8 +83,7 @@ def _rows(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(msgspec.Struct, frozen=True, gc=False):
     """Rows of a batch that a client without an Idempotency-Key sends again together, or not at all.
 
     Attributes:
@@ -96,7 +95,7 @@ class Slice:
     key: bytes
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """What one request brought. A struct, for there are many: it is made in a tenth of a dataclass's time.
 
     Attributes:

@@ -40,7 +40,11 @@ def member_id(group: uuid.UUID, position: int) -> uuid.UUID:
     """
     if not 1 <= position <= MAX_GROUP:
         raise ValueError(f"position {position} is not within 1 to {MAX_GROUP}")
-    return uuid.UUID(int=group.int | position)
+    # Of what the constructor does this is all that such an id needs, in a third of the time: each request has one.
+    made = object.__new__(uuid.UUID)
+    object.__setattr__(made, "int", group.int | position)
+    object.__setattr__(made, "is_safe", uuid.SafeUUID.unknown)
+    return made
 
 
 def position_of(batch_id: uuid.UUID) -> int:

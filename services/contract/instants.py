@@ -46,7 +46,9 @@ _FEW = 64
 
 _MOST = np.iinfo(np.int64).max
 _SHORTEST, _LONGEST = len("2025-10-22T21:00:00Z"), len("2025-10-22T21:00:00.123456789+00:00")
-_FRACTION_AT = 19
+_SECOND_AT, _FRACTION_AT = 16, 19
+"""Where in a text the second begins, with its colon, and its fraction, with its point."""
+
 _MOST_DIGITS = 9
 _ZERO = np.uint8(ord("0"))
 _SEPARATORS = [4, 7, 13, 16]
@@ -187,16 +189,35 @@ def _parse_kind(block: Bytes, offset_width: int) -> Numbers:
     digits = block.shape[1] - offset_width - _FRACTION_AT - 1
     if digits == 0 or digits > _MOST_DIGITS or len(block) == 0:
         return np.full(len(block), INVALID, np.int64)
-    columns = np.ascontiguousarray(block.T)
-    ok = (columns[_SEPARATORS] == _SIGNS).all(axis=0) & _is_one_of(columns[10], b"Tt ")
-    micros = _seconds(columns, ok) * 1_000_000
+    minute = _shared_minute(block)
+    start = 0 if minute is None else _SECOND_AT
+    columns = np.ascontiguousarray(block[:, start:].T)
+    if minute is None:
+        ok = (columns[_SEPARATORS] == _SIGNS).all(axis=0) & _is_one_of(columns[10], b"Tt ")
+        micros = _seconds(columns, ok) * 1_000_000
+    else:
+        ok = columns[0] == ord(":")
+        second = _number(columns[1:3], ok)
+        ok &= second < 60
+        micros = minute + second * 1_000_000
     if digits > 0:
-        ok &= columns[_FRACTION_AT] == ord(".")
-        fraction = _number(columns[_FRACTION_AT + 1 : _FRACTION_AT + 1 + digits], ok)
+        point = _FRACTION_AT - start
+        ok &= columns[point] == ord(".")
+        fraction = _number(columns[point + 1 : point + 1 + digits], ok)
         micros += fraction * 10 ** (6 - digits) if digits <= 6 else fraction // 10 ** (digits - 6)
     if offset_width == 6:
         micros -= _offset(columns[-6:], ok) * 1_000_000
     return np.where(ok, micros, INVALID)
+
+
+def _shared_minute(block: Bytes) -> int | None:
+    """Return the minute that all texts name alike, as those of one body mostly do; None where they do not."""
+    minutes = block[:, :_SECOND_AT]
+    # As two words each, which are held against the first ones in a tenth of the time.
+    if any((word != word[0]).any() for word in minutes.view(np.uint64).T):
+        return None
+    micros = _micros(f"{minutes[0].tobytes().decode()}:00Z")
+    return None if micros == INVALID else micros
 
 
 def _seconds(columns: Bytes, ok: Flags) -> Numbers:
@@ -232,7 +253,8 @@ def _number(columns: Bytes, ok: Flags) -> Numbers:
     """Read the decimal number that stands in `columns`, and take the rows with another character out of `ok`."""
     digits = columns - _ZERO
     ok &= (digits <= 9).all(axis=0)
-    number: Numbers = np.zeros(columns.shape[1], np.int64)
-    for digit in digits:
-        number = number * 10 + digit
+    number: Numbers = digits[0].astype(np.int64)
+    for digit in digits[1:]:
+        number *= 10
+        number += digit
     return number

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
 from starlette.responses import Response
 from starlette.types import Receive
 
@@ -90,7 +91,7 @@ class IngestParameters:
     natural: bool = False
 
 
-class Acceptance(NamedTuple):
+class Acceptance(msgspec.Struct, frozen=True, gc=False):
     """What became of a request's readings.
 
     Attributes:
@@ -327,6 +328,8 @@ def _pending(
     """Return the batch of a caller's readings, which came in a body of `size` bytes."""
     return PendingBatch(
         decoded,
+        done,
+        len(decoded),
         parameters.partial,
         decoded.label_bytes or (size if decoded.readings.series else 0),
         None if parameters.key is None else keyed_id(caller.name, parameters.key),
@@ -334,7 +337,6 @@ def _pending(
         parameters.ack is not Ack.QUEUED,
         parameters.ack is Ack.STORED,
         parameters.natural,
-        done=done,
     )
 
 

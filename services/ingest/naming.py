@@ -1,11 +1,11 @@
 """What labelled series are called: all doors make ids here, and refuse names by which nobody could choose."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
 from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ __all__ = [
     "Dictionary",
     "KnownSeries",
     "Named",
-    "Remembered",
     "SeriesDictionary",
     "identified",
 ]
@@ -34,9 +33,6 @@ _ENTRY = 500
 
 _MOST_DICTIONARIES, _MOST_IN_DICTIONARY = 64, 20_000
 """Of whole bodies, and of series in one, that are remembered."""
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 RESERVED = {
     NAME: "is the name itself; send it as name",
@@ -72,21 +68,6 @@ def identified(
     check_series(series)
     size = sum(len(label) + len(value) + 4 for label, value in series.labels)
     return Named(series_id(series), series, size + len(name) + 8)
-
-
-class Remembered(dict[K, V]):
-    """What a process has lately met and need not work out again; all of it is forgotten where it becomes too much."""
-
-    size = 0
-
-    def keep(self, key: K, value: V, size: int) -> V:
-        """Return a value, which is remembered from now on; its texts and the key's have about so many bytes."""
-        self.size += size + _ENTRY
-        if self.size > _MOST_REMEMBERED:
-            self.clear()
-            self.size = size + _ENTRY
-        self[key] = value
-        return value
 
 
 _id_of, _series_of, _size_of = attrgetter("sensor_id"), attrgetter("series"), attrgetter("size")
@@ -180,6 +161,10 @@ class KnownSeries:
                 self._named.append(named)
                 self._size += named.size + _ENTRY
         return number
+
+    def named(self, number: int) -> Named:
+        """Return the series of a number."""
+        return self._named[number]
 
     def dictionary(self, numbers: NDArray[np.int64]) -> tuple[Dictionary, NDArray[np.uint32]]:
         """Return the dictionary of a body's series, and the code of each of `numbers`.

@@ -14,10 +14,11 @@ on arrival are never equal.
 """
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from msgspec.structs import replace
 
 from services.contract import Columns, Slice
 
@@ -79,7 +80,7 @@ def by_reading(decoded: Decoded, caller: str) -> Decoded:
 
 def _rows(columns: Columns) -> memoryview:
     """Return the rows as 32 bytes each: hash of the sensor id, instant, value; no dictionary has a part in it."""
-    ids = np.frombuffer(b"".join(map(_hash_of_id, columns.sensor_ids)), np.uint64).reshape(-1, 2)
+    ids = np.frombuffer(b"".join(_hashes_of(columns.sensor_ids)), np.uint64).reshape(-1, 2)
     rows = np.empty((len(columns), 4), np.uint64)
     rows[:, :2] = ids[columns.index]
     rows[:, 2] = columns.timestamps.view(np.uint64)
@@ -87,13 +88,18 @@ def _rows(columns: Columns) -> memoryview:
     return memoryview(rows.data).cast("B")
 
 
-def _hash_of_id(sensor_id: str) -> bytes:
-    found = _hashes.get(sensor_id)
-    if found is None:
-        if len(_hashes) >= _MOST_REMEMBERED:
-            _hashes.clear()
-        found = _hashes[sensor_id] = hashlib.blake2b(sensor_id.encode(), digest_size=16).digest()
-    return found
+def _hashes_of(sensor_ids: Sequence[str]) -> list[bytes]:
+    """Return the hashes of sensor ids, most of which came before."""
+    found = list(map(_hashes.get, sensor_ids))
+    known = [one for one in found if one is not None]
+    if len(known) == len(found):
+        return known
+    new = [sensor_id for sensor_id, one in zip(sensor_ids, found, strict=True) if one is None]
+    hashes = {sensor_id: hashlib.blake2b(sensor_id.encode(), digest_size=16).digest() for sensor_id in new}
+    if len(_hashes) + len(hashes) > _MOST_REMEMBERED:
+        _hashes.clear()
+    _hashes.update(hashes)
+    return [one or hashes[sensor_id] for sensor_id, one in zip(sensor_ids, found, strict=True)]
 
 
 def _hash(rows: memoryview | bytes, caller: str) -> bytes:

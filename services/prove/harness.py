@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import httpx
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from services.local.process import adorned
 from services.local.supervisor import Part
@@ -144,12 +145,19 @@ async def once_back(within: float, ask: Callable[P, Awaitable[T]], *arguments: P
     """Return what `ask` finds as soon as the servers answer, the last fault may have been theirs.
 
     Raises:
-        DatabaseRefusedError, STREAM_ERRORS, OSError, TimeoutError: they do not `within` seconds.
+        DatabaseRefusedError, STREAM_ERRORS, OSError, TimeoutError, httpx.HTTPError: they do not `within` seconds.
     """
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type((*DATABASE_AWAY, *STREAM_ERRORS)),
+        retry=retry_if_exception(_is_away),
         stop=stop_after_delay(within),
         wait=wait_fixed(_LOOK_EVERY),
         reraise=True,
     )
     return await retrying(ask, *arguments, **named)
+
+
+def _is_away(error: BaseException) -> bool:
+    """Tell whether an error means that a server is not back yet; any other answer of it than 503 is one."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    return isinstance(error, (*DATABASE_AWAY, *STREAM_ERRORS, httpx.TransportError))

@@ -94,7 +94,7 @@ class GroupCommit:
         until = time.monotonic() + _LONGEST
         while self._crowd >= _CROWD and time.monotonic() < until:
             waiting = len(self._waiting)
-            if waiting >= _ENOUGH or sum(len(batch.decoded) for batch in self._waiting) >= _ENOUGH_ROWS:
+            if waiting >= _ENOUGH or sum(batch.rows for batch in self._waiting) >= _ENOUGH_ROWS:
                 return
             await asyncio.sleep(_STEP if waiting < self._crowd else 0)
             if len(self._waiting) == waiting:
@@ -115,7 +115,7 @@ class GroupCommit:
             batch = self._waiting.popleft()
             if batch.done.cancelled():
                 continue
-            count = len(batch.decoded)
+            count = batch.rows
             full = bool(taken) and (
                 rows + count > self._settings.entry_rows or labels + batch.label_bytes > _MOST_LABEL_BYTES
             )

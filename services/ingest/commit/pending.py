@@ -4,9 +4,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from services.contract import Batch, Columns, Entry, Slice, member_id, new_group
 from services.platform.http.errors import Problem
@@ -18,7 +19,7 @@ from ..readings import Decoded, Fault, check
 __all__ = ["Accepted", "CheckedBatch", "Done", "PendingBatch", "check_together", "shared_entry"]
 
 
-class Accepted(NamedTuple):
+class Accepted(msgspec.Struct, frozen=True):
     """A batch in the stream.
 
     Attributes:
@@ -56,12 +57,13 @@ class Done(Protocol):
         """Hear why it is not."""
 
 
-@dataclass(slots=True)
-class PendingBatch:
+class PendingBatch(msgspec.Struct):
     """A batch that waits for its place in an entry.
 
     Attributes:
         decoded: its readings, not yet checked.
+        done: hears what becomes of it.
+        rows: how many they are.
         partial: whether its good readings are taken without the others.
         label_bytes: of the names and labels of its series, about.
         batch_id: of a keyed batch; an anonymous one gets its id with its place in an entry.
@@ -70,10 +72,11 @@ class PendingBatch:
         notify: whether to hear what becomes of it.
         natural: whether only the first reading of a sensor and instant is stored; its readings then have no slices.
         accepted_at: microseconds since 1970.
-        done: hears what becomes of it.
     """
 
     decoded: Decoded
+    done: Done
+    rows: int
     partial: bool = False
     label_bytes: int = 0
     batch_id: uuid.UUID | None = None
@@ -81,8 +84,7 @@ class PendingBatch:
     durable: bool = True
     notify: bool = False
     natural: bool = False
-    accepted_at: int = field(default_factory=lambda: time.time_ns() // 1000)
-    done: Done = field(kw_only=True)
+    accepted_at: int = msgspec.field(default_factory=lambda: time.time_ns() // 1000)
 
     def succeed(self, accepted: Accepted) -> None:
         """Answer, where nobody has."""
@@ -95,7 +97,7 @@ class PendingBatch:
             self.done.set_exception(error)
 
 
-class CheckedBatch(NamedTuple):
+class CheckedBatch(msgspec.Struct, frozen=True):
     """A pending batch whose readings are right, or some of them.
 
     Attributes:
@@ -144,7 +146,7 @@ def check_together(pending: Sequence[PendingBatch], limits: Limits) -> list[Chec
         else:
             start = 0
             for batch in whole:
-                end = start + len(batch.decoded)
+                end = start + batch.rows
                 checked.append(CheckedBatch(batch, columns, slice(start, end), [], None, batch.decoded.slices))
                 start = end
     for batch in alone:

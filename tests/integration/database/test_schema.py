@@ -75,6 +75,8 @@ async def test_applying_again_changes_nothing(database: TestDatabase) -> None:
     assert await state(database) == before
 
 
+# A server whose roles have their passwords: those of a fresh one get them from the first apply.
+@pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("who", ["owner", "superuser"])
 async def test_a_database_initialised_by_hand_is_taken_as_it_is(
     empty_database: TestDatabase, who: str, tmp_path: Path

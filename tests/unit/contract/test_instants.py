@@ -92,6 +92,25 @@ def test_what_is_no_rfc_3339_timestamp_is_invalid_and_spoils_no_neighbour(text: 
     assert parsed([good, text, good]) == [1761166800000000, INVALID, 1761166800000000]
 
 
+ENDS = st.tuples(
+    st.sampled_from(["00", "07", "59", "60", "1 ", "-1"]),
+    st.sampled_from(["", ".", ".5", ".000", ".987654", ".98765432", ".12x", ",125"]),
+    st.sampled_from(["Z", "z", "+02:00", "-23:59", "+24:00", "*02:00"]),
+)
+
+
+@given(
+    st.sampled_from(
+        ["2025-10-22T21:07", "2025-10-22 21:07", "0001-01-01T00:00", "2025-02-29T21:07", "2025-10-22t24:07"]
+    ),
+    st.lists(ENDS, min_size=1, max_size=10),
+)
+def test_texts_of_one_minute_are_read_as_each_alone(minute: str, ends: list[tuple[str, str, str]]) -> None:
+    texts = [f"{minute}:{second}{fraction}{offset}" for second, fraction, offset in ends]
+    alone = [int(parse_timestamps([text])[0]) for text in texts]
+    assert parse_timestamps(texts * 70).tolist() == alone * 70
+
+
 @given(st.lists(NEARLY | MUTATED | st.text(max_size=40) | st.datetimes(timezones=st.timezones()).map(str), max_size=20))
 def test_any_text_parses_or_is_invalid_among_few_and_among_many(texts: list[str]) -> None:
     assert len(parsed(texts)) == len(texts)

@@ -78,4 +78,4 @@ def _commit() -> GroupCommit:
 def _put(commit: GroupCommit, rows: int, label_bytes: int = 0) -> None:
     written = Written(["a"] * rows, ["2025-10-22T21:00:00Z"] * rows, [1.0] * rows)
     done = asyncio.get_running_loop().create_future()
-    commit.put(PendingBatch(Decoded(written), label_bytes=label_bytes, done=done))
+    commit.put(PendingBatch(Decoded(written), done, len(written), label_bytes=label_bytes))

@@ -1,17 +1,19 @@
 """Readings by name and labels: the same rows as by the id that is made of them, and each fault by its name."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from services.contract import Columns, Series, readings, series_id, series_of
 from services.contract.series import MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_NAME
+from services.ingest.formats.called import Identities, Identity
 from services.ingest.formats.json import decode_json
 from services.ingest.limits.window import Limits
-from services.ingest.naming import Remembered
 from services.ingest.readings import Decoded, Fault, check
 from services.platform.http.errors import Problem
 from tests.unit.contract.test_codec import all_series
@@ -112,12 +114,21 @@ def test_what_stands_twice_is_refused_and_no_value_of_it_taken(body: bytes, fiel
         assert [(error["field"], error["code"]) for error in errors] == [(field, "duplicate_field")]
 
 
-def test_what_is_remembered_stays_within_its_bytes() -> None:
-    remembered = Remembered[int, str]()
-    for number in range(1000):
-        assert remembered.keep(number, str(number), 1024 * 1024) == str(number)
-        assert remembered[number] == str(number)
-        assert len(remembered) <= 64
+def test_of_series_no_more_is_remembered_than_some_bytes() -> None:
+    identities = Identities()
+    labels = {f"label-{number:02}": "x" * MAX_LABEL_VALUE for number in range(MAX_LABELS - 1)}
+    met = set[int]()
+    for first in range(0, 600, 20):
+        rows: list[Identity] = [
+            (UNSET, "heat", UNSET, json.dumps(labels | {"z": str(number)}).encode())
+            for number in range(first, first + 20)
+        ]
+        called = identities.called(rows)
+        assert [dict(called.known.named(number).series.labels)["z"] for number in called.numbers.tolist()] == [
+            str(number) for number in range(first, first + 20)
+        ]
+        met.add(id(called.known))
+    assert 1 < len(met) < 10
 
 
 # Readings as JSON tell no kind and no unit.
@@ -157,3 +168,30 @@ def test_a_body_of_many_labels_and_one_fault_is_not_called_too_many_rows() -> No
     items = [{**LABELLED, "labels": labels} for _ in range(999)]
     columns, faults = decode([*items, {}], partial=True)
     assert (len(columns), len(faults)) == (999, 1)
+
+
+@given(st.lists(called, min_size=1, max_size=5), st.lists(st.integers(0, 4), max_size=20), st.data())
+def test_many_readings_are_taken_as_few_are(series: list[Series], order: list[int], data: st.DataObject) -> None:
+    written = [
+        {"name": one.name, "labels": dict(one.labels), **WHEN} | ({"field": one.field} if one.field else {})
+        for one in series
+    ]
+    some = [written[place % len(written)] for place in order] + [*written, LABELLED]
+    places = st.integers(0, len(some) - 2)
+    if data.draw(st.booleans()):
+        wrong = {"timestamp": data.draw(st.sampled_from(["", "yesterday", "1900-01-01T00:00:00Z"]))}
+        some[data.draw(places)] = some[0] | wrong
+    if data.draw(st.booleans()):
+        some[data.draw(places)] = PLAIN
+    copies = 300 // len(some) + 1
+
+    few, faults = _taken(some)
+    many, many_faults = _taken(some * copies)
+    assert many == few * copies
+    assert [replace(fault, index=fault.index % len(some)) for fault in many_faults] == faults * copies
+
+
+def _taken(items: list[dict[str, Any]]) -> tuple[list[tuple[str, int, float, Series | None]], list[Fault]]:
+    columns, faults = decode(items, partial=True)
+    rows = zip(ids(columns), columns.timestamps.tolist(), columns.values.tolist(), strict=True)
+    return [(*row, columns.series.get(row[0])) for row in rows], faults

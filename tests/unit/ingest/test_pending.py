@@ -28,7 +28,8 @@ def decoded(readings: list[tuple[str, float]]) -> Decoded:
 
 
 def waiting(readings: list[tuple[str, float]], **named: Any) -> PendingBatch:
-    return PendingBatch(decoded(readings), done=asyncio.get_running_loop().create_future(), **named)
+    done = asyncio.get_running_loop().create_future()
+    return PendingBatch(decoded(readings), done, len(readings), **named)
 
 
 def heard(batch: PendingBatch) -> "asyncio.Future[Accepted]":

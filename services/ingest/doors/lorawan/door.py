@@ -1,11 +1,12 @@
 """`POST /webhooks/ttn` and `/webhooks/chirpstack`: uplinks as LoRaWAN network servers send them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from fastapi import FastAPI
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from services.platform.http.auth import Caller
