@@ -105,9 +105,13 @@ async def test_points_through_the_collector_are_stored_once(rough: Rough, tmp_pa
     rough.judge(f"OpenTelemetry Collector {VERSION}, `otlp_http`", sent, rows)
 
 
-async def test_what_a_collector_that_is_killed_had_in_its_queue_is_stored_once(rough: Rough, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [None, {"flush_timeout": "300ms", "min_size": 100_000}], ids=["single", "batched"])
+async def test_what_a_collector_that_is_killed_had_in_its_queue_is_stored_once(
+    rough: Rough, tmp_path: Path, batch: dict[str, Any] | None
+) -> None:
     program = collector(VERSION, MODULES)
-    name, port, configuration = "collector.queued", free_port(), tmp_path / "collector.yaml"
+    name = "collector.batched" if batch else "collector.queued"
+    port, configuration = free_port(), tmp_path / "collector.yaml"
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -120,6 +124,11 @@ async def test_what_a_collector_that_is_killed_had_in_its_queue_is_stored_once(r
             there, nowhere = way.server, ("127.0.0.1", free_port())
             found = configured("extensions:", f"http://127.0.0.1:{way.port}", port)
             found["extensions"]["file_storage"]["directory"] = str(queue)
+            if batch:
+                # Behind a restart it puts other requests together.
+                [exporter] = found["exporters"].values()
+                exporter["sending_queue"]["batch"] = batch
+                exporter["metrics_endpoint"] += "?dedup=natural"
             configuration.write_text(yaml.safe_dump(found))
             command: list[str | Path] = [program, "--config", configuration]
             log = tmp_path / "collector.log"
@@ -148,7 +157,8 @@ async def test_what_a_collector_that_is_killed_had_in_its_queue_is_stored_once(r
             await eventually(lambda: listens(client), 30)
             sent, _ = await asyncio.gather(points_into(client, name), trouble())
             rows = await rough.settled(len(sent), name)
-    rough.judge(f"OpenTelemetry Collector {VERSION}, its queue in files, killed", sent, rows)
+    how = "its queue on disk, " + ("by `batch` and `dedup=natural`, " if batch else "")
+    rough.judge(f"OpenTelemetry Collector {VERSION}, {how}killed", sent, rows)
 
 
 def configured(begins: str, url: str, port: int) -> dict[str, Any]:
