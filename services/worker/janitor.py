@@ -16,7 +16,7 @@ __all__ = ["keep_house", "tell_losses"]
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 1.1
-"""How much of its horizon the ledger remembers: a tenth more, so that clocks may differ."""
+"""How much of their horizons ledger and keys of slices are kept: a tenth more, so that clocks may differ."""
 
 
 async def keep_house(stream: Stream, store: Store, letters: DeadLetters, settings: WorkerSettings) -> None:
@@ -36,9 +36,12 @@ async def keep_house(stream: Stream, store: Store, letters: DeadLetters, setting
                 log.error("entries were held by nobody; they are delivered again", action="rewind")
             if settings.dead_letter_retention:
                 await _expire(letters, settings.dead_letter_retention)
-            while pruned := await store.prune(_REMEMBERED * settings.ledger_horizon):
+            # What waits may repeat what was stored within a horizon before it was accepted. What has waited for longer
+            # than the ledger's becomes a dead letter.
+            waits = min((await stream.backlog()).age / 3600, settings.ledger_horizon)
+            while pruned := await store.prune(_REMEMBERED * settings.ledger_horizon + waits):
                 log.info("pruned the ledger", action="prune", rows=pruned)
-            while pruned := await store.prune_slices(settings.repeat_horizon):
+            while pruned := await store.prune_slices(_REMEMBERED * settings.repeat_horizon + waits):
                 log.debug("pruned the keys of slices", action="prune_slices", rows=pruned)
         except (*STREAM_ERRORS, *DATABASE_FAILURES, GroupMissingError) as error:
             log.warning("housekeeping failed", action="keep_house", error=str(error))

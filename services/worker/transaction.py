@@ -342,6 +342,7 @@ class Store:
         if came_before := await natural_repeats(connection, left, parts, spread=self._spread):
             repeated += came_before
             left = selection.without(repeated)
+        failpoints.reach("worker.before_copy")
         columns = left.pick(parts)
         if not len(columns):
             return [], repeated

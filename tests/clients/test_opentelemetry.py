@@ -1,6 +1,8 @@
 """OpenTelemetry's Python SDK and its Collector, while answers vanish and the stack is killed: each reading once."""
 
 import asyncio
+import random
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,6 +22,7 @@ from services.contract import series_id, series_of
 from tests.support import eventually, free_port
 from tests.support.otlp import gauge, number, request
 from tests.support.programs import collector
+from tests.support.proxy import proxied
 from tests.support.readings import Row
 from tests.support.snippets import snippets
 
@@ -33,6 +36,7 @@ MODULES = {
     "receivers": [f"{CORE}/receiver/otlpreceiver"],
     "processors": [f"{CORE}/processor/batchprocessor"],
     "exporters": [f"{CORE}/exporter/otlphttpexporter"],
+    "extensions": ["github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"],
 }
 PAGE = "docs/doors/otlp.md"
 SERIES = 20
@@ -92,7 +96,7 @@ def points_of(given: MetricsData) -> Iterator[Row]:
 async def test_points_through_the_collector_are_stored_once(rough: Rough, tmp_path: Path) -> None:
     program = collector(VERSION, MODULES)
     name, port, configuration = "collector.temperature", free_port(), tmp_path / "collector.yaml"
-    configuration.write_text(yaml.safe_dump(configured(rough.url, port)))
+    configuration.write_text(yaml.safe_dump(configured("receivers:", rough.url, port)))
     with running([program, "--config", configuration], tmp_path / "collector.log"):
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             await eventually(lambda: listens(client), 30)
@@ -101,9 +105,65 @@ async def test_points_through_the_collector_are_stored_once(rough: Rough, tmp_pa
     rough.judge(f"OpenTelemetry Collector {VERSION}, `otlp_http`", sent, rows)
 
 
-def configured(url: str, port: int) -> dict[str, Any]:
+@pytest.mark.parametrize("batch", [None, {"flush_timeout": "300ms", "min_size": 100_000}], ids=["single", "batched"])
+async def test_what_a_collector_that_is_killed_had_in_its_queue_is_stored_once(
+    rough: Rough, tmp_path: Path, batch: dict[str, Any] | None
+) -> None:
+    program = collector(VERSION, MODULES)
+    name = "collector.batched" if batch else "collector.queued"
+    port, configuration = free_port(), tmp_path / "collector.yaml"
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    queue = tmp_path / "queue"
+    with ExitStack() as stack:
+        async with (
+            proxied("127.0.0.1", rough.settings.ingest.port) as way,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        ):
+            there, nowhere = way.server, ("127.0.0.1", free_port())
+            found = configured("extensions:", f"http://127.0.0.1:{way.port}", port)
+            found["extensions"]["file_storage"]["directory"] = str(queue)
+            if batch:
+                # Behind a restart it puts other requests together.
+                [exporter] = found["exporters"].values()
+                exporter["sending_queue"]["batch"] = batch
+                exporter["metrics_endpoint"] += "?dedup=natural"
+            configuration.write_text(yaml.safe_dump(found))
+            command: list[str | Path] = [program, "--config", configuration]
+            log = tmp_path / "collector.log"
+            process = stack.enter_context(running(command, log))
+
+            async def kill_collector() -> None:
+                nonlocal process
+                await asyncio.sleep(dice.uniform(1, 3))
+                process.kill()
+                process.wait()
+                process = stack.enter_context(running(command, log))
+
+            async def trouble() -> None:
+                for _ in range(3):
+                    # Millrace is away while it is killed, then does not answer, then answers.
+                    way.server = nowhere
+                    way.cut()
+                    await kill_collector()
+                    await kill_collector()
+                    way.server, way.swallows = there, True
+                    await kill_collector()
+                    way.swallows = False
+                    way.cut()
+                    await kill_collector()
+
+            await eventually(lambda: listens(client), 30)
+            sent, _ = await asyncio.gather(points_into(client, name), trouble())
+            rows = await rough.settled(len(sent), name)
+    how = "its queue on disk, " + ("by `batch` and `dedup=natural`, " if batch else "")
+    rough.judge(f"OpenTelemetry Collector {VERSION}, {how}killed", sent, rows)
+
+
+def configured(begins: str, url: str, port: int) -> dict[str, Any]:
     """Return a configuration of the Collector as the docs have it, with ports of its own and less patience."""
-    [documented] = [one.text for one in snippets() if one.page == PAGE and one.text.startswith("receivers:")]
+    [documented] = [one.text for one in snippets() if one.page == PAGE and one.text.startswith(begins)]
     found: dict[str, Any] = yaml.safe_load(documented.replace("http://localhost:8000", url))
     found["receivers"]["otlp"]["protocols"] = {"http": {"endpoint": f"127.0.0.1:{port}"}}
     [exporter] = found["exporters"].values()
@@ -132,8 +192,19 @@ async def points_into(client: httpx.AsyncClient, name: str) -> list[Row]:
     while time.monotonic() < end:
         micros = time.time_ns() // 1000
         points = [number(float(micros % 1000 + host), micros * 1000, host=f"h{host}") for host in range(SERIES)]
-        answer = await posted(client, request(gauge(*points, name=name)).SerializeToString())
-        assert answer.status_code == 200, answer.text
+        await delivered(client, request(gauge(*points, name=name)).SerializeToString())
         sent += [(sensor, micros, float(micros % 1000 + host)) for host, sensor in enumerate(ids)]
         await asyncio.sleep(0.05)
     return sent
+
+
+async def delivered(client: httpx.AsyncClient, body: bytes) -> None:
+    """Send a request until it is answered, as an SDK does whose Collector is killed."""
+    while True:
+        try:
+            answer = await posted(client, body)
+        except httpx.TransportError:
+            await asyncio.sleep(0.1)
+            continue
+        assert answer.status_code == 200, answer.text
+        return

@@ -13,6 +13,7 @@ from tests.support import Service, eventually
 from tests.support.faults import Failpoints, Make, drained, worker
 from tests.support.moments import killed_worker, repeated_request
 from tests.support.mutants import MUTANTS, VARIABLE
+from tests.support.repeats import SENDERS, killed_and_sent_again
 
 pytestmark = pytest.mark.long
 
@@ -49,6 +50,17 @@ async def test_an_ingest_that_marks_a_key_as_seen_before_the_write_is_caught(
     keen = service("worker", worker(settings, "w"))
     with pytest.raises(AssertionError, match=r"^0 readings are stored"):
         await repeated_request(broken, keen, failpoints, "ingest.before_add", "kill", PATIENCE)
+
+
+@pytest.mark.parametrize("mutant", ["slices_outside_the_transaction", "slices_unclaimed"])
+async def test_a_worker_that_claims_slices_on_its_own_or_not_at_all_is_caught_by_what_comes_again(
+    settings: Settings, service: Make, failpoints: Failpoints, mutant: str
+) -> None:
+    broken = mutated(service("worker", worker(settings, "w")), mutant)
+    with pytest.raises(AssertionError, match=r"^lost, doubled and foreign readings"):
+        await killed_and_sent_again(
+            service("ingest", settings), broken, failpoints, SENDERS["line"], ["worker.before_commit"]
+        )
 
 
 async def proved(door: str, ingest: Service, keen: Service, journal: Path) -> Verdict:
@@ -97,5 +109,6 @@ def test_every_mutant_is_caught_above() -> None:
         "no_reclaim",
         "one_slice_a_request",
         "seen_before_the_write",
+        "slices_outside_the_transaction",
         "slices_unclaimed",
     }

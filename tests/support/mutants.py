@@ -62,6 +62,22 @@ def slices_unclaimed() -> None:
     transaction.claim_slices = mutated  # type: ignore[attr-defined,assignment]
 
 
+def slices_outside_the_transaction() -> None:
+    claim, store = transaction.claim_slices, Store._store  # type: ignore[attr-defined]
+
+    async def mutated(self: Store, connection: Any, selection: Selection, parts: Any, **named: Any) -> Any:
+        async with self._pool.lent() as other:
+            repeated = await claim(other, parts)
+
+        async def claimed(*_: object) -> list[slice]:
+            return repeated
+
+        transaction.claim_slices = claimed  # type: ignore[attr-defined,assignment]
+        return await store(self, connection, selection, parts, **named)
+
+    Store._store = mutated  # type: ignore[method-assign]
+
+
 def one_slice_a_request() -> None:
     line_protocol.by_instant = whole  # type: ignore[attr-defined]
 
@@ -74,6 +90,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
         no_reclaim,
         one_slice_a_request,
         seen_before_the_write,
+        slices_outside_the_transaction,
         slices_unclaimed,
     )
 }

@@ -1,5 +1,6 @@
 """Programs and suites of others that the tests of clients need: on the path, or brought or built into a cache."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -48,13 +49,16 @@ def collector(version: str, modules: Mapping[str, Sequence[str]]) -> Path:
 
     Args:
         version: of the Collector and of its modules.
-        modules: the Go modules of its receivers, processors and exporters.
+        modules: the Go modules of its receivers, processors, exporters and extensions.
     """
     dist = {"dist": {"name": "otelcol", "output_path": ".", "module": "built.test/otelcol"}}
     components = {kind: [{"gomod": f"{module} {version}"} for module in found] for kind, found in modules.items()}
     builder = f"go.opentelemetry.io/collector/cmd/builder@{version}"
-    files = {"builder.yaml": yaml.safe_dump(dist | components)}
-    return _made("otelcol", version, files, ["go", "run", builder, "--config", "builder.yaml"])
+    manifest = yaml.safe_dump(dist | components)
+    # One of other modules is another program.
+    kind = hashlib.blake2b(manifest.encode(), digest_size=4).hexdigest()
+    command = ["go", "run", builder, "--config", "builder.yaml"]
+    return _made("otelcol", f"{version}-{kind}", {"builder.yaml": manifest}, command)
 
 
 def cloned(repository: str, commit: str) -> Path:

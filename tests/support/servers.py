@@ -22,7 +22,7 @@ from .citus import DistributedDatabases, free_cluster
 from .databases import Databases, TestDatabase
 from .patience import free_port
 
-__all__ = ["MODES", "Servers", "installations", "one_mode", "standalone"]
+__all__ = ["MODES", "Servers", "installations", "one_mode", "standalone", "two_majors"]
 
 MODES = tuple(os.environ.get("TEST_MODES", "timescaledb plain").split())
 """Of the databases that tests run on; `make test-citus` has `citus` alone."""
@@ -50,6 +50,22 @@ def installations() -> dict[str, Installation]:
         if has_citus(installation):
             by_mode.setdefault("citus", installation)
     return {mode: by_mode[mode] for mode in MODES if mode in by_mode}
+
+
+def two_majors() -> tuple[Installation, Installation]:
+    """Return installations of two major versions with one TimescaleDB, the older first; skipped where there are none.
+
+    `TEST_OLDER_PG_BIN` names one that is not where others are looked for.
+    """
+    named = os.environ.get("TEST_OLDER_PG_BIN")
+    extended = [one for one in find_installations(Path(named) if named else None) if one.timescaledb]
+    for new in sorted(extended, key=lambda one: one.major, reverse=True):
+        for old in extended:
+            if old.major < new.major and old.timescaledb == new.timescaledb:
+                return old, new
+    pytest.skip(
+        "no two major versions of PostgreSQL with the same TimescaleDB were found; TEST_OLDER_PG_BIN names the older"
+    )
 
 
 def one_mode() -> pytest.MarkDecorator:

@@ -19,6 +19,7 @@ Place = Literal[
     "ingest.after_add",
     "worker.after_read",
     "worker.after_ledger",
+    "worker.before_copy",
     "worker.before_commit",
     "worker.after_commit",
     "worker.after_settle",
@@ -34,11 +35,11 @@ Place = Literal[
     "import.before_post",
     "import.after_post",
 ]
-"""Before and after the entry is written; after entries were read; between ledger and COPY, COPY and COMMIT, COMMIT
-and acknowledgement; after that; between deleting a slice of rows, a step of
-the catalogue or one of the rollups, and COMMIT; on a chunk's way to the tier, between the
-note of its files, these, their verification, the drop, COMMIT, and the removal of files that nobody asks for; before
-and after a piece of a file is posted, between the notes of both."""
+"""Before and after the entry is written; after entries were read; between ledger and the claim of slices, this or the
+look for natural rows and COPY, COPY and COMMIT, COMMIT and acknowledgement; after that; between deleting a slice of
+rows, a step of the catalogue or one of the rollups, and COMMIT; on a chunk's way to the tier, between the note of its
+files, these, their verification, the drop, COMMIT, and the removal of files that nobody asks for; before and after a
+piece of a file is posted, between the notes of both."""
 
 
 def _absent(_: Place) -> None:
