@@ -1,4 +1,5 @@
--- Without TimescaleDB, or with its Apache edition: the same names, computed at each question.
+-- Without TimescaleDB, or with its Apache edition: the same names, computed at each question. Migration 12 puts a view in
+-- place of this one that takes what the repair loop has computed.
 
 do $$
 begin

@@ -6,6 +6,9 @@
 -- transaction is over by then, so hours younger than 59 minutes need none, unless somebody refreshed further by
 -- hand, which the watermarks tell. Aggregates of less than an hour are left to their policies, whose windows
 -- cover those hours: their watermarks run through the current hour and would make every row late.
+--
+-- Where the repair loop keeps rollups, rollup_state tells it: before an hour is computed that was closed, the loop waits
+-- for all who may have written without a note.
 create or replace function late_before() returns timestamptz
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -14,6 +17,9 @@ declare
   aggregates int;
   watermark bigint;
 begin
+  if to_regclass('public.rollup_state') is not null then
+    return coalesce((select s.closed_until from public.rollup_state s), 'infinity');
+  end if;
   if to_regclass('_timescaledb_catalog.continuous_aggs_watermark') is null then
     return '-infinity';
   end if;
@@ -193,7 +199,8 @@ $$;
 comment on function changed_ranges(int, tstzrange) is 'Parts of a span in which an aggregate is behind its rows.';
 
 -- The hours that queries answer from the rows: those that late rows or anybody's SQL touched and no refresh has computed
--- since, as far as there are rows. Hours whose rows are gone stay the aggregate's.
+-- since, as far as there are rows. Hours whose rows are gone stay the aggregate's. Where the repair loop keeps rollups, also
+-- all that these do not reach.
 create or replace function hours_from_rows(span tstzrange) returns tstzmultirange
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -203,6 +210,24 @@ declare
   ranges tstzmultirange;
   tiered tstzmultirange;
 begin
+  if to_regclass('public.rollup_state') is not null then
+    return span::tstzmultirange * (
+      coalesce((
+        -- One that begins before the year 10 may begin anywhere.
+        select range_agg(tstzrange(
+          case when r.range_start >= '0010-01-01Z' then date_bin('1 hour', r.range_start, '2000-01-03 00:00:00+00') end,
+          date_bin('1 hour', r.range_end + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00')))
+        from public.late_ranges r
+        where (r.range_start < coalesce(upper(span), 'infinity') and r.range_end > coalesce(lower(span), '-infinity'))
+          or r.range_start < '0010-01-01Z'
+      ), '{}')
+      + coalesce((
+        select tstzmultirange(
+          case when s.computed_from > '-infinity' then tstzrange(null, s.computed_from) else 'empty' end,
+          tstzrange(s.computed_until, null))
+        from public.rollup_state s
+      ), '{(,)}'));
+  end if;
   -- Where there are no aggregates, rows answer everything; and a node of Citus has none of the tables that follow.
   if to_regclass('_timescaledb_catalog.continuous_agg') is null then
     return '{}';
@@ -262,6 +287,28 @@ begin
   if first >= past then
     return;
   end if;
+  if to_regclass('public.rollup_state') is not null then
+    changed := public.hours_from_rows(tstzrange(first, past));
+    return query
+    select h.bucket, h.sensor_id, least(greatest(h.avg, h.min), h.max), h.min, h.max, h.samples
+    from (
+      select r.bucket, r.sensor_id, r.avg, r.min, r.max, r.samples
+      from public.sensor_rollup_1h r
+      where r.sensor_id = any (sensors) and r.bucket >= first and r.bucket < past and not changed @> r.bucket
+      union all
+      select r.bucket, r.sensor_id, r.avg, r.min, r.max, r.samples
+      from unnest(changed) as range
+      cross join lateral (
+        select public.time_bucket(interval '1 hour', d.timestamp) as bucket, d.sensor_id,
+          avg(d.value) as avg, min(d.value) as min, max(d.value) as max, count(*) as samples
+        from public.sensor_data d
+        where d.sensor_id = any (sensors) and d.timestamp >= lower(range) and d.timestamp < upper(range)
+        group by 1, 2
+      ) r
+    ) h
+    order by 1, 2;
+    return;
+  end if;
   if to_regclass('_timescaledb_catalog.continuous_agg') is not null then
     select least(past, _timescaledb_functions.to_timestamp(min(w.watermark))) into computed
     from _timescaledb_catalog.continuous_agg a
@@ -300,7 +347,8 @@ comment on function grafana_hourly(text[], timestamptz, timestamptz) is
 -- How far aggregates over the readings may be trusted in a span, in the snapshot of whoever asks: `behind` is where each
 -- one is behind its rows, or has never been refreshed; `gone` is where the rows are gone, so that what an aggregate has
 -- is all there is. Where it is behind and the rows are gone, `kept` tells from where to where it has buckets. An
--- aggregate that is not there any more is left out.
+-- aggregate that is not there any more is left out. Rollups that the repair loop keeps are behind together, and their rows
+-- are never gone.
 create or replace function rollup_coverage(aggregates int[], span tstzrange)
   returns table (aggregate int, behind tstzmultirange, gone tstzmultirange, kept tstzrange)
   language plpgsql stable
@@ -311,6 +359,11 @@ declare
   notes tstzmultirange;
   tiered constant tstzmultirange := public.tiered_ranges(span);
 begin
+  if to_regclass('public.rollup_state') is not null then
+    return query
+    select rollup, public.hours_from_rows(span), '{}'::tstzmultirange, null::tstzrange from unnest(aggregates) as rollup;
+    return;
+  end if;
   select coalesce(span::tstzmultirange * range_agg(tstzrange(r.range_start, r.range_end)), '{}') into notes
   from public.late_ranges r
   where r.range_start < upper(span) and r.range_end > lower(span);
@@ -498,6 +551,9 @@ as $$
 declare
   aggregate record;
 begin
+  if to_regclass('public.rollup_state') is not null then
+    update public.rollup_state set computed_from = computed_until;
+  end if;
   if to_regclass('_timescaledb_catalog.continuous_agg') is null then
     return null;
   end if;
@@ -526,3 +582,58 @@ begin
 end
 $$;
 comment on function readings_truncated() is 'Take the hours of readings that a TRUNCATE took.';
+
+-- Where the repair loop keeps rollups: hours in which somebody's SQL changes readings are noted like late ones. Which rows
+-- it inserts is not handed over, so that all hours are noted. Whatever its snapshot is: no look at what is computed.
+create or replace function note_changed_readings() returns trigger
+  language plpgsql security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'INSERT' then
+    -- One of a transaction is enough.
+    insert into public.late_ranges (range_start, range_end)
+    select '0001-01-01Z', '9999-12-31Z'
+    where not exists (
+      select from public.late_ranges r
+      where r.xmin = pg_current_xact_id()::xid and r.range_start = '0001-01-01Z' and r.range_end = '9999-12-31Z'
+    );
+  elsif tg_op = 'DELETE' then
+    insert into public.late_ranges (range_start, range_end)
+    select lower(hours), upper(hours)
+    from (
+      select unnest(range_agg(tstzrange(hour, hour + interval '1 hour'))) as hours
+      from (
+        select distinct greatest(least(
+          date_bin('1 hour', o.timestamp, '2000-01-03 00:00:00+00'), '9999-12-31Z'), '0001-01-01Z') as hour
+        from old_rows o
+      ) as touched
+    ) as noted;
+  else
+    insert into public.late_ranges (range_start, range_end)
+    select lower(hours), upper(hours)
+    from (
+      select unnest(range_agg(tstzrange(hour, hour + interval '1 hour'))) as hours
+      from (
+        select distinct greatest(least(
+          date_bin('1 hour', r.timestamp, '2000-01-03 00:00:00+00'), '9999-12-31Z'), '0001-01-01Z') as hour
+        from (select o.timestamp from old_rows o union all select n.timestamp from new_rows n) r
+      ) as touched
+    ) as noted;
+  end if;
+  return null;
+end
+$$;
+comment on function note_changed_readings() is 'Note the hours of readings that SQL changes.';
+
+-- Who strikes notes off without computing their hours leaves rollups that nobody may trust.
+create or replace function forget_rollups() returns trigger
+  language plpgsql security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update public.rollup_state set computed_from = computed_until where computed_from < computed_until;
+  return null;
+end
+$$;
+comment on function forget_rollups() is 'Have the repair loop compute all hours anew.';

@@ -45,7 +45,10 @@ begin
       ('millrace_reader', 'tier_sensors', 'select'),
       ('millrace_reader', 'tier_stale', 'select'),
       ('millrace_reader', 'tier_gate', 'select'),
-      ('millrace_reader', 'partition_policy', 'select')
+      ('millrace_reader', 'partition_policy', 'select'),
+      ('millrace_writer', 'rollup_state', 'select'),
+      ('millrace_reader', 'rollup_state', 'select'),
+      ('millrace_reader', 'sensor_rollup_1h', 'select')
     ) as rights (role, relation, privilege)
     -- What a pending migration makes gets its rights there first.
     where to_regclass('public.' || relation) is not null
@@ -95,7 +98,9 @@ begin
       ('tier_stale_hours', 'millrace_reader'),
       ('tier_deleted', 'millrace_reader'),
       ('kept_buckets', null),
-      ('note_dropped_ranges', null)
+      ('note_dropped_ranges', null),
+      ('note_changed_readings', null),
+      ('forget_rollups', null)
     ) as f (name, role)
     join pg_proc p on p.proname = f.name
     where p.pronamespace = 'public'::regnamespace and p.proowner = 'millrace_owner'::regrole

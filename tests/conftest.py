@@ -1,6 +1,6 @@
 """Fixtures of all tests: real servers for the session, and for each test a database and a stream of its own.
 
-* `database`: a fresh database, once in each mode; `timescaledb`: only where there is TimescaleDB.
+* `database`: a fresh database, once in each mode; `timescaledb` and `plain`: only in that one.
 * `redis_settings`: the session's Valkey with a stream of the test's own.
 * `settings`: the whole tree, pointing at both, with free ports; `service`: makes real processes from it.
 """
@@ -121,6 +121,17 @@ def timescaledb(servers: Servers) -> Iterator[TestDatabase]:
     if "timescaledb" not in installations():
         pytest.skip(ABSENT["timescaledb"])
     databases = servers.databases("timescaledb")
+    made = databases.create()
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+def plain(servers: Servers) -> Iterator[TestDatabase]:
+    """A fresh database with the schema and without TimescaleDB."""
+    if "plain" not in installations():
+        pytest.skip(ABSENT["plain"])
+    databases = servers.databases("plain")
     made = databases.create()
     yield made
     databases.drop(made)

@@ -124,9 +124,9 @@ async def _ask_nothing(fetcher: Fetcher, connection: Connection, able: Capabilit
         asyncpg.PostgresError: one cannot be answered, as a table, a function or a right to them lacks.
         UnfitError: one could not be, as the tier's location lacks.
     """
-    fetcher.spread = able.spread
+    fetcher.spread, fetcher.rollups = able.spread, able.rollups
     await fetcher.tier.look(connection)
     nothing = Question("", EPOCH, EPOCH)
     of_catalogue = (pages(selection(()), "", 1), newest((), None, None, spread=able.spread))
-    for plan in (readings(nothing), least(nothing), hours(nothing), *of_catalogue):
+    for plan in (readings(nothing), least(nothing), hours(nothing, rollups=able.rollups), *of_catalogue):
         await connection.fetch(plan.limited(plan.limit), *plan.arguments)

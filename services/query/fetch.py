@@ -93,6 +93,7 @@ class Fetcher:
 
     Attributes:
         spread: whether the readings lie on several nodes of a Citus cluster, as far as was seen.
+        rollups: whether the repair loop keeps hours in a table of ours, likewise.
         tier: the readings that are not in the table.
     """
 
@@ -113,7 +114,7 @@ class Fetcher:
         )
         self._pool = Pool(connector(settings.database.reader_url))
         self._told = ""
-        self.spread = False
+        self.spread = self.rollups = False
         self.tier = Tier(settings)
         self.replicas = Replicas(
             self._settings, settings.query.max_replica_lag, lambda address: Pool(connector(address))

@@ -20,6 +20,7 @@ from .table import Column, Kind, Table
 
 __all__ = [
     "FIRST",
+    "HOURS",
     "LAST",
     "SQL",
     "Argument",
@@ -52,6 +53,9 @@ def _statements(text: str) -> Mapping[str, str]:
 
 SQL = _statements(resources.files(__package__).joinpath("queries.sql").read_text())
 """The statements of `queries.sql` by their names."""
+
+HOURS = "sensor_rollup_1h"
+"""The table of the hours that the repair loop keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +205,17 @@ def least(question: Question) -> Plan:
     )
 
 
-def hours(question: Question) -> Plan:
-    """Return the plan of the hour buckets that start in a range, in their order."""
+def hours(question: Question, *, rollups: bool = False) -> Plan:
+    """Return the plan of the hour buckets that start in a range, in their order.
+
+    Args:
+        question: what is asked.
+        rollups: whether the hours are kept in a table of ours; `measurement_hourly` is a view of what is right then.
+    """
     sensor, start, end = question.sensor_id, _whole_hour(question.start), _whole_hour(question.end)
+    statement = SQL["hours"].replace("measurement_hourly", HOURS) if rollups else SQL["hours"]
     return Plan(
-        SQL["hours"],
+        statement,
         (sensor, start, end),
         {
             "timestamp": Kind.INSTANT,

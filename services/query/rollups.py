@@ -1,10 +1,14 @@
 """The rollups that there are, looked at with each look at the database rather than with each question."""
 
+from datetime import UTC, datetime
+
 import structlog
 
+from services.contract.instants import micros_of
 from services.platform.postgres.connections import Connection
 
 from .definitions import partials_in
+from .plan import HOURS
 from .router import Rollup
 
 __all__ = ["Rollups"]
@@ -41,11 +45,39 @@ order by 1
 """
 
 
+_TABLES = """
+select name from unnest(array['sensor_rollup_1h', 'sensor_rollup_15m']) as name
+where to_regclass('public.rollup_state') is not null
+  and has_table_privilege(to_regclass('public.' || name), 'select')
+"""
+
+_MINUTE = 60_000_000
+_ORIGIN = micros_of(datetime(2000, 1, 3, tzinfo=UTC))
+_EXTREMES = {"bucket": "bucket", "sensor_id": "sensor_id", "min": "min", "max": "max"}
+_KEPT = (
+    Rollup(1, HOURS, 60 * _MINUTE, _ORIGIN, {**_EXTREMES, "count": "samples", "sum": "avg * samples"}),
+    Rollup(
+        2,
+        "sensor_rollup_15m",
+        15 * _MINUTE,
+        _ORIGIN,
+        {
+            **_EXTREMES,
+            "count": "count",
+            "sum": "sum",
+            # Of one reading it is null.
+            "squares": "coalesce(stddev * stddev * (count - 1), 0)",
+        },
+    ),
+)
+"""The tables that the repair loop keeps where there is no TimescaleDB."""
+
+
 class Rollups:
     """What is known of the rollups.
 
     Attributes:
-        known: all that there were at the last look; none in plain mode.
+        known: all that there were at the last look.
     """
 
     def __init__(self) -> None:
@@ -64,6 +96,8 @@ class Rollups:
             for row in found
             if (terms := partials_in(row["definition"]))
         ]
+        tables = {row["name"] for row in await connection.fetch(_TABLES)}
+        rollups += [rollup for rollup in _KEPT if rollup.name in tables]
         names, before = [rollup.name for rollup in rollups], [rollup.name for rollup in self.known]
         if names != before:
             log.info("rollups answer questions", action="watch_rollups", rollups=names)

@@ -1,9 +1,10 @@
 """The router: which part of a range is answered from which rollup, and which from the rows.
 
-A rollup is a continuous aggregate over the readings whose columns are partials, each of which a larger one can be made
-from. Its buckets are taken where the grid's edges do not cut them, where it has been computed since its rows changed,
-and where it is all that is left, as the rows are gone. Instants are microseconds since 1970-01-01 UTC, a span is a
-half-open pair of them, and spans are in order, without one that touches another.
+A rollup is a continuous aggregate over the readings, or a table that the repair loop keeps like one, whose columns are
+partials, each of which a larger one can be made from. Its buckets are taken where the grid's edges do not cut them,
+where it has been computed since its rows changed, and where it is all that is left, as the rows are gone. Instants are
+microseconds since 1970-01-01 UTC, a span is a half-open pair of them, and spans are in order, without one that touches
+another.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,8 +28,8 @@ class Rollup:
     """A rollup as it was last seen.
 
     Attributes:
-        id: TimescaleDB's number of it.
-        name: of its view, as SQL quotes it and as answers tell it.
+        id: TimescaleDB's number of it, or ours.
+        name: of its view or table, as SQL quotes it and as answers tell it.
         width: of its buckets.
         origin: where one of them begins.
         terms: SQL over its columns: `bucket`, `sensor_id`, `count`, and each partial that it has.

@@ -213,7 +213,7 @@ def questions(fetcher: Fetcher, settings: QuerySettings, ready: Callable[[], Awa
         readings included.
         """
         media = media_type(Shape.LIST, wanted, request.headers.getlist("accept"))
-        plan, page = hours(question), Page(None, question.identity())
+        plan, page = hours(question, rollups=fetcher.rollups), Page(None, question.identity())
         write = _writer(plan, page, (Shape.LIST, media), "/hourly")
         return StreamedAnswer(fetcher.fetch(plan, asker(request)), write, media, settings.max_answer_bytes)
 

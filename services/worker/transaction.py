@@ -117,6 +117,8 @@ class Store:
                 idle_in_transaction_session_timeout=limit,
                 synchronous_commit="on",
                 default_transaction_read_only="off",
+                # Where triggers note what other SQL does.
+                **{"millrace.notes": "own"},
             ),
             size=2,
         )

@@ -55,6 +55,7 @@ async def insert(connection: Any, *times: datetime, sensor: str = "a") -> None:
 async def insert_late(writer: Any, *times: datetime) -> None:
     """Insert readings as the worker does: with a note for each hour, in one transaction."""
     async with writer.transaction():
+        await writer.execute("set local millrace.notes = 'own'")
         await insert(writer, *times)
         hours = sorted({time.replace(minute=0, second=0, microsecond=0) for time in times})
         for hour in hours:

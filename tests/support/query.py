@@ -76,6 +76,8 @@ async def insert(
     readings = [(EPOCH + offset, sensor_id, value) for offset, value in rows]
     hours = {at.replace(minute=0, second=0, microsecond=0) for at, _, _ in readings} if late else set()
     async with connection.transaction():
+        if late:
+            await connection.execute("set local millrace.notes = 'own'")
         await connection.executemany(
             "insert into sensor_data (timestamp, sensor_id, value) values ($1, $2, $3)", readings
         )

@@ -83,6 +83,13 @@ where view_schema = 'public'
 order by 1
 """
 
+# Where there is no TimescaleDB, the repair loop keeps tables in place of aggregates, all of them together.
+KEPT = """
+select name, case when isfinite(computed_until) then computed_until end as watermark,
+  (select count(*) from late_ranges) as late_ranges
+from rollup_state cross join unnest(array['sensor_rollup_1h', 'sensor_rollup_15m']) as name
+"""
+
 POLICIES = {
     "policy_refresh_continuous_aggregate": "refresh",
     "policy_compression": "columnstore",
@@ -183,13 +190,18 @@ async def aggregate_status(connection: asyncpg.Connection, name: str) -> Aggrega
 
 
 async def aggregate_statuses(settings: DatabaseSettings) -> tuple[Capability, dict[str, AggregateStatus]]:
-    """Return what the database of `settings.owner_url` can do, and how far its continuous aggregates are, by name.
+    """Return what the database of `settings.owner_url` can do, and how far its aggregates are, by name.
+
+    Without TimescaleDB these are the tables that the repair loop keeps.
 
     Raises:
         SchemaError: the database is away or refuses.
     """
     async with connected(settings.owner_url, settings) as connection:
         able = await capability(connection)
+        if able.rollups:
+            kept = await connection.fetch(KEPT)
+            return able, {row["name"]: AggregateStatus(row["watermark"], row["late_ranges"], {}) for row in kept}
         if able.edition != "full":
             return able, {}
         found = {row[0]: await aggregate_status(connection, row[0]) for row in await connection.fetch(NAMES)}

@@ -121,6 +121,7 @@ class DeletionLoop:
             # Chunks are left out by values, which a generic plan does not have.
             plan_cache_mode="force_custom_plan",
             client_min_messages="warning",
+            **{"millrace.notes": "own"},
         )
         connection = await owner.session()
         try:

@@ -7,7 +7,7 @@ them alone.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import structlog
 
@@ -28,6 +28,7 @@ from services.platform.settings import DatabaseSettings, RepairSettings, Setting
 from ..aggregates.refresh import refreshing
 from .late_ranges import Repaired, promptly, recompute_changed, repair_once
 from .retention import watch_retention
+from .rollups import RollupKeeper, keeping
 
 __all__ = ["Database", "RepairLoop", "Rounds", "reconnecting", "repair_health"]
 
@@ -120,7 +121,7 @@ async def reconnecting(health: Health, part: str, session: Callable[[Rounds], Aw
 
 
 class RepairLoop:
-    """Refreshes late ranges for as long as it runs."""
+    """Refreshes late ranges, or keeps rollups, for as long as it runs."""
 
     def __init__(self, settings: RepairSettings, health: Health, database: Database) -> None:
         """Take what waits for the database; it is asked at each new connection."""
@@ -137,21 +138,39 @@ class RepairLoop:
 
     async def _rounds_on_a_connection(self, rounds: Rounds) -> None:
         database, capability = await self._database()
-        async with refreshing(database, self._settings.refresh_timeout) as (connection, guard):
+        async with self._repairing(database, capability) as (connection, repaired):
             with rounds.connected():
                 while True:
                     self._health.beat()
                     began = time.monotonic()
                     # A server that fell silent since the last round is known sooner than by a statement's patience.
                     await with_deadline(connection.execute("select"), database.connect_timeout, connection.terminate)
-                    full = capability.edition == "full"
-                    if full:
-                        await promptly(connection, _watched(connection))
-                    self._last = await repair_once(connection, guard, capability, self._health)
-                    if full:
-                        await recompute_changed(connection, guard, self._health)
+                    self._last = await repaired()
                     rounds.done()
                     await asyncio.sleep(max(self._settings.interval, REST * (time.monotonic() - began)))
+
+    @contextlib.asynccontextmanager
+    async def _repairing(
+        self, database: DatabaseSettings, capability: Capability
+    ) -> AsyncIterator[tuple[Connection, Callable[[], Awaitable[Repaired]]]]:
+        """Lend a connection, and what a round does on it."""
+        patience = self._settings.refresh_timeout
+        if capability.rollups:
+            async with keeping(database, patience) as connection:
+                yield connection, RollupKeeper(connection, self._health, patience).round
+            return
+        async with refreshing(database, patience) as (connection, guard):
+
+            async def repaired() -> Repaired:
+                full = capability.edition == "full"
+                if full:
+                    await promptly(connection, _watched(connection))
+                done = await repair_once(connection, guard, capability, self._health)
+                if full:
+                    await recompute_changed(connection, guard, self._health)
+                return done
+
+            yield connection, repaired
 
 
 async def _watched(connection: Connection) -> None:

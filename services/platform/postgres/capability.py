@@ -16,6 +16,7 @@ class Capability:
         edition: "full", "apache" (no aggregates, columnstore or policies) or "none".
         missing: what therefore does not work, a sentence each.
         citus: version of Citus where it spreads the readings over its nodes, else None.
+        rollups: whether the repair loop keeps buckets in tables of ours, where continuous aggregates cannot.
     """
 
     postgresql: str
@@ -23,6 +24,7 @@ class Capability:
     edition: str
     missing: tuple[str, ...]
     citus: str | None = None
+    rollups: bool = False
 
     @property
     def compresses_on_copy(self) -> bool:
@@ -53,7 +55,8 @@ async def capability(connection: Any) -> Capability:
         select current_setting('server_version') as postgresql,
                (select extversion from pg_extension where extname = 'timescaledb') as timescaledb,
                current_setting('timescaledb.license', true) as license,
-               (select extversion from pg_extension where extname = 'citus') as citus
+               (select extversion from pg_extension where extname = 'citus') as citus,
+               to_regclass('public.rollup_state') is not null as rollups
         """
     )
     version: str | None = row["timescaledb"]
@@ -64,11 +67,13 @@ async def capability(connection: Any) -> Capability:
         if citus and not await connection.fetchval(_SPREAD):
             citus = None
         missing = (
-            "continuous aggregates: measurement_hourly is an ordinary view, computed at each question",
+            "continuous aggregates: the repair process keeps hours and quarters of an hour, and there are no others"
+            if row["rollups"]
+            else "continuous aggregates: measurement_hourly is an ordinary view, computed at each question",
             "columnstore: rows are stored uncompressed",
             "refresh policies" if citus else "chunks, refresh and retention policies",
         )
-        return Capability(postgresql, version, edition, missing, citus)
+        return Capability(postgresql, version, edition, missing, citus, row["rollups"])
     missing_in_full: tuple[str, ...] = ()
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 24):
         missing_in_full = ("compression on COPY: it needs TimescaleDB 2.24 beside continuous aggregates",)

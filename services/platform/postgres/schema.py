@@ -14,7 +14,7 @@ __all__ = ["SCHEMA_NEEDED", "UnfitError", "look_at_schema", "wait_for_schema"]
 Needed = Callable[[Connection, Capability], Awaitable[None]] | None
 """Asks of a connection what must be possible; what is not leaves as the database's error, or as an `UnfitError`."""
 
-SCHEMA_NEEDED = 11
+SCHEMA_NEEDED = 12
 """The schema version (the highest applied migration) that this release's services need."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0

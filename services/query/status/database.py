@@ -48,6 +48,20 @@ where a.user_view_schema = 'public'
 order by 1, j.job_id
 """
 
+# Where there is no TimescaleDB, the tables that the repair loop keeps; no policy runs there.
+_KEPT = """
+select
+  name,
+  case when isfinite(computed_until) then computed_until end as watermark,
+  case when isfinite(computed_until) then greatest(0, extract(epoch from now() - computed_until))::float8 end as behind,
+  null::timestamptz as last_run,
+  null::text as last_status,
+  null::timestamptz as next_run,
+  null::float8 as schedule_interval
+from public.rollup_state
+cross join unnest(array['sensor_rollup_1h', 'sensor_rollup_15m']) as name
+"""
+
 _LATE = """
 select
   count(*) as count,
@@ -101,6 +115,8 @@ from pg_class c
 where c.oid = any (array(select to_regclass('public.' || name)::oid from unnest($1::text[]) as name))
 order by 1
 """
+
+_ORDINARY = ["sensor_data", "sensors", "sensor_rollup_1h", "sensor_rollup_15m"]
 
 # On all nodes together. Partitions with both ends are what chunks are elsewhere.
 _SPREAD_TABLE = """
@@ -210,13 +226,13 @@ async def _late_ranges(connection: Connection, _: Capability) -> Part:
 
 
 async def _aggregates(connection: Connection, able: Capability) -> Part:
-    if able.edition != "full":
+    if able.edition != "full" and not able.rollups:
         return problem(able.missing[0])
-    return [dict(row) for row in await connection.fetch(_AGGREGATES)]
+    return [dict(row) for row in await connection.fetch(_KEPT if able.rollups else _AGGREGATES)]
 
 
 async def _tables(connection: Connection, able: Capability) -> Part:
     whole = {"full": _HYPERTABLES}.get(able.edition) or (_SPREAD_TABLE if able.spread else None)
     rows = await connection.fetch(whole) if whole else []
-    rows += await connection.fetch(_PLAIN_TABLES, ["sensors"] if whole else ["sensor_data", "sensors"])
+    rows += await connection.fetch(_PLAIN_TABLES, ["sensors"] if whole else _ORDINARY)
     return [dict(row) for row in rows]

@@ -86,7 +86,10 @@ class LateRanges(Named):
 
 
 class Aggregate(Named):
-    """How far a continuous aggregate is; it may stand several times, once for each refresh policy."""
+    """How far a continuous aggregate is; it may stand several times, once for each refresh policy.
+
+    Without TimescaleDB, how far a table of hours or of quarters is, which the repair process keeps without a policy.
+    """
 
     name: str
     watermark: datetime | None = Field(description="Up to where it is materialised; null before the first refresh.")

@@ -23,6 +23,10 @@ async def test_aggregates_are_told_with_policies_and_late_ranges(database: TestD
         assert "measurement_hourly" in table.stdout
         assert found["measurement_hourly"]["late_ranges"] == 1
         assert set(found["measurement_hourly"]["jobs"]) == {"refresh"}
+    elif database.mode == "plain":
+        assert found["sensor_rollup_1h"] == found["sensor_rollup_15m"]
+        assert (found["sensor_rollup_1h"]["watermark"], found["sensor_rollup_1h"]["late_ranges"]) == (None, 1)
+        assert "not supported here" in table.stdout
     else:
         assert found == {}
         assert "not supported here" in table.stdout

@@ -16,8 +16,9 @@ from services.platform.settings import Settings
 from services.platform.stream import Delivery
 from services.query.fetch import Fetcher
 from services.worker.work import Work
+from tests.integration.worker.test_transaction import work_of
 from tests.support import Service, TestDatabase, eventually
-from tests.support.late import connected
+from tests.support.late import connected, notes
 from tests.support.pooler import ABSENT, PgBouncer, pgbouncer, program
 from tests.support.query import asking, owner, query_settings
 from tests.support.readings import entry_of, rows_in
@@ -29,7 +30,7 @@ IGNORED = (
     "statement_timeout,lock_timeout,idle_in_transaction_session_timeout,synchronous_commit,search_path,jit,"
     "default_transaction_read_only,default_transaction_isolation,plan_cache_mode,datestyle,intervalstyle,"
     "client_connection_check_interval,client_min_messages,tcp_keepalives_idle,tcp_keepalives_interval,"
-    "tcp_keepalives_count,millrace.connection"
+    "tcp_keepalives_count,millrace.connection,millrace.notes"
 )
 RANGE = "sensor_id=a&start=2025-10-22T21:00:00Z&end=2025-10-29T21:00:00Z"
 MANY = 200_000
@@ -112,6 +113,22 @@ async def test_a_question_can_only_read_and_ends_at_its_timeout(
             await locking.execute("lock table sensor_data in access exclusive mode")
             assert (await client.get(f"/min?{RANGE}")).json()["code"] == "query_timeout"
         assert (await client.get(f"/min?{RANGE}")).status_code == 200
+
+
+async def test_a_worker_behind_it_is_known_to_note_what_it_writes_itself(
+    settings: Settings, database: TestDatabase, transactional: PgBouncer
+) -> None:
+    """In plain mode triggers note whatever else is written."""
+    behind = settings.model_copy(update={"database": transactional.before("writer")})
+    parts = await parts_of(behind)
+    try:
+        for value in (1.0, 2.0):
+            await parts.store.write(work_of(entry_of([("a", AT, value)])))
+    finally:
+        parts.store.close()
+        await parts.stream.client.aclose()
+    assert len(await rows_in(database.settings)) == 2
+    assert await notes(database) == (0 if database.mode == "plain" else 2)
 
 
 async def test_whoever_leaves_a_long_answer_ends_nobody_elses(timescaledb: TestDatabase) -> None:
