@@ -275,38 +275,18 @@ create or replace function grafana_hourly(sensors text[], since timestamptz, unt
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
 declare
   first constant timestamptz := date_bin('1 hour',
     greatest(since, '0001-01-01Z') + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00');
   past constant timestamptz := date_bin('1 hour',
     least(until, '9999-12-31Z') + interval '1 hour - 1 microsecond', '2000-01-03 00:00:00+00');
+  -- Where the repair loop keeps hours, `measurement_hourly` is a view of all that is right.
+  kept constant text := case when to_regclass('public.rollup_state') is null
+    then 'public.measurement_hourly' else 'public.sensor_rollup_1h' end;
   computed timestamptz := past;
   changed tstzmultirange;
 begin
   if first >= past then
-    return;
-  end if;
-  if to_regclass('public.rollup_state') is not null then
-    changed := public.hours_from_rows(tstzrange(first, past));
-    return query
-    select h.bucket, h.sensor_id, least(greatest(h.avg, h.min), h.max), h.min, h.max, h.samples
-    from (
-      select r.bucket, r.sensor_id, r.avg, r.min, r.max, r.samples
-      from public.sensor_rollup_1h r
-      where r.sensor_id = any (sensors) and r.bucket >= first and r.bucket < past and not changed @> r.bucket
-      union all
-      select r.bucket, r.sensor_id, r.avg, r.min, r.max, r.samples
-      from unnest(changed) as range
-      cross join lateral (
-        select public.time_bucket(interval '1 hour', d.timestamp) as bucket, d.sensor_id,
-          avg(d.value) as avg, min(d.value) as min, max(d.value) as max, count(*) as samples
-        from public.sensor_data d
-        where d.sensor_id = any (sensors) and d.timestamp >= lower(range) and d.timestamp < upper(range)
-        group by 1, 2
-      ) r
-    ) h
-    order by 1, 2;
     return;
   end if;
   if to_regclass('_timescaledb_catalog.continuous_agg') is not null then
@@ -318,27 +298,30 @@ begin
   -- SQL has no rows of the tier: there the aggregate is all it can tell.
   changed := public.hours_from_rows(tstzrange(first, past)) - public.tiered_ranges(tstzrange(first, past))
     + tstzrange(greatest(first, computed), past)::tstzmultirange;
-  return query
-  -- A sum of floats is rounded, and that of equal values may lie beside them.
-  select h.bucket, h.sensor_id, least(greatest(h.avg, h.min), h.max), h.min, h.max, h.samples
-  from (
-    select m.bucket, m.sensor_id, m.avg, m.min, m.max, m.samples
-    from public.measurement_hourly m
-    where m.sensor_id = any (sensors) and m.bucket >= first and m.bucket < computed and not changed @> m.bucket
-    union all
-    select r.bucket, r.sensor_id, r.avg, r.min, r.max, r.samples
-    from unnest(changed) as range
-    cross join lateral (
-      select public.time_bucket(interval '1 hour', d.timestamp) as bucket, d.sensor_id,
-        avg(d.value) as avg, min(d.value) as min, max(d.value) as max, count(*) as samples
-      from public.sensor_data d
-      where d.sensor_id = any (sensors)
-        and d.timestamp >= first and d.timestamp < past
-        and d.timestamp >= lower(range) and d.timestamp < upper(range)
-      group by 1, 2
-    ) r
-  ) h
-  order by 1, 2;
+  return query execute format(
+    $query$
+      -- A sum of floats is rounded, and that of equal values may lie beside them.
+      select h.bucket, h.sensor_id, least(greatest(h.avg, h.min), h.max), h.min, h.max, h.samples
+      from (
+        select m.bucket, m.sensor_id, m.avg, m.min, m.max, m.samples
+        from %s m
+        where m.sensor_id = any ($1) and m.bucket >= $2 and m.bucket < $4 and not $5 @> m.bucket
+        union all
+        select r.bucket, r.sensor_id, r.avg, r.min, r.max, r.samples
+        from unnest($5) as range
+        cross join lateral (
+          select public.time_bucket(interval '1 hour', d.timestamp) as bucket, d.sensor_id,
+            avg(d.value) as avg, min(d.value) as min, max(d.value) as max, count(*) as samples
+          from public.sensor_data d
+          where d.sensor_id = any ($1)
+            and d.timestamp >= $2 and d.timestamp < $3
+            and d.timestamp >= lower(range) and d.timestamp < upper(range)
+          group by 1, 2
+        ) r
+      ) h
+      order by 1, 2
+    $query$, kept)
+  using sensors, first, past, computed, changed;
 end
 $$;
 comment on function grafana_hourly(text[], timestamptz, timestamptz) is

@@ -5,6 +5,7 @@
 * `settings`: the whole tree, pointing at both, with free ports; `service`: makes real processes from it.
 """
 
+import contextlib
 import functools
 import shutil
 import ssl
@@ -97,44 +98,43 @@ def database_mode(request: pytest.FixtureRequest) -> str:
     return mode
 
 
+@contextlib.contextmanager
+def made_in(servers: Servers, mode: str, *, empty: bool = False) -> Iterator[TestDatabase]:
+    """Make a database in a mode, with the schema or `empty`; the test is skipped where this machine lacks the mode."""
+    if mode not in installations():
+        pytest.skip(ABSENT[mode])
+    databases = servers.databases(mode)
+    made = databases.empty() if empty else databases.create()
+    yield made
+    databases.drop(made)
+
+
 @pytest.fixture
 def database(servers: Servers, database_mode: str) -> Iterator[TestDatabase]:
     """A fresh database with the schema, once in each mode."""
-    databases = servers.databases(database_mode)
-    made = databases.create()
-    yield made
-    databases.drop(made)
+    with made_in(servers, database_mode) as made:
+        yield made
 
 
 @pytest.fixture
 def empty_database(servers: Servers, database_mode: str) -> Iterator[TestDatabase]:
     """A database that only sql/bootstrap.sql has seen, once in each mode."""
-    databases = servers.databases(database_mode)
-    made = databases.empty()
-    yield made
-    databases.drop(made)
+    with made_in(servers, database_mode, empty=True) as made:
+        yield made
 
 
 @pytest.fixture
 def timescaledb(servers: Servers) -> Iterator[TestDatabase]:
     """A fresh database with the schema and TimescaleDB."""
-    if "timescaledb" not in installations():
-        pytest.skip(ABSENT["timescaledb"])
-    databases = servers.databases("timescaledb")
-    made = databases.create()
-    yield made
-    databases.drop(made)
+    with made_in(servers, "timescaledb") as made:
+        yield made
 
 
 @pytest.fixture
 def plain(servers: Servers) -> Iterator[TestDatabase]:
     """A fresh database with the schema and without TimescaleDB."""
-    if "plain" not in installations():
-        pytest.skip(ABSENT["plain"])
-    databases = servers.databases("plain")
-    made = databases.create()
-    yield made
-    databases.drop(made)
+    with made_in(servers, "plain") as made:
+        yield made
 
 
 @pytest.fixture

@@ -53,8 +53,7 @@ async def test_row_15_a_database_stopped_again_and_again_in_the_middle_of_a_copy
 async def test_row_17_a_lock_on_the_table_is_waited_for_and_questions_are_not_held_up(
     database: TestDatabase, settings: Settings, service: Make
 ) -> None:
-    quick = worker(settings, "w")
-    limited = quick.model_copy(update={"worker": quick.worker.model_copy(update={"transaction_timeout": 1.0})})
+    limited = worker(settings, "w", transaction_timeout=1.0)
     async with service("ingest", settings), service("worker", limited) as process:
         async with connected(database, "owner") as owner, owner.transaction():
             await owner.execute("lock table sensor_data in exclusive mode")
@@ -109,8 +108,7 @@ async def test_row_20_a_database_behind_a_silent_network_is_given_up_and_found_a
     async with proxied(there.hostname or "", there.port or 5432) as proxy:
         through = SecretStr(url.replace(f":{there.port}/", f":{proxy.port}/"))
         far = settings.model_copy(update={"database": settings.database.model_copy(update={"writer_url": through})})
-        far = worker(far, "w")
-        far = far.model_copy(update={"worker": far.worker.model_copy(update={"transaction_timeout": 2.0})})
+        far = worker(far, "w", transaction_timeout=2.0)
         async with service("ingest", settings), service("worker", far) as process:
             await send(settings)
             await drained(settings)

@@ -17,7 +17,7 @@ from services.prove.harness import loaded
 from services.prove.verdict import judge
 from tests.conftest import whole
 from tests.support import Service, TestDatabase, eventually, free_port
-from tests.support.faults import Failpoints, Make, chance, drained, worker
+from tests.support.faults import LEAVES_ALONE, Failpoints, Make, chance, drained, worker
 from tests.support.late import connected
 from tests.support.moments import counted
 from tests.support.proxy import moved, proxied
@@ -27,17 +27,10 @@ from tests.support.repeats import ROUND, SENDERS, held_once, killed_and_sent_aga
 pytestmark = pytest.mark.long
 
 INGEST_PLACES: tuple[Place, ...] = ("ingest.before_add", "ingest.after_add")
+HELD = 50.0
+"""Seconds that transactions may be held: longer than a test takes on a busy machine."""
+
 every_door = pytest.mark.parametrize("door", SENDERS)
-
-
-def patient(settings: Settings) -> Settings:
-    """Return settings of a worker whose transactions may be held for longer than a test takes on a busy machine."""
-    return settings.model_copy(update={"worker": settings.worker.model_copy(update={"transaction_timeout": 50.0})})
-
-
-def content(settings: Settings) -> Settings:
-    """Return settings of a worker that leaves to others what they have read, however long they have it."""
-    return settings.model_copy(update={"worker": settings.worker.model_copy(update={"reclaim_idle": 3600.0})})
 
 
 def another(settings: Settings) -> Settings:
@@ -73,8 +66,7 @@ async def test_row_50_what_goes_to_another_ingest_while_another_worker_writes_th
     settings: Settings, database: TestDatabase, service: Make, failpoints: Failpoints, door: str, ending: str
 ) -> None:
     sender = SENDERS[door]
-    settings = patient(settings)
-    holder = failpoints.given_to(service("worker", worker(settings, "holder")))
+    holder = failpoints.given_to(service("worker", worker(settings, "holder", transaction_timeout=HELD)))
     async with (
         service("ingest", settings),
         service("ingest", another(settings)) as other,
@@ -90,7 +82,8 @@ async def test_row_50_what_goes_to_another_ingest_while_another_worker_writes_th
             await asking
         # As Telegraf does: what was not answered, beside what is newer.
         rounds = [0, 1] if sender.regroups else [0]
-        async with service("worker", content(worker(settings, "second"))) as second:
+        content = worker(settings, "second", transaction_timeout=HELD, reclaim_idle=LEAVES_ALONE)
+        async with service("worker", content) as second:
             await sender.post(other.url, *rounds)
             await eventually(lambda: waiting(database), 40.0)
             if ending == "commits":
@@ -196,15 +189,9 @@ async def test_row_52_what_comes_again_and_waits_for_longer_than_it_is_remembere
 def _forgetful(settings: Settings, known_by: str) -> Settings:
     """Return the settings of a worker that forgets quickly and takes nothing over."""
     horizons = {"hash": {"repeat_horizon": HORIZON / 3600}, "key": {"ledger_horizon": HORIZON / 3600}}[known_by]
-    made = content(worker(settings, "forgetful"))
-    own = {"janitor_interval": 0.2, **horizons}
+    made = worker(settings, "forgetful", reclaim_idle=LEAVES_ALONE, janitor_interval=0.2, **horizons)
     # Ingest takes nothing that waits for longer than the ledger remembers, and the two are held against each other.
-    return made.model_copy(
-        update={
-            "worker": made.worker.model_copy(update=own),
-            "ingest": made.ingest.model_copy(update={"backlog_age": HORIZON / 2}),
-        }
-    )
+    return made.model_copy(update={"ingest": made.ingest.model_copy(update={"backlog_age": HORIZON / 2})})
 
 
 async def _forgettable(settings: Settings, committed_at: datetime) -> bool:
@@ -242,8 +229,7 @@ async def test_row_52_what_comes_again_just_as_its_hash_is_forgotten_is_never_lo
 ) -> None:
     dice = chance()
     rounds = 12
-    hasty = worker(settings, "w")
-    hasty = hasty.model_copy(update={"worker": hasty.worker.model_copy(update={"janitor_interval": 0.02})})
+    hasty = worker(settings, "w", janitor_interval=0.02)
     sender = SENDERS["line"]
     async with service("ingest", settings) as ingest, service("worker", hasty) as process:
         for number in range(rounds):

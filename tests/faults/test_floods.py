@@ -102,8 +102,7 @@ async def test_row_27_a_backlog_stays_within_its_limit_under_ten_times_what_is_d
     rows = round(40_000 * scale)
     tight = settings.ingest.model_copy(update={"backlog_entries": limit, "entry_rows": 200})
     settings = settings.model_copy(update={"ingest": tight})
-    slow = worker(settings, "slow")
-    slow = slow.model_copy(update={"worker": slow.worker.model_copy(update={"batch_rows": 200, "batch_entries": 1})})
+    slow = worker(settings, "slow", batch_rows=200, batch_entries=1)
     journal = tmp_path_factory.mktemp("journal") / "journal"
     most = 0
     async with service("ingest", settings), service("worker", slow):

@@ -10,7 +10,7 @@ from services.platform.runtime.failpoints import Place
 from services.platform.settings import RedisSettings, Settings
 from tests.conftest import whole
 from tests.support import TestDatabase, eventually
-from tests.support.faults import Failpoints, Make, chance, drained, worker
+from tests.support.faults import LEAVES_ALONE, Failpoints, Make, chance, drained, worker
 from tests.support.late import connected
 from tests.support.readings import Row, rows_in, sql
 
@@ -74,21 +74,19 @@ async def test_row_53_of_natural_readings_that_two_workers_have_at_once_the_firs
 ) -> None:  # fmt: skip
     # Who hangs is given up by the database behind the limit; the others are held for as long as a busy machine needs.
     limit = 2.0 if ending == "hangs" else 50.0
-    settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"transaction_timeout": limit})})
     await sql(settings.database, STORE)
     if stored_in == "columnstore":
         if database.mode != "timescaledb":
             pytest.skip("plain PostgreSQL has no columnstore")
         await sql(settings.database, COMPRESS)
     there = [row for row in rows_of(range(20), 0.0) if (row[1] - MICROS) % 2_000_000 == 0]
-    holder = failpoints.given_to(service("worker", worker(settings, "holder")))
+    holder = failpoints.given_to(service("worker", worker(settings, "holder", transaction_timeout=limit)))
     async with service("ingest", settings) as ingest, holder:
         failpoints.arm(place, "stop")
         await send(ingest.url, rows_of(range(20), 1.0))
         await failpoints.fired(place)
         # What the holder has read is left to it.
-        second = worker(settings, "second")
-        second = second.model_copy(update={"worker": second.worker.model_copy(update={"reclaim_idle": 3600.0})})
+        second = worker(settings, "second", transaction_timeout=limit, reclaim_idle=LEAVES_ALONE)
         async with service("worker", second):
             await send(ingest.url, rows_of(range(30), 2.0))
             if ending == "hangs":

@@ -16,7 +16,7 @@ from services.platform.settings import RedisSettings, Settings
 from services.platform.stream import Stream, redis_client
 from tests.conftest import whole
 from tests.support import TestDatabase, eventually
-from tests.support.faults import Make, drained, worker
+from tests.support.faults import LEAVES_ALONE, Make, drained, worker
 from tests.support.ingest import READING, entries
 from tests.support.moments import counted
 from tests.support.readings import rows_in
@@ -146,11 +146,9 @@ async def test_row_09_a_stream_that_is_lost_is_made_again_and_the_loss_is_counte
     assert len(await rows_in(own.database)) == 2
 
 
-def tidy(settings: Settings, name: str) -> Settings:
+def tidy(settings: Settings, name: str, **own: float) -> Settings:
     """Return a worker that keeps house all the time."""
-    made = worker(settings, name)
-    often = {"janitor_interval": 0.2, "consumer_idle": 0.5}
-    return made.model_copy(update={"worker": made.worker.model_copy(update=often)})
+    return worker(settings, name, janitor_interval=0.2, consumer_idle=0.5, **own)
 
 
 async def test_row_28_of_five_hundred_short_lived_consumers_those_that_hold_nothing_are_removed(
@@ -161,9 +159,7 @@ async def test_row_28_of_five_hundred_short_lived_consumers_those_that_hold_noth
         await stream.client.xgroup_createconsumer(stream.names.stream, GROUP, f"gone-{number}")
     await stream.client.xadd(stream.names.stream, {"v": "9", "n": "1", "e": b"of a later release"})
     assert len(await stream.read_new("holds", 1, 0.1)) == 1
-    quick = tidy(own, "w")
-    patient = quick.model_copy(update={"worker": quick.worker.model_copy(update={"reclaim_idle": 3600.0})})
-    async with service("worker", patient):
+    async with service("worker", tidy(own, "w", reclaim_idle=LEAVES_ALONE)):
 
         async def left() -> set[bytes]:
             return {each["name"] for each in await stream.client.xinfo_consumers(stream.names.stream, GROUP)}

@@ -35,8 +35,7 @@ async def test_row_32_a_migration_that_locks_the_table_under_load_is_waited_for_
     changed = shutil.copytree(SQL, tmp_path / "sql")
     version = migrations(SQL / "migrations")[-1].version + 1
     (changed / "migrations" / f"{version:04}_add_quality.sql").write_text(MIGRATION)
-    hasty = worker(settings, "w")
-    hasty = hasty.model_copy(update={"worker": hasty.worker.model_copy(update={"transaction_timeout": 2.0})})
+    hasty = worker(settings, "w", transaction_timeout=2.0)
     async with service("ingest", settings), service("worker", hasty) as process:
         async with load(settings, tmp_path / "journal", rows):
             applying = asyncio.create_task(apply(settings.database, changed))

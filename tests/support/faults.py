@@ -52,10 +52,14 @@ class Failpoints:
         await eventually(lambda: not (self._folder / place).exists(), 60.0)
 
 
-def worker(settings: Settings, name: str) -> Settings:
-    """Return the settings of one more worker, quick to take over."""
+def worker(settings: Settings, name: str, **own: float) -> Settings:
+    """Return the settings of one more worker, quick to take over unless its `own` say otherwise."""
     changed = {"name": name, "port": free_port(), "reclaim_idle": 2.0, "reclaim_interval": 0.5, "batch_rows": 5000}
-    return settings.model_copy(update={"worker": settings.worker.model_copy(update=changed)})
+    return settings.model_copy(update={"worker": settings.worker.model_copy(update=changed | own)})
+
+
+LEAVES_ALONE = 3600.0
+"""`reclaim_idle` of a worker that leaves to others what they have read, however long they have it."""
 
 
 @asynccontextmanager

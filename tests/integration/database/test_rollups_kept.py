@@ -19,7 +19,7 @@ from services.database.repair.rollups import RollupKeeper
 from services.database.schema.apply import apply
 from services.database.schema.scripts import SQL
 from services.platform.settings import RedisSettings, Settings
-from tests.conftest import ABSENT, whole
+from tests.conftest import made_in, whole
 from tests.integration.database.test_repair_at_all_times import BY_HAND, NOTE
 from tests.integration.database.test_sql_changes import CHANGES, HISTORY, OLD, RECENT, agrees
 from tests.integration.worker.test_transaction import work_of
@@ -31,7 +31,7 @@ from tests.support.late import HOUR, connected, insert, notes
 from tests.support.query import asking, query_settings
 from tests.support.readings import entry_of
 from tests.support.rollups import AGREE, OWN, complete, keeper, kept
-from tests.support.servers import Servers, installations
+from tests.support.servers import Servers
 from tests.support.worker import parts_of
 
 BEGIN = datetime(2025, 10, 22, tzinfo=UTC)
@@ -61,12 +61,8 @@ def settings(plain: TestDatabase, redis_settings: RedisSettings) -> Settings:
 @pytest.fixture
 def empty_plain(servers: Servers) -> Iterator[TestDatabase]:
     """A database without TimescaleDB that only sql/bootstrap.sql has seen."""
-    if "plain" not in installations():
-        pytest.skip(ABSENT["plain"])
-    databases = servers.databases("plain")
-    made = databases.empty()
-    yield made
-    databases.drop(made)
+    with made_in(servers, "plain", empty=True) as made:
+        yield made
 
 
 @pytest.fixture
