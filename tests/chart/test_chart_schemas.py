@@ -1,5 +1,6 @@
 """What the chart renders is what Kubernetes and the project's own definitions take; its values are what it says."""
 
+import functools
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
+import kubernetes_validate.utils
 import pytest
 import yaml
 
@@ -17,6 +19,9 @@ from tests.support.service import ROOT
 KUBERNETES = ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34"]
 FOREIGN = {"ScaledObject", "HTTPRoute", "PodMonitor", "PrometheusRule"}
 """Kinds of add-ons, whose definitions are not at hand."""
+
+# It reads the definitions of a whole version anew for each object.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 CRDS = {crd["spec"]["names"]["kind"]: crd for crd in map(yaml.safe_load, map(open, (ROOT / "k8s/crds").glob("*.yaml")))}
 

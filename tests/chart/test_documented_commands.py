@@ -54,7 +54,9 @@ def test_every_option_of_kubectl_is_one() -> None:
     for snippet, words in found:
         # `create secret generic` is three words; objects are none of the command's.
         verb = tuple(words[: {"create": 3, "rollout": 2}.get(words[0], 1)])
-        known = helps.setdefault(verb, _said(*verb, "--help")) + shared
+        if verb not in helps:
+            helps[verb] = _said(*verb, "--help")
+        known = helps[verb] + shared
         for option in options_of(words):
             assert re.search(rf"(?<![\w-]){option}\b", known), f"{snippet}: kubectl {' '.join(verb)} {option}"
 

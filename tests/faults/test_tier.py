@@ -38,6 +38,10 @@ PLACES: list[Place] = [
 ]
 
 
+BRIEFLY = {("tier.after_verify", "kill"), ("tier.after_drop", "kill")}
+"""Broken off in `make test`, too: before and behind what no repeat could take back."""
+
+
 def quick(settings: Settings, folder: Path) -> Settings:
     settings = tiered(settings, folder)
     tier = settings.tier.model_copy(update={"interval": 0.1, "grace": 1.0})
@@ -85,8 +89,14 @@ async def killed(settings: Settings, service: Make, failpoints: Failpoints, plac
         victim.terminate()
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("action", ["kill", pytest.param("fail", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("place", "action"),
+    [
+        pytest.param(place, action, marks=() if (place, action) in BRIEFLY else pytest.mark.long)
+        for place in PLACES
+        for action in ("kill", "fail")
+    ],
+)
 async def test_a_move_that_is_broken_off_anywhere_keeps_each_reading_once_and_no_file_too_many(
     timescaledb_settings: Settings,
     timescaledb: TestDatabase,
@@ -118,9 +128,8 @@ async def test_a_move_that_is_broken_off_anywhere_keeps_each_reading_once_and_no
 @pytest.mark.parametrize(
     "place",
     [
-        *(pytest.param(place, marks=pytest.mark.long) for place in PLACES if place != "tier.after_drop"),
-        "tier.after_drop",
-        "tier.after_removal",
+        pytest.param(place, marks=() if place == "tier.after_drop" else pytest.mark.long)
+        for place in (*PLACES, "tier.after_removal")
     ],
 )
 async def test_a_deletion_in_files_that_is_broken_off_anywhere_is_carried_out_once(

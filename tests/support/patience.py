@@ -31,7 +31,7 @@ async def eventually(
 async def eventually(predicate: Callable[[], T], timeout: float = ..., interval: float = ...) -> T: ...
 
 
-async def eventually(predicate: Callable[[], Any], timeout: float = 15.0, interval: float = 0.05) -> Any:
+async def eventually(predicate: Callable[[], Any], timeout: float = 60.0, interval: float = 0.05) -> Any:
     """Return the first true answer of `predicate`, plain or async, asked every `interval` seconds.
 
     Raises:

@@ -59,7 +59,7 @@ class Service:
                 stderr=log,
             )
 
-    async def ready(self, timeout: float = 30.0) -> None:
+    async def ready(self, timeout: float = 60.0) -> None:
         """Wait until `/readyz` answers 200."""
         await eventually(self.is_ready, timeout)
 

@@ -15,9 +15,9 @@ from tests.support.servers import one_mode
 from tests.support.service import ROOT
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-EXAMPLES = 25
+EXAMPLES = 15
 """Requests that each operation is fuzzed with, beside those of its examples, its coverage and its sequences."""
-LONGEST = 120.0
+LONGEST = 300.0
 """Seconds of one run of schemathesis; usual ones take a quarter of a minute."""
 
 Make = Callable[[str, Settings], Service]
