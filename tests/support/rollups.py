@@ -9,10 +9,12 @@ from services.platform.runtime.health import Health
 
 from .databases import TestDatabase
 
-__all__ = ["AGREE", "OWN", "complete", "keeper", "kept"]
+__all__ = ["AGREE", "OWN", "changing", "complete", "keeper", "kept"]
 
 OWN = "set millrace.notes = 'own'"
 """Of a session that notes what it writes, as workers do."""
+
+ALL = "insert into late_ranges (range_start, range_end) values ('0001-01-01Z', '9999-12-31Z')"
 
 COMPLETE = """
 select computed_from = '-infinity' and computed_until > '-infinity' and computed_until = closed_until
@@ -22,7 +24,7 @@ from rollup_state
 
 # All that questions would say, beside what is there, in one snapshot. Sums of whole numbers are exact.
 AGREE = """
-with changed as materialized (select hours_from_rows(tstzrange(null, null)) as ranges),
+with changed as materialized (select hours_from_rows(tstzrange(null, null)) as ranges from rollup_state),
 loose as (
   select count(*) as readings, coalesce(sum(value), 0) as total from sensor_data
   where (select ranges from changed) @> timestamp
@@ -44,10 +46,19 @@ select
 
 
 @asynccontextmanager
+async def changing(owner: Any, database: TestDatabase) -> AsyncIterator[None]:
+    """Have a transaction in which a person changes rows; on a Citus cluster he notes that, as docs/citus.md says."""
+    async with owner.transaction():
+        if database.mode == "citus":
+            await owner.execute(ALL)
+        yield
+
+
+@asynccontextmanager
 async def keeper(database: TestDatabase) -> AsyncIterator[RollupKeeper]:
     """Lend what the repair loop has; a test asks it for rounds."""
     async with keeping(database.settings, 60) as connection:
-        yield RollupKeeper(connection, Health("repair"), 60)
+        yield RollupKeeper(connection, Health("repair"), 60, spread=database.mode == "citus")
 
 
 async def complete(owner: Any) -> bool:
