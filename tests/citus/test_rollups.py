@@ -78,11 +78,16 @@ async def copy(writer: Any, *times: datetime, value: float = 1.0) -> None:
         await writer.execute(NOTE, time)
 
 
-async def recovering(cluster: Cluster, *, on: bool) -> None:
-    """Have Citus commit what is left prepared, or not."""
-    interval = "1s" if on else "-1"
-    await fetch(cluster.coordinator, cluster.password, f"alter system set citus.recover_2pc_interval = '{interval}'")
-    await fetch(cluster.coordinator, cluster.password, "select pg_reload_conf()")
+@asynccontextmanager
+async def unrecovered(cluster: Cluster) -> AsyncIterator[None]:
+    """Have Citus leave alone in the block what is prepared: it recovers once at a time, and this time does not end."""
+    connection = await asyncpg.connect(cluster.coordinator.url("postgres", cluster.password))
+    try:
+        async with connection.transaction():
+            await connection.execute("select recover_prepared_transactions()")
+            yield
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager
@@ -133,19 +138,18 @@ async def test_a_part_that_a_node_shows_late_is_in_the_buckets_in_the_end(
     async with connected(own, "writer") as writer, connected(own, "owner") as owner, keeper(own) as one:
         await write(writer, BEGIN)
         await kept(own)
-        await recovering(cluster, on=False)
-        transaction = writer.transaction()
-        await transaction.start()
-        await copy(writer, BEGIN)
-        await decided(cluster, "millrace_writer", transaction.commit())
-        # It is committed, and the first node does not show its part.
-        assert await notes(own) == 1
-        stored, hours = await shown(own)
-        assert len(SENSORS) < stored == hours < 2 * len(SENSORS)
-        for _ in range(2):
-            assert (await one.round()).waiting == 1
-        assert await notes(own) == 1
-        await recovering(cluster, on=True)
+        async with unrecovered(cluster):
+            transaction = writer.transaction()
+            await transaction.start()
+            await copy(writer, BEGIN)
+            await decided(cluster, "millrace_writer", transaction.commit())
+            # It is committed, and the first node does not show its part.
+            assert await notes(own) == 1
+            stored, hours = await shown(own)
+            assert len(SENSORS) < stored == hours < 2 * len(SENSORS)
+            for _ in range(2):
+                assert (await one.round()).waiting == 1
+            assert await notes(own) == 1
         await eventually(lambda: none_prepared(cluster), 30)
         assert await shown(own) == (2 * len(SENSORS),) * 2
         await kept(own)
@@ -159,17 +163,16 @@ async def test_what_was_written_before_the_first_hour_was_closed_and_is_shown_la
     """It has no note."""
     monkeypatch.setattr(settling, "SETTLING", 1.0)
     async with connected(own, "writer") as writer, connected(own, "owner") as owner, keeper(own) as one:
-        await recovering(cluster, on=False)
-        transaction = writer.transaction()
-        await transaction.start()
-        await copy(writer, BEGIN, datetime.now(UTC) - 3 * HOUR)
-        await decided(cluster, "millrace_writer", transaction.commit())
-        assert await notes(own) == 0
-        for _ in range(3):
-            await one.round()
-        assert await owner.fetchval("select count(*) from sensor_rollup_1h") == 0
-        assert not await owner.fetchval("select computed_from < computed_until from rollup_state")
-        await recovering(cluster, on=True)
+        async with unrecovered(cluster):
+            transaction = writer.transaction()
+            await transaction.start()
+            await copy(writer, BEGIN, datetime.now(UTC) - 3 * HOUR)
+            await decided(cluster, "millrace_writer", transaction.commit())
+            assert await notes(own) == 0
+            for _ in range(3):
+                await one.round()
+            assert await owner.fetchval("select count(*) from sensor_rollup_1h") == 0
+            assert not await owner.fetchval("select computed_from < computed_until from rollup_state")
         await eventually(lambda: none_prepared(cluster), 30)
         await kept(own)
         await agree(owner)
@@ -182,15 +185,14 @@ async def test_a_deletion_waits_for_what_a_node_does_not_show_yet(
     monkeypatch.setattr(settling, "SETTLING", 1.0)
     async with connected(own, "writer") as writer, connected(own, "owner") as owner:
         able = await capability(owner)
-        await recovering(cluster, on=False)
-        transaction = writer.transaction()
-        await transaction.start()
-        await copy(writer, BEGIN)
-        await decided(cluster, "millrace_writer", transaction.commit())
-        await owner.execute(DELETION, SENSORS, BEGIN, BEGIN + HOUR)
-        assert await delete_once(owner, able) == 1
-        assert "not committed by their nodes" in await owner.fetchval("select problem from deletions")
-        await recovering(cluster, on=True)
+        async with unrecovered(cluster):
+            transaction = writer.transaction()
+            await transaction.start()
+            await copy(writer, BEGIN)
+            await decided(cluster, "millrace_writer", transaction.commit())
+            await owner.execute(DELETION, SENSORS, BEGIN, BEGIN + HOUR)
+            assert await delete_once(owner, able) == 1
+            assert "not committed by their nodes" in await owner.fetchval("select problem from deletions")
         await eventually(lambda: none_prepared(cluster), 30)
         assert await owner.fetchval("select count(*) from sensor_data") == len(SENSORS)
         assert await delete_once(owner, able) == 0
@@ -204,27 +206,26 @@ async def test_a_note_stays_while_a_node_shows_the_bucket_of_before(
         await write(writer, BEGIN)
         await kept(own)
         await write(writer, BEGIN, value=2.0)
-        await recovering(cluster, on=False)
-        failpoints.arm("rollups.before_commit", "stop")
-        quick = settings.model_copy(update={"repair": settings.repair.model_copy(update={"interval": 0.1})})
-        process = failpoints.given_to(service("repair", quick))
-        process.start()
-        await failpoints.fired("rollups.before_commit")
+        async with unrecovered(cluster):
+            failpoints.arm("rollups.before_commit", "stop")
+            quick = settings.model_copy(update={"repair": settings.repair.model_copy(update={"interval": 0.1})})
+            process = failpoints.given_to(service("repair", quick))
+            process.start()
+            await failpoints.fired("rollups.before_commit")
 
-        async def commit() -> None:
-            assert process.process
-            process.process.send_signal(signal.SIGCONT)
+            async def commit() -> None:
+                assert process.process
+                process.process.send_signal(signal.SIGCONT)
 
-        await decided(cluster, "millrace_owner", commit())
-        # Its buckets are committed, and the first node shows those of before.
-        await eventually(lambda: _some_new(owner), 30)
-        samples = await owner.fetch("select distinct samples from sensor_rollup_1h order by 1")
-        assert [row[0] for row in samples] == [1, 2]
-        for _ in range(20):
-            assert await notes(own) == 1
-            await agree(owner)
-            await asyncio.sleep(0.1)
-        await recovering(cluster, on=True)
+            await decided(cluster, "millrace_owner", commit())
+            # Its buckets are committed, and the first node shows those of before.
+            await eventually(lambda: _some_new(owner), 30)
+            samples = await owner.fetch("select distinct samples from sensor_rollup_1h order by 1")
+            assert [row[0] for row in samples] == [1, 2]
+            for _ in range(20):
+                assert await notes(own) == 1
+                await agree(owner)
+                await asyncio.sleep(0.1)
         await eventually(partial(complete, owner), 60)
         await agree(owner)
         assert await owner.fetchval(DIFFERENT) == 0
