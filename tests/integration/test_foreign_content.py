@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from services.contract import GROUP, DeadLetter, SettlementEvent, encode, encode_letter, encode_settlement
 from services.database.repair.late_ranges import repair_once
 from services.ingest.commit.pending import Accepted
-from services.ingest.receipts import Receipts, stored_receipt
+from services.ingest.receipts import Receipts, ReceiptsUnavailableError, stored_receipt
 from services.platform.postgres.capability import capability
 from services.platform.runtime import foreign_content, metrics
 from services.platform.runtime.health import Health
@@ -118,6 +118,14 @@ async def test_a_thousand_looks_at_one_moment_are_one_query(settings: Settings) 
         "select gen_random_uuid(), 1, 1, now() from generate_series(1, 1000) returning batch_id",
     )
     receipts = Receipts(settings.database)
+
+    async def connected() -> bool:
+        try:
+            return await receipts.find(rows[0][0]) is not None
+        except ReceiptsUnavailableError:  # the first connection may need longer than a look has
+            return False
+
+    await eventually(connected)
     looks: list[int] = []
     look = receipts._look
 
