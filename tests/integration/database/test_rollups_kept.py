@@ -21,7 +21,7 @@ from services.database.schema.scripts import SQL
 from services.platform.runtime.failpoints import Place
 from services.platform.settings import Settings
 from tests.conftest import ABSENT, made_in
-from tests.integration.database.test_repair_at_all_times import BY_HAND, NOTE
+from tests.integration.database.test_repair_at_all_times import BY_HAND
 from tests.integration.database.test_sql_changes import CHANGES, HISTORY, OLD, RECENT, agrees
 from tests.integration.worker.test_transaction import work_of
 from tests.support import Service, TestDatabase, eventually
@@ -31,28 +31,11 @@ from tests.support.faults import Failpoints, ended
 from tests.support.late import HOUR, connected, insert, notes
 from tests.support.query import asking, query_settings
 from tests.support.readings import entry_of
-from tests.support.rollups import AGREE, OWN, changing, complete, keeper, kept
+from tests.support.rollups import CLOSE, COLUMNS, DIFFERENT, NOTE, OWN, agree, changing, complete, keeper, kept
 from tests.support.servers import Servers, installations
 from tests.support.worker import parts_of
 
 BEGIN = datetime(2025, 10, 22, tzinfo=UTC)
-COLUMNS = ["timestamp", "sensor_id", "value"]
-
-# An hour ends with each round, among those that are written to.
-CLOSE = """
-update rollup_state set closed_until = greatest(closed_until, '2025-10-22') + interval '3 hours'
-where id = (select id from rollup_state where closed_until < '2025-11-05' for update skip locked)
-"""
-# Every bucket beside what the rows say.
-DIFFERENT = """
-select count(*) from (
-  select date_bin('1 hour', timestamp, '2000-01-03Z'), sensor_id, min(value), max(value), count(*)
-  from sensor_data, rollup_state where timestamp < computed_until group by 1, 2
-) as truth (bucket, sensor_id, min, max, samples)
-full join (select bucket, sensor_id, min, max, samples from sensor_rollup_1h) as hours using (bucket, sensor_id)
-where (truth.min, truth.max, truth.samples) is distinct from (hours.min, hours.max, hours.samples)
-"""
-
 
 PLAIN = pytest.mark.parametrize("database_mode", ["plain"], indirect=True)
 
@@ -82,13 +65,6 @@ async def owner(database: TestDatabase) -> AsyncIterator[Any]:
 async def by_hand(owner: Any, database: TestDatabase, *statement: Any) -> None:
     async with changing(owner, database):
         await owner.execute(*statement)
-
-
-async def agree(connection: Any) -> None:
-    """Hold everything that is shown against the rows, in one snapshot."""
-    found = await connection.fetchrow(AGREE)
-    assert (found["hours"], found["quarters"], found["shown"]) == (found["stored"],) * 3, found
-    assert found["summed"] == found["total"], found
 
 
 @PLAIN
