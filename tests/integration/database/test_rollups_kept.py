@@ -32,7 +32,7 @@ from tests.support.late import HOUR, connected, insert, notes
 from tests.support.query import asking, query_settings
 from tests.support.readings import entry_of
 from tests.support.rollups import CLOSE, COLUMNS, DIFFERENT, NOTE, OWN, agree, changing, complete, keeper, kept
-from tests.support.servers import Servers, installations
+from tests.support.servers import MODES, Servers, installations
 from tests.support.worker import parts_of
 
 BEGIN = datetime(2025, 10, 22, tzinfo=UTC)
@@ -40,7 +40,7 @@ BEGIN = datetime(2025, 10, 22, tzinfo=UTC)
 PLAIN = pytest.mark.parametrize("database_mode", ["plain"], indirect=True)
 
 
-@pytest.fixture(params=["plain", "citus"])
+@pytest.fixture(params=[mode for mode in MODES if mode != "timescaledb"])
 def database_mode(request: pytest.FixtureRequest) -> str:
     """Of those in which the repair loop keeps rollups, each that this machine offers."""
     mode: str = request.param
