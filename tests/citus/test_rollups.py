@@ -158,8 +158,9 @@ async def test_buckets_go_with_the_partitions_that_retention_drops(database: Tes
         assert await owner.fetchval("select sum(samples) from sensor_rollup_1h") == 2 * len(SENSORS)
 
 
+@pytest.mark.parametrize("by_hand", ["select", "create view mine as select * from measurement_hourly"])
 async def test_a_cluster_of_the_release_before_gets_rollups_and_has_its_history_computed(
-    empty_database: TestDatabase, tmp_path: Path
+    empty_database: TestDatabase, tmp_path: Path, by_hand: str
 ) -> None:
     before = shutil.copytree(SQL, tmp_path / "sql")
     script = before / "citus.sql"
@@ -171,6 +172,7 @@ async def test_a_cluster_of_the_release_before_gets_rollups_and_has_its_history_
         assert not (await capability(owner)).rollups
         await written(writer, BEGIN, BEGIN + 5 * HOUR, datetime.now(UTC) - 3 * HOUR)
         rows = await owner.fetch(shown_then)
+        await owner.execute(by_hand)
         assert (await apply(empty_database.settings)).capability.rollups
         for _ in range(2):
             assert await owner.fetch(shown_then) == rows

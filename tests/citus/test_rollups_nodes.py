@@ -167,7 +167,7 @@ async def test_a_deletion_waits_for_what_a_node_does_not_show_yet(
             await decided(cluster, "millrace_writer", transaction.commit())
             await owner.execute(DELETION, SENSORS, BEGIN, BEGIN + HOUR)
             assert await delete_once(owner, able) == 1
-            assert "not committed by their nodes" in await owner.fetchval("select problem from deletions")
+            assert "prepared transactions are not over yet" in await owner.fetchval("select problem from deletions")
         await eventually(lambda: none_prepared(cluster), 30)
         assert await owner.fetchval("select count(*) from sensor_data") == len(SENSORS)
         assert await delete_once(owner, able) == 0

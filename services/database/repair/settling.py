@@ -92,7 +92,8 @@ async def parts_shown(connection: Connection, beat: Callable[[], None]) -> None:
         return not waited_for
 
     if not await _in_time(shown, beat):
-        raise NotShownError(f"{len(waited_for)} parts of transactions are not committed by their nodes yet")
+        node, part = min(waited_for)
+        raise NotShownError(f"{len(waited_for)} prepared transactions are not over yet, such as {part} on {node}")
 
 
 async def _listed(connection: Connection) -> set[tuple[str, str]]:
