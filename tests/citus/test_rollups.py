@@ -65,7 +65,7 @@ async def test_at_every_moment_hours_have_what_was_committed_and_nothing_that_wa
         done.set()
         rounds = await asks
         await asyncio.gather(*keeps)
-        assert rounds > 10
+        assert rounds >= 3
         assert await owner.fetchval("select count(*) from sensor_rollup_1h") > 0
         await kept(database)
         await agree(owner)
