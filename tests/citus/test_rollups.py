@@ -11,6 +11,7 @@ import pytest
 
 from services.database.partitions.upkeep import keep
 from services.database.repair import rollups
+from services.database.repair.buckets import SPREAD
 from services.database.repair.rollups import RollupKeeper
 from services.database.schema.apply import apply
 from services.database.schema.scripts import SQL
@@ -91,6 +92,19 @@ async def _asking(reader: Any, counted: Counted, done: asyncio.Event) -> int:
                 for shown_ in (found["hours"], found["quarters"], found["shown"], found["stored"]):
                     assert before <= shown_ <= counted.begun, (before, found, counted.begun)
     return rounds
+
+
+async def test_buckets_are_computed_where_the_readings_are(database: TestDatabase) -> None:
+    ends = (f"'{BEGIN.isoformat()}'", f"'{(BEGIN + HOUR).isoformat()}'")
+    async with connected(database, "owner") as owner:
+        shards = await owner.fetchval("select count(*) from pg_dist_shard where logicalrelid = 'sensor_data'::regclass")
+        for statement in (statement for statements in SPREAD.statements.values() for statement in statements):
+            explained = statement.replace("$1", ends[0]).replace("$2", ends[1])
+            plan = "\n".join(row[0] for row in await owner.fetch(f"explain (costs off) {explained}"))
+            # Each node does all of it with its own shards, and no row goes to the coordinator or to another node.
+            assert f"Task Count: {shards}" in plan, plan
+            assert "Subplan" not in plan, plan
+            assert "SELECT method" not in plan, plan
 
 
 async def test_one_process_at_a_time_keeps_them(database: TestDatabase) -> None:
