@@ -124,7 +124,8 @@ test-faults: venv ## Break everything, row by row of docs/reliability.md, with S
 
 # Tests that rest on triggers, which Citus has not, or on its first answer within half a second, stay away.
 ON_CITUS = tests/citus tests/integration/test_whole_way.py tests/integration/worker tests/integration/ingest/test_deletions.py \
-  $(addprefix tests/integration/query/test_,series.py series_forms.py hourly.py latest.py catalogue.py grafana.py status.py)
+  tests/integration/database/test_rollups_kept.py \
+  $(addprefix tests/integration/query/test_,series.py series_forms.py hourly.py rollups.py latest.py catalogue.py grafana.py status.py)
 test-citus: venv ## On a Citus cluster: the whole way, questions against the reference, deletions, nodes killed under load
 	TEST_MODES=citus $(BIN)/pytest $(ON_CITUS) --numprocesses 2 --dist worksteal \
 	  -k 'not refuses_tells_why and not take_too_long and not falls_silent'

@@ -615,7 +615,8 @@ create or replace function forget_rollups() returns trigger
   set search_path = pg_catalog, pg_temp
 as $$
 begin
-  update public.rollup_state set computed_from = computed_until where computed_from < computed_until;
+  -- Also where nothing is computed yet: a step that is under way would else be taken for right.
+  update public.rollup_state set computed_from = computed_until;
   return null;
 end
 $$;

@@ -50,6 +50,11 @@ _BY_HAND = (
     select at, $1::text, 5 from generate_series($2::timestamptz, $2 + $3 * interval '1 hour', '50 minutes') at
     """,
 )
+# No trigger notes on a Citus cluster what is done by hand.
+_NOTE = """
+insert into late_ranges (range_start, range_end)
+values (date_bin('1 hour', $1, '2000-01-03Z'), date_bin('1 hour', $2, '2000-01-03Z') + interval '1 hour')
+"""
 # Not to now: the watermark must not pass rows that the load is about to send.
 _MATERIALISE = "call refresh_continuous_aggregate('measurement_hourly', null, now() - interval '20 days')"
 _DROP = "select drop_chunks('sensor_data', older_than => interval '90 days')"
@@ -116,14 +121,18 @@ class Changes:
     done: dict[str, int] = field(default_factory=dict)
     _began: datetime = field(default_factory=lambda: datetime.now(UTC))
     _kept: Sequence[Any] = ()
+    _spread: bool = False
+    _unsure: list[tuple[datetime, datetime]] = field(default_factory=list)
 
     async def begin(self) -> None:
         """Fill a history, materialise it and drop its oldest part, before anything is broken."""
         owner = await self._owner()
         try:
-            full = (await capability(owner)).edition == "full"
+            able = await capability(owner)
+            full, self._spread = able.edition == "full", able.spread
             for days in (100, 30):
-                await owner.execute(_HISTORY, self._began - timedelta(days=days), _SENSORS)
+                start = self._began - timedelta(days=days)
+                await self._noted(owner, (start, start + timedelta(days=1)), _HISTORY, start, _SENSORS)
             if full:
                 for statement in (_MATERIALISE, "select note_dropped_ranges()", _DROP):
                     # The repair loop has seen the history too, and may be refreshing it.
@@ -157,6 +166,7 @@ class Changes:
         wrong = []
         since = self._began - timedelta(days=60)
         try:
+            await self._note_unsure(owner)
             undeleted = await self._undeleted(owner)
             sensors = [row[0] for row in await owner.fetch("select distinct sensor_id from sensor_data order by 1")]
             async with httpx.AsyncClient(base_url=url, timeout=60) as query:
@@ -194,7 +204,26 @@ class Changes:
             owner.terminate()
 
     async def _by_hand(self, owner: Connection, sensor: str, at: datetime) -> None:
-        await owner.execute(self.dice.choice(_BY_HAND), sensor, at, self.dice.uniform(0, 5))
+        hours = self.dice.uniform(0, 5)
+        await self._note_unsure(owner)
+        await self._noted(owner, (at, at + timedelta(hours=hours)), self.dice.choice(_BY_HAND), sensor, at, hours)
+
+    async def _noted(self, owner: Connection, span: tuple[datetime, datetime], *statement: Any) -> None:
+        """Change rows of a span and note it where no trigger does, once more later where the commit is not answered."""
+        if not self._spread:
+            await owner.execute(*statement)
+            return
+        self._unsure.append(span)
+        async with owner.transaction():
+            await owner.execute(_NOTE, *span)
+            await owner.execute(*statement)
+        self._unsure.remove(span)
+
+    async def _note_unsure(self, owner: Connection) -> None:
+        """Note what somebody may have changed whose commit was not answered."""
+        for span in list(self._unsure):
+            await owner.execute(_NOTE, *span)
+            self._unsure.remove(span)
 
     async def _send(self, sensor: str, at: datetime) -> None:
         key = f"change-{len(self.keys)}"

@@ -24,6 +24,7 @@ from .catalogue.plans import newest, pages
 from .catalogue.routes import catalogue
 from .catalogue.selection import selection
 from .console.routes import CONSOLE_PATHS, console
+from .copy_out import inlined
 from .dead_letters import dead_letters
 from .fetch import Fetcher
 from .plan import Question, hours, least, readings
@@ -129,4 +130,8 @@ async def _ask_nothing(fetcher: Fetcher, connection: Connection, able: Capabilit
     nothing = Question("", EPOCH, EPOCH)
     of_catalogue = (pages(selection(()), "", 1), newest((), None, None, spread=able.spread))
     for plan in (readings(nothing), least(nothing), hours(nothing, rollups=able.rollups), *of_catalogue):
-        await connection.fetch(plan.limited(plan.limit), *plan.arguments)
+        statement, arguments = plan.limited(plan.limit), plan.arguments
+        if able.spread:
+            # Citus makes no plan over several nodes for unknown arguments.
+            statement, arguments = inlined(statement, arguments), ()
+        await connection.fetch(statement, *arguments)

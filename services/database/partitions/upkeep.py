@@ -52,6 +52,13 @@ select case when newest is not null then least(newest, now() + interval '2 years
 from (select max(timestamp) as newest from {AFTER}) as found
 """  # noqa: S608 -- of constants
 
+# Where the repair loop keeps rollups, it has the buckets go after the rows. A note's end is a whole hour.
+NOTE = """
+insert into late_ranges (range_start, range_end)
+select '0001-01-01Z', date_bin('1 hour', $1::timestamptz + interval '1 hour - 1 microsecond', '2000-01-03Z')
+where to_regclass('public.rollup_state') is not null
+"""
+
 LOCK_TIMEOUT = "5s"
 
 FURTHEST = timedelta(days=366)
@@ -195,6 +202,7 @@ async def _dropped(connection: Connection) -> tuple[str, ...]:
             await connection.execute(f"drop table {', '.join(partition.name for partition in old)}")
             await connection.execute(f"alter table sensor_data detach partition {BEFORE}")
             await _end_before(connection, old[-1].high)
+        await connection.execute(NOTE, old[-1].high if old else start)
     return tuple(partition.name for partition in old) or (BEFORE,)
 
 

@@ -4,7 +4,8 @@ A slice is one transaction. It deletes the rows, notes their hours as late, so t
 rows until a refresh, and moves `deleted_until` on: so a crash repeats at most a slice, and repeating it finds nothing.
 
 Workers that have not seen a deletion are over when it is taken; those that have leave out what it covers and write
-rows with ids above its `last_id`. So what is deleted here was all stored before.
+rows with ids above its `last_id`. So what is deleted here was all stored before; on a Citus cluster it begins when all
+nodes show that.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from services.platform.settings import RepairSettings
 
 from ..aggregates.refresh import LOCK_TIMEOUT
 from .loop import Database, Rounds, reconnecting
+from .settling import NotShownError, parts_shown
 
 __all__ = ["DeletionLoop", "delete_once"]
 
@@ -150,6 +152,8 @@ async def delete_once(connection: Connection, capability: Capability) -> int:
         try:
             step: timedelta | None = timedelta.max
             most = SLICE_ROWS
+            if capability.spread:
+                await parts_shown(connection, lambda: None)
             while step:
                 try:
                     slice_ = _slice(connection, capability, deletion_id, step, most)
@@ -161,7 +165,7 @@ async def delete_once(connection: Connection, capability: Capability) -> int:
                     most = max(1, most // 10)
         except DATABASE_AWAY:
             raise
-        except DatabaseRefusedError as error:
+        except (DatabaseRefusedError, NotShownError) as error:
             waiting += 1
             problem = words_of(error)
             log.warning(
@@ -188,6 +192,12 @@ async def _slice(
             if capability.edition == "full":
                 # The slice bounds it: its own rows, and the rest of the columnstore batches that it cuts.
                 await connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+            if capability.spread:
+                # Who has changed rows on one node alone commits there first, and the notes afterwards or never; who has
+                # copied, be it nothing, commits in two phases.
+                await connection.copy_records_to_table(
+                    "sensor_data", records=[], columns=["timestamp", "sensor_id", "value"]
+                )
             status = await connection.execute(DELETE, sensor_ids, start, stop, last_id)
             await connection.execute(NOTE, list(hours))
         gone = int(status.split()[-1]) if hours else 0

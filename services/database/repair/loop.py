@@ -157,7 +157,8 @@ class RepairLoop:
         patience = self._settings.refresh_timeout
         if capability.rollups:
             async with keeping(database, patience) as connection:
-                yield connection, RollupKeeper(connection, self._health, patience).round
+                keeper = RollupKeeper(connection, self._health, patience, spread=capability.spread)
+                yield connection, keeper.round
             return
         async with refreshing(database, patience) as (connection, guard):
 

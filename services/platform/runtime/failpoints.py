@@ -26,6 +26,7 @@ Place = Literal[
     "deletion.before_commit",
     "catalogue.before_commit",
     "rollups.before_commit",
+    "rollups.before_telling",
     "tier.after_intent",
     "tier.after_write",
     "tier.after_verify",
@@ -37,9 +38,10 @@ Place = Literal[
 ]
 """Before and after the entry is written; after entries were read; between ledger and the claim of slices, this or the
 look for natural rows and COPY, COPY and COMMIT, COMMIT and acknowledgement; after that; between deleting a slice of
-rows, a step of the catalogue or one of the rollups, and COMMIT; on a chunk's way to the tier, between the note of its
-files, these, their verification, the drop, COMMIT, and the removal of files that nobody asks for; before and after a
-piece of a file is posted, between the notes of both."""
+rows, a step of the catalogue or one of the rollups, and COMMIT; between the buckets of a step and what tells of them,
+where these are two transactions; on a chunk's way to the tier, between the note of its files, these, their
+verification, the drop, COMMIT, and the removal of files that nobody asks for; before and after a piece of a file is
+posted, between the notes of both."""
 
 
 def _absent(_: Place) -> None:

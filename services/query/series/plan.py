@@ -78,7 +78,7 @@ def plan(
         question: what is asked.
         groups: which of its sensors are aggregated together.
         rollups: those that are known; what of them is taken is decided by how far they are.
-        spread: whether the readings lie on several nodes, where there are no rollups.
+        spread: whether the readings lie on several nodes.
     """
     grid, start, end = question.grid, question.start, question.end
     if grid is None:
@@ -99,7 +99,7 @@ def plan(
     return RoutedPlan(
         COVERAGE,
         (ids, start, end, question.sensors),
-        lambda found: _partials(question, groups, *routes(start, end, fit, found)),
+        lambda found: _partials(question, groups, *routes(start, end, fit, found), spread=spread),
         rows,
         long=is_long(question),
     )

@@ -133,6 +133,10 @@ cross join lateral (
   where inhparent = c.oid
 ) as p
 where c.oid = 'public.sensor_data'::regclass
+union all
+select name, citus_total_relation_size(to_regclass('public.' || name)), null, null, null, null, null
+from unnest(array['sensor_rollup_1h', 'sensor_rollup_15m']) as name
+where to_regclass('public.' || name) is not null
 """
 
 # A small ledger is counted; of a large one the statistics tell, as of the last time that they were gathered.

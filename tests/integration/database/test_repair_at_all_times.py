@@ -12,6 +12,7 @@ from services.database.repair.late_ranges import recompute_changed, repair_once
 from services.platform.postgres.capability import capability
 from services.platform.runtime.health import Health
 from tests.support import TestDatabase
+from tests.support.rollups import NOTE
 
 HOUR = timedelta(hours=1)
 LONG_AGO = datetime(2025, 10, 22, tzinfo=UTC)
@@ -25,12 +26,6 @@ select
   (select count(*) from sensor_data) as stored
 """
 
-# As the worker notes.
-NOTE = """
-insert into late_ranges (range_start, range_end)
-select hour, hour + interval '1 hour' from time_bucket(interval '1 hour', $1::timestamptz) as hour
-where hour < (select late_before())
-"""
 # Each takes a number of hours, up to 300. TimescaleDB refuses to move rows across the edge of a chunk.
 BY_HAND = (
     """

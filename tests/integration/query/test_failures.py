@@ -75,9 +75,7 @@ async def test_what_the_schema_lacks_is_named_by_the_answer_and_by_readiness(
 ) -> None:
     monkeypatch.setattr("services.query.app._LOOK_INTERVAL", 0.5)
     change, named, question = MISSING[what]
-    if database.mode == "citus":
-        change = change.replace("materialized view", "view")
-    elif database.mode == "plain" and named == "measurement_hourly":
+    if database.mode != "timescaledb" and named == "measurement_hourly":
         change, named = "revoke select on sensor_rollup_1h from millrace_reader", "sensor_rollup_1h"
     async with asking(query_settings(database)) as client, owner(database) as connection:
         assert [(await client.get(url)).status_code for url in QUESTIONS] == [200] * 4

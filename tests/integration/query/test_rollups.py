@@ -27,7 +27,7 @@ from services.query.rollups import Rollups
 from tests.support import TestDatabase, series
 from tests.support.late import connected
 from tests.support.query import asking, query_settings
-from tests.support.rollups import keeper, kept
+from tests.support.rollups import changing, keeper, kept
 from tests.support.series import Asked, Reading
 
 BEGIN = datetime(2024, 3, 28, tzinfo=UTC)
@@ -113,7 +113,7 @@ class World:
             case ("insert" | "late", readings):
                 new = [(sensor, BEGIN + timedelta(minutes=minute), value) for sensor, minute, value in readings]
                 hours = {at.replace(minute=0) for _, at, _ in new} if step[0] == "late" else set()
-                async with owner.transaction():
+                async with owner.transaction() if step[0] == "late" else changing(owner, self.database):
                     if step[0] == "late":
                         await owner.execute("set local millrace.notes = 'own'")
                     await owner.executemany(
@@ -127,9 +127,10 @@ class World:
             case ("delete" | "update", sensor, span):
                 low, high = (BEGIN + timedelta(minutes=minute) for minute in span)
                 what = "delete from sensor_data" if step[0] == "delete" else "update sensor_data set value = value + 1"
-                await owner.execute(
-                    f"{what} where sensor_id = $1 and timestamp >= $2 and timestamp < $3", sensor, low, high
-                )
+                async with changing(owner, self.database):
+                    await owner.execute(
+                        f"{what} where sensor_id = $1 and timestamp >= $2 and timestamp < $3", sensor, low, high
+                    )
                 hit = [row for row in self.rows if row[0] == sensor and low <= row[1] < high]
                 self.rows = [row for row in self.rows if row not in hit]
                 if step[0] == "update":
@@ -140,12 +141,13 @@ class World:
                     await owner.execute(f"call refresh_continuous_aggregate('{name}', '{low}', '{high}')")
                 except asyncpg.InvalidParameterValueError:
                     event("no whole bucket")
-            case ("repair",) if self.database.mode == "plain":
+            case ("repair",) if self.database.mode != "timescaledb":
                 await self.keeper.round()
             case ("repair",):
                 await repaired(owner, self.guard)
             case ("truncate",):
-                await owner.execute("truncate sensor_data")
+                async with changing(owner, self.database):
+                    await owner.execute("truncate sensor_data")
                 self.rows = []
             case ("renew", name) if self.database.mode == "timescaledb":
                 await renewed(owner, name)
@@ -264,7 +266,7 @@ async def filled(world: World) -> World:
     if world.database.mode == "timescaledb":
         for name in ROLLUPS:
             await world.do(("refresh", name, (0, MINUTES)))
-    elif world.database.mode == "plain":
+    else:
         await kept(world.database)
     await world.look()
     return world
@@ -279,9 +281,9 @@ def parts(found: Any) -> list[str]:
 
 
 async def test_the_widest_rollup_that_fits_is_taken_and_told(filled: World, client: httpx.AsyncClient) -> None:
-    plain = filled.database.mode == "plain"
+    tables = filled.database.mode != "timescaledb"
     together = [replace(DAYS, by=by, fill="previous") for by in ("all", "floor,room")]
-    wide = ["sensor_rollup_1h"] if plain else ["measurement_hourly", "by_day"]
+    wide = ["sensor_rollup_1h"] if tables else ["measurement_hourly", "by_day"]
     for asked, expected in (
         *((asked, wide) for asked in (DAYS, *together)),
         (LOCAL, ["sensor_rollup_15m"]),
@@ -308,7 +310,7 @@ async def test_readings_that_came_late_are_taken_from_the_rows_alone(filled: Wor
 async def test_what_retention_took_is_answered_by_the_rollups_and_told(
     filled: World, client: httpx.AsyncClient
 ) -> None:
-    if filled.database.mode == "plain":
+    if filled.database.mode != "timescaledb":
         return
     before = await answered(client, DAYS)
     await filled.do(("repair",))
@@ -328,7 +330,7 @@ async def test_what_retention_took_is_answered_by_the_rollups_and_told(
 async def test_a_rollup_made_when_the_rows_were_gone_takes_nothing_from_the_others(
     filled: World, client: httpx.AsyncClient
 ) -> None:
-    if filled.database.mode == "plain":
+    if filled.database.mode != "timescaledb":
         return
     hours = Asked(BEGIN, BEGIN + timedelta(days=11), "UTC", ["min", "max", "count"], (1, "h"), "none")
     before = await answered(client, hours)
@@ -346,7 +348,7 @@ async def test_a_rollup_made_when_the_rows_were_gone_takes_nothing_from_the_othe
 async def test_a_rollup_that_is_gone_since_the_last_look_is_not_missed(
     filled: World, client: httpx.AsyncClient, end: str
 ) -> None:
-    if filled.database.mode == "plain":
+    if filled.database.mode != "timescaledb":
         return
     before = await answered(client, DAYS)
     await filled.owner.execute(end)
