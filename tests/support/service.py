@@ -61,7 +61,7 @@ class Service:
 
     async def ready(self, timeout: float = 60.0) -> None:
         """Wait until `/readyz` answers 200."""
-        await eventually(self.is_ready, timeout)
+        await eventually(self.is_ready, timeout, 0.2)
 
     async def is_ready(self) -> bool:
         """Tell whether `/readyz` answers 200 now.

@@ -226,7 +226,7 @@ async def answered(client: httpx.AsyncClient, asked: Asked, sensors: Sequence[st
 
 # An example takes long enough that one found is worth more than a smaller one.
 @examples(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,

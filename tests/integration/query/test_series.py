@@ -15,8 +15,8 @@ from tests.support import series
 from tests.support.query import EPOCH, insert
 from tests.support.series import Asked, Reading
 
-MANY = 2 * examples().max_examples
-"""200 examples, or as many as the profile has it."""
+MANY = examples().max_examples
+"""A hundred examples, or as many as the profile has it."""
 
 DEMO = [(0, 25.3), (1, 26.7), (5, 30.7), (60, 10.0), (66, 12.0), (66, 114.0)]
 
