@@ -183,7 +183,7 @@ async def test_late_is_what_an_aggregate_may_have_read(timescaledb: TestDatabase
 
 
 async def test_a_database_that_is_away_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "RETRY_FOR", 0.1)
+    monkeypatch.setattr(schema, "RETRY_FOR", 2.0)
     settings = DatabaseSettings(owner_url=SecretStr(f"postgresql://millrace_owner@127.0.0.1:{free_port()}/x"))
     with capture_logs() as lines, pytest.raises(SchemaError, match="cannot be reached"):
         await apply(settings)

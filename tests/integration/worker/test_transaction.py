@@ -178,8 +178,8 @@ async def test_concurrent_writers_of_the_same_entries_in_any_order_store_each_on
 
 async def test_a_server_that_falls_silent_is_given_up_and_the_work_stored_once(settings: Settings) -> None:
     async with proxied(*server_of(settings, "writer")) as proxy:
-        behind = moved(settings, proxy.port, "writer", connect_timeout=1.0)
-        store = await store_for(behind, settings.worker.model_copy(update={"transaction_timeout": 0.5}))
+        behind = moved(settings, proxy.port, "writer", connect_timeout=4.0)
+        store = await store_for(behind, settings.worker.model_copy(update={"transaction_timeout": 2.0}))
         await store.write(work_of(entry_of(some(1, "before"))))
         work = work_of(entry_of(some(1, "silent")))
         proxy.open.clear()
