@@ -1,5 +1,6 @@
 """Commands for a cluster that README and docs show: options, values, files and names are those there are."""
 
+import functools
 import itertools
 import re
 import shutil
@@ -50,13 +51,10 @@ def test_every_option_of_kubectl_is_one() -> None:
     found = list(simple_commands("kubectl"))
     assert len(found) > 20
     shared = _said("options")
-    helps: dict[tuple[str, ...], str] = {}
     for snippet, words in found:
         # `create secret generic` is three words; objects are none of the command's.
         verb = tuple(words[: {"create": 3, "rollout": 2}.get(words[0], 1)])
-        if verb not in helps:
-            helps[verb] = _said(*verb, "--help")
-        known = helps[verb] + shared
+        known = _said(*verb, "--help") + shared
         for option in options_of(words):
             assert re.search(rf"(?<![\w-]){option}\b", known), f"{snippet}: kubectl {' '.join(verb)} {option}"
 
@@ -78,5 +76,6 @@ def options_of(words: list[str]) -> list[str]:
     return [word.partition("=")[0] for word in own if re.match(r"-{1,2}[a-z]", word)]
 
 
+@functools.cache
 def _said(*arguments: str) -> str:
     return subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=True).stdout

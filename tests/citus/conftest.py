@@ -15,6 +15,12 @@ from tests.support.servers import OPTIONS, installations
 
 
 @pytest.fixture
+def database_mode() -> str:
+    """Of the tests here; where this machine lacks it, `database` skips them."""
+    return "citus"
+
+
+@pytest.fixture
 async def standing(open_folder: Path) -> AsyncIterator[tuple[Cluster, TestDatabase]]:
     """A cluster of two nodes, and its database with the schema."""
     installation = installations().get("citus")

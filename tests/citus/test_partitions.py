@@ -5,8 +5,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from services.database.partitions.upkeep import finite, keep, kept_if_possible
 from services.database.schema.apply import apply
 from services.local.citus import Cluster
@@ -16,11 +14,9 @@ from services.operator.specs.resources import HypertableSpec
 from services.platform.postgres.capability import capability
 from services.platform.settings import Settings
 from tests.citus.test_nodes import kept
-from tests.conftest import ABSENT
 from tests.support import TestDatabase
 from tests.support.faults import Make, acknowledged, load, worker
 from tests.support.late import connected, insert
-from tests.support.servers import installations
 
 DAY = timedelta(days=1)
 ROWS = 1_200_000
@@ -34,15 +30,6 @@ drop table {old};
 alter table sensor_data attach partition sensor_data_before for values from (minvalue) to ('{end}');
 alter table sensor_data attach partition sensor_data_after for values from ('{end}') to (maxvalue)
 """
-
-
-@pytest.fixture(params=["citus"])
-def database_mode(request: pytest.FixtureRequest) -> str:
-    """Of the tests here."""
-    if "citus" not in installations():
-        pytest.skip(ABSENT["citus"])
-    mode: str = request.param
-    return mode
 
 
 def now() -> datetime:

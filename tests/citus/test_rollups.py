@@ -16,7 +16,6 @@ from services.database.repair.rollups import RollupKeeper
 from services.database.schema.apply import apply
 from services.database.schema.scripts import SQL
 from services.platform.postgres.capability import capability
-from tests.conftest import ABSENT
 from tests.support import TestDatabase
 from tests.support.faults import chance
 from tests.support.late import HOUR, connected
@@ -32,18 +31,8 @@ from tests.support.rollups import (
     kept,
     written,
 )
-from tests.support.servers import installations
 
 BEGIN = datetime(2025, 10, 22, tzinfo=UTC)
-
-
-@pytest.fixture(params=["citus"])
-def database_mode(request: pytest.FixtureRequest) -> str:
-    """Of the tests here."""
-    if "citus" not in installations():
-        pytest.skip(ABSENT["citus"])
-    mode: str = request.param
-    return mode
 
 
 class Counted:

@@ -106,6 +106,18 @@ async def decided(cluster: Cluster, role: str, commit: Any) -> None:
     await committing
 
 
+@asynccontextmanager
+async def shown_late(cluster: Cluster, writer: Any, *times: datetime) -> AsyncIterator[None]:
+    """Have readings be committed when the block begins, and the first node not show its part before the block ends."""
+    async with unrecovered(cluster):
+        transaction = writer.transaction()
+        await transaction.start()
+        await copied(writer, *times)
+        await decided(cluster, "millrace_writer", transaction.commit())
+        yield
+    await eventually(lambda: none_prepared(cluster), 30)
+
+
 async def test_a_part_that_a_node_shows_late_is_in_the_buckets_in_the_end(
     cluster: Cluster, own: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,19 +125,13 @@ async def test_a_part_that_a_node_shows_late_is_in_the_buckets_in_the_end(
     async with connected(own, "writer") as writer, connected(own, "owner") as owner, keeper(own) as one:
         await written(writer, BEGIN)
         await kept(own)
-        async with unrecovered(cluster):
-            transaction = writer.transaction()
-            await transaction.start()
-            await copied(writer, BEGIN)
-            await decided(cluster, "millrace_writer", transaction.commit())
-            # It is committed, and the first node does not show its part.
+        async with shown_late(cluster, writer, BEGIN):
             assert await notes(own) == 1
             stored, hours = await shown(own)
             assert len(SENSORS) < stored == hours < 2 * len(SENSORS)
             for _ in range(2):
                 assert (await one.round()).waiting == 1
             assert await notes(own) == 1
-        await eventually(lambda: none_prepared(cluster), 30)
         assert await shown(own) == (2 * len(SENSORS),) * 2
         await kept(own)
         await agree(owner)
@@ -138,17 +144,12 @@ async def test_what_was_written_before_the_first_hour_was_closed_and_is_shown_la
     """It has no note."""
     monkeypatch.setattr(settling, "SETTLING", 1.0)
     async with connected(own, "writer") as writer, connected(own, "owner") as owner, keeper(own) as one:
-        async with unrecovered(cluster):
-            transaction = writer.transaction()
-            await transaction.start()
-            await copied(writer, BEGIN, datetime.now(UTC) - 3 * HOUR)
-            await decided(cluster, "millrace_writer", transaction.commit())
+        async with shown_late(cluster, writer, BEGIN, datetime.now(UTC) - 3 * HOUR):
             assert await notes(own) == 0
             for _ in range(3):
                 await one.round()
             assert await owner.fetchval("select count(*) from sensor_rollup_1h") == 0
             assert not await owner.fetchval("select computed_from < computed_until from rollup_state")
-        await eventually(lambda: none_prepared(cluster), 30)
         await kept(own)
         await agree(owner)
         assert await owner.fetchval("select sum(samples) from sensor_rollup_1h") == 2 * len(SENSORS)
@@ -160,15 +161,10 @@ async def test_a_deletion_waits_for_what_a_node_does_not_show_yet(
     monkeypatch.setattr(settling, "SETTLING", 1.0)
     async with connected(own, "writer") as writer, connected(own, "owner") as owner:
         able = await capability(owner)
-        async with unrecovered(cluster):
-            transaction = writer.transaction()
-            await transaction.start()
-            await copied(writer, BEGIN)
-            await decided(cluster, "millrace_writer", transaction.commit())
+        async with shown_late(cluster, writer, BEGIN):
             await owner.execute(DELETION, SENSORS, BEGIN, BEGIN + HOUR)
             assert await delete_once(owner, able) == 1
             assert "prepared transactions are not over yet" in await owner.fetchval("select problem from deletions")
-        await eventually(lambda: none_prepared(cluster), 30)
         assert await owner.fetchval("select count(*) from sensor_data") == len(SENSORS)
         assert await delete_once(owner, able) == 0
         assert await owner.fetchval("select count(*) from sensor_data") == 0

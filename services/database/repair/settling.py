@@ -2,10 +2,10 @@
 
 Who writes to the table has a lock on it until his commit is decided. On a Citus cluster the coordinator decides: each
 node has its part prepared by then, and commits it afterwards. Where a node, or the way to it, dies in between, the part
-stays prepared until Citus's recovery commits it. A node lists a
-part from its preparation on until the part is shown, a restart included. So all that was decided when the nodes were
-asked for their lists is shown by them once nothing of these lists is left; a node that does not answer may have parts
-of which nobody knows. Parts that are prepared and will be rolled back are waited for as well.
+stays prepared until Citus's recovery commits it. A node lists a part from its preparation on until the part is shown, a
+restart included. So all that was decided when the nodes were asked for their lists is shown by them once nothing of
+these lists is left; a node that does not answer may have parts of which nobody knows. Parts that are prepared and will
+be rolled back are waited for as well.
 """
 
 import asyncio
