@@ -186,8 +186,9 @@ def _parse_block(block: Bytes) -> Numbers:
 
 
 def _parse_kind(block: Bytes, offset_width: int) -> Numbers:
+    # Where there is no point there is one character less than a fraction of no digits has.
     digits = block.shape[1] - offset_width - _FRACTION_AT - 1
-    if digits == 0 or digits > _MOST_DIGITS or len(block) == 0:
+    if digits < -1 or digits == 0 or digits > _MOST_DIGITS or len(block) == 0:
         return np.full(len(block), INVALID, np.int64)
     minute = _shared_minute(block)
     start = 0 if minute is None else _SECOND_AT

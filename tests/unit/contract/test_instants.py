@@ -92,10 +92,16 @@ def test_what_is_no_rfc_3339_timestamp_is_invalid_and_spoils_no_neighbour(text: 
     assert parsed([good, text, good]) == [1761166800000000, INVALID, 1761166800000000]
 
 
+@pytest.mark.parametrize("tail", [":00.123456789+00:00", ":00+00:00", ":00Z", ":0000000000000000000", ":00.+00:00"])
+def test_a_text_of_any_length_is_read_among_many_as_alone(tail: str) -> None:
+    for length in range(len(tail) + 1):
+        parsed(["2025-10-22T21:00" + tail[:length]])
+
+
 ENDS = st.tuples(
-    st.sampled_from(["00", "07", "59", "60", "1 ", "-1"]),
+    st.sampled_from(["00", "07", "59", "60", "1 ", "-1", "0", "000"]),
     st.sampled_from(["", ".", ".5", ".000", ".987654", ".98765432", ".12x", ",125"]),
-    st.sampled_from(["Z", "z", "+02:00", "-23:59", "+24:00", "*02:00"]),
+    st.sampled_from(["Z", "z", "", "+02:00", "-23:59", "+24:00", "*02:00", "+02", "+0200", "UTC", "0Z"]),
 )
 
 
