@@ -19,6 +19,7 @@ MAX_GROUP = (1 << POSITION_BITS) - 1
 """How many anonymous batches an entry may hold."""
 
 _NAMESPACE = uuid.UUID("6d0cf4d6-8a3c-5f0e-9d0e-5a5f2f6f7a11")
+_UNKNOWN = uuid.SafeUUID.unknown
 _VERSION_AND_VARIANT = (7 << 76) | (2 << 62)
 _RANDOM_50 = (1 << 50) - 1
 
@@ -43,7 +44,7 @@ def member_id(group: uuid.UUID, position: int) -> uuid.UUID:
     # Of what the constructor does this is all that such an id needs, in a third of the time: each request has one.
     made = object.__new__(uuid.UUID)
     object.__setattr__(made, "int", group.int | position)
-    object.__setattr__(made, "is_safe", uuid.SafeUUID.unknown)
+    object.__setattr__(made, "is_safe", _UNKNOWN)
     return made
 
 

@@ -222,7 +222,7 @@ class Acceptor:
         self.rates.count_request(caller)
         self.passed_over.count(door, caller.name, decoded.skipped)
         self.rates.count_rows(caller, rows)
-        self.group_commit.put(_pending(caller, parameters, decoded, size=len(body), traceparent=None, done=done))
+        self.group_commit.put(_pending(caller, parameters, decoded, rows, size=len(body), traceparent=None, done=done))
         return True
 
     async def _take(self, request: Request, parameters: IngestParameters, decode: Decoder) -> Accepted | Acceptance:
@@ -250,9 +250,12 @@ class Acceptor:
             return Acceptance(None, 0, [], skipped=decoded.skipped)
         if caller.series_per_hour is not None:
             await self.new_series.check(caller, decoded.readings.sensor_ids)
-        self.rates.count_rows(caller, len(decoded))
+        rows = len(decoded)
+        self.rates.count_rows(caller, rows)
         done: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        batch = _pending(caller, parameters, decoded, size=len(body), traceparent=current_traceparent(), done=done)
+        batch = _pending(
+            caller, parameters, decoded, rows, size=len(body), traceparent=current_traceparent(), done=done
+        )
         if batch.batch_id is not None:
             repeat = await self._repeat(batch.batch_id, decoded, partial=parameters.partial)
             if repeat is not None:
@@ -323,13 +326,20 @@ def acceptance(accepted: Accepted, *, timed_out: bool = False) -> Acceptance:
 
 
 def _pending(
-    caller: Caller, parameters: IngestParameters, decoded: Decoded, *, size: int, traceparent: str | None, done: Done
+    caller: Caller,
+    parameters: IngestParameters,
+    decoded: Decoded,
+    rows: int,
+    *,
+    size: int,
+    traceparent: str | None,
+    done: Done,
 ) -> PendingBatch:
-    """Return the batch of a caller's readings, which came in a body of `size` bytes."""
+    """Return the batch of a caller's readings, so many rows, which came in a body of `size` bytes."""
     return PendingBatch(
         decoded,
         done,
-        len(decoded),
+        rows,
         parameters.partial,
         decoded.label_bytes or (size if decoded.readings.series else 0),
         None if parameters.key is None else keyed_id(caller.name, parameters.key),

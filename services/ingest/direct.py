@@ -106,10 +106,9 @@ class _Taker:
         Raises:
             Problem: it must be refused.
         """
-        in_flight = self._in_flight.request()
+        in_flight = self._in_flight.request(len(body))
         taken = False
         try:
-            in_flight.take(len(body))
             under_way = _UnderWay(self, asked, in_flight, began, answer)
             taken = self._acceptor.accept_whole(self.door.name, caller, asked, body, under_way)
         finally:

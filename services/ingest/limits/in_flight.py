@@ -21,16 +21,18 @@ class InFlight:
         requests_under_way.show(lambda: self.requests)
         bytes_under_way.show(lambda: self.bytes)
 
-    def request(self) -> "RequestInFlight":
-        """Count one request, and what it takes, until the block is left.
+    def request(self, size: int = 0) -> "RequestInFlight":
+        """Count one request, `size` bytes and what it takes beside them, until the block is left.
 
         Raises:
-            Problem: `overloaded`.
+            Problem: `overloaded`, and nothing is counted.
         """
         if self.requests >= self._most_requests:
             raise _overloaded(f"{self.requests} requests are under way")
+        if size:
+            self.take(size)
         self.requests += 1
-        return RequestInFlight(self)
+        return RequestInFlight(self, size)
 
     def take(self, size: int) -> None:
         """Count `size` bytes more.
@@ -46,9 +48,11 @@ class InFlight:
 class RequestInFlight:
     """A request under way, and the bytes that it has taken: none behind its block."""
 
-    def __init__(self, in_flight: InFlight) -> None:
+    __slots__ = ("_bytes", "_in_flight")
+
+    def __init__(self, in_flight: InFlight, size: int) -> None:
         self._in_flight = in_flight
-        self._bytes = 0
+        self._bytes = size
 
     def take(self, size: int) -> None:
         """Take `size` bytes more.

@@ -62,31 +62,27 @@ class Rates:
         """
         if caller.requests_per_second is None and caller.rows_per_second is None:
             return
-        requests, rows = self._bucket(caller, "requests"), self._bucket(caller, "rows")
-        for bucket, what in ((requests, "requests"), (rows, "rows")):
-            if bucket is not None and (wait := bucket.wait()) > 0:
-                detail = f"caller {caller.name} may send {bucket.rate:g} {what} a second, and has sent more"
+        for what, rate in (("requests", caller.requests_per_second), ("rows", caller.rows_per_second)):
+            if rate is not None and (wait := self._bucket(caller, what, rate).wait()) > 0:
+                detail = f"caller {caller.name} may send {rate:g} {what} a second, and has sent more"
                 raise Problem("rate_limited", detail, {"Retry-After": str(math.ceil(wait))})
 
     def count_request(self, caller: Caller) -> None:
         """Count a request that passed."""
-        if (bucket := self._bucket(caller, "requests")) is not None:
-            bucket.take(1)
+        if caller.requests_per_second is not None:
+            self._bucket(caller, "requests", caller.requests_per_second).take(1)
 
     def count_rows(self, caller: Caller, rows: int) -> None:
         """Count the readings of a request that passed."""
-        if (bucket := self._bucket(caller, "rows")) is not None:
-            bucket.take(rows)
+        if caller.rows_per_second is not None:
+            self._bucket(caller, "rows", caller.rows_per_second).take(rows)
 
     def taken(self) -> Iterator[Taken]:
         """Yield what callers with limits have taken since this process began."""
         for (name, what, rate), bucket in self._buckets.items():
             yield Taken(name, what, rate, bucket.taken, bucket.at)
 
-    def _bucket(self, caller: Caller, what: str) -> _Bucket | None:
-        rate = caller.rows_per_second if what == "rows" else caller.requests_per_second
-        if rate is None:
-            return None
+    def _bucket(self, caller: Caller, what: str, rate: float) -> _Bucket:
         name = (caller.name, what, rate)
         if name not in self._buckets:
             self._buckets[name] = _Bucket(rate, _BURST * rate)

@@ -45,11 +45,17 @@ The same head means the same: it is asked once for many requests.
 
 
 @functools.lru_cache(maxsize=1024)
-def _head(status: int, fields: tuple[Header, ...]) -> bytes | None:
-    """Return an answer's status line and headers; None where one has a value that HTTP does not let pass."""
+def _head(status: int, fields: tuple[Header, ...], keep_alive: bool) -> tuple[bytes, bool] | None:
+    """Return an answer's status line and headers, and whether the connection stays open behind it.
+
+    None where a header has a value that HTTP does not let pass.
+    """
     if any(HEADER_VALUE_RE.search(value) for _, value in fields):
         return None
-    return STATUS_LINE[status] + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n"
+    closes = _CLOSE in fields
+    told = fields if keep_alive or closes else (*fields, _CLOSE)
+    head = STATUS_LINE[status] + b"".join(b"%s: %s\r\n" % field for field in told) + b"\r\n"
+    return head, keep_alive and not closes
 
 
 class _Known(NamedTuple):
@@ -193,7 +199,8 @@ class DirectProtocol(PatientProtocol):
         self._left = take(body, cycle)
         if self._left is not None:
             return False
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self.begun()
         self.cycle = self._answering = cycle  # type: ignore[assignment]
         return True
@@ -203,14 +210,13 @@ class DirectProtocol(PatientProtocol):
         cycle.response_complete = True
         if cycle.disconnected:
             return
-        closes = _CLOSE in response.raw_headers
-        stays = cycle.keep_alive and not closes
-        added = self.server_state.default_headers if stays or closes else [*self.server_state.default_headers, _CLOSE]
-        head = _head(response.status_code, (*response.raw_headers, *added))
-        if head is None:
+        fields = (*response.raw_headers, *self.server_state.default_headers)
+        found = _head(response.status_code, fields, cycle.keep_alive)
+        if found is None:
             log.error("an answer has a header that is none", action="answer")
             self.transport.abort()
             return
+        head, stays = found
         self.write_whole(head + response.body)
         if stays and not self.pipeline and not self.flow.read_paused and self.refusal is None:
             self._rest()
