@@ -110,13 +110,16 @@ class Rough:
         return [tuple(row) for row in await sql(self.settings.database, query, names)]
 
     async def settled(self, count: int, *names: str) -> list[Row]:
-        """Return the readings of some names once there are `count`, or as they are after a minute."""
+        """Return the readings of some names once there are `count`, or as they are after three minutes.
+
+        A client whose requests took too long on a busy disk begins each of them anew.
+        """
 
         async def there() -> bool:
             return len(await self.rows(*names)) >= count
 
         with contextlib.suppress(TimeoutError, AssertionError):
-            await eventually(there, 60)
+            await eventually(there, 180)
         await asyncio.sleep(2)
         return await self.rows(*names)
 
