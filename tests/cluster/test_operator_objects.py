@@ -104,6 +104,18 @@ async def test_a_changed_interval_changes_the_one_job(
     assert await asked(timescaledb, REFRESH_JOBS, "measurement_hourly") == 1
 
 
+async def test_an_age_for_the_tier_is_kept_by_the_server_and_reaches_the_database(
+    namespace: Namespace, timescaledb: TestDatabase, operator: Any
+) -> None:
+    await begun(namespace, timescaledb, operator(), "schema", "sensor-data")
+    namespace.patch("hypertable", "sensor-data", {"spec": {"tier": {"after": "90 days"}}})
+
+    async def told() -> bool:
+        return bool(await asked(timescaledb, "select after = '90 days' from tier_policy"))
+
+    await eventually(told, 60)
+
+
 async def test_a_late_reading_and_a_row_by_sql_are_materialised_without_a_policy(
     namespace: Namespace, timescaledb: TestDatabase, operator: Any
 ) -> None:
