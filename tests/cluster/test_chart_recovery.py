@@ -40,14 +40,14 @@ def in_archive(release: Release, command: str) -> str:
     return release.namespace.run("exec", "deployment/millrace-backup", "--", "sh", "-euc", command).strip()
 
 
-def runs(release: Release) -> int:
-    """Return how many runs of the archive have a base backup."""
-    return int(in_archive(release, f"({BASES} || true) | cut -d / -f 3 | sort -u | wc -l"))
+def runs(release: Release) -> frozenset[str]:
+    """Return the runs of the archive that have a base backup; the oldest go when there are too many of these."""
+    return frozenset(in_archive(release, f"({BASES} || true) | cut -d / -f 3").split())
 
 
-async def backed_up(release: Release, begun: int = 1) -> None:
-    """Wait until so many runs of the archive have a base backup."""
-    await eventually(lambda: runs(release) >= begun, 120, 1.0)
+async def backed_up(release: Release, but: frozenset[str] = frozenset()) -> None:
+    """Wait until a run of the archive, but for those, has a base backup."""
+    await eventually(lambda: runs(release) - but, 120, 1.0)
 
 
 def take_base_backup(release: Release, person: Person) -> None:
@@ -129,7 +129,7 @@ async def test_a_release_comes_back_from_nothing_by_one_command(folder: Path) ->
         journal = await lost.sent(300)
         assert (await lost.verdict(journal, 120)).clean
         await archived(lost)
-        before = what_is_there(lost)
+        before, begun = what_is_there(lost), runs(lost)
         volume = lost.namespace.get("pvc", "millrace-backup")["spec"]["volumeName"]
     assert before.split("|")[0] == str(ROWS + 6)
     claim = (K8S / "backups-claim.yaml").read_text().replace("VOLUME", volume)
@@ -145,13 +145,14 @@ async def test_a_release_comes_back_from_nothing_by_one_command(folder: Path) ->
         found.send(ROWS, SEND)
         verdict = await found.verdict(await found.sent(300), 120)
         assert (verdict.promised, verdict.lost, verdict.doubled) == (ROWS, 0, 0)
-        await backed_up(found, 2)
+        await backed_up(found, begun)
 
 
 async def test_a_server_lost_under_load_comes_back_and_what_is_sent_again_is_stored_once(
     release: Release, folder: Path
 ) -> None:
     await backed_up(release)
+    begun = runs(release)
     release.send(ROWS, SEND)
     await eventually(lambda: int(release.psql("select count(*) from sensor_data")) > ROWS // 4, 200, 0.5)
     lose(release)
@@ -166,7 +167,7 @@ async def test_a_server_lost_under_load_comes_back_and_what_is_sent_again_is_sto
     verdict = await release.verdict(await release.sent(300), 120)
     assert (verdict.promised, verdict.lost, verdict.doubled) == (ROWS, 0, 0)
     release.namespace.run("delete", "pod", "sender")
-    await backed_up(release, 2)
+    await backed_up(release, begun)
 
 
 async def test_a_database_is_never_restored_over_and_comes_back_to_an_instant(release: Release, folder: Path) -> None:
@@ -198,7 +199,7 @@ async def test_a_database_is_never_restored_over_and_comes_back_to_an_instant(re
     person.types(to_instant.replace("2026-11-28T03:00:00Z", instant))
     assert what_is_there(release) == before
     assert goes_the_whole_way(release)
-    await backed_up(release, begun + 1)
+    await backed_up(release, begun)
     assert release.psql("select sensor_ids from deletions") == f"{{{first}}}"
 
 
@@ -241,7 +242,7 @@ async def test_a_drill_goes_well_under_load_and_fails_on_a_backup_that_is_broken
     assert what_is_there(release) == before
 
     # Without a segment of its log, a base backup leads nowhere.
-    await backed_up(release, begun + 1)
+    await backed_up(release, begun)
     release.psql("select pg_switch_wal()")
     await archived(release)
     segment = in_archive(release, "ls -d /archive/run-*/wal/*[0-9A-F] | sort | tail -n 1")
@@ -315,7 +316,7 @@ async def test_an_archive_that_was_away_for_too_long_begins_anew(release: Releas
     assert release.psql("select wal_status from pg_replication_slots where slot_name = 'backup'") == "lost"
     release.namespace.run("scale", "deployment/millrace-backup", "--replicas=1")
     release.namespace.run("rollout", "status", "deployment/millrace-backup", "--timeout=100s")
-    await backed_up(release, begun + 1)
+    await backed_up(release, begun)
     well, said = await drilled(release)
     assert well, said
 
