@@ -29,8 +29,7 @@ class InFlight:
         """
         if self.requests >= self._most_requests:
             raise _overloaded(f"{self.requests} requests are under way")
-        if size:
-            self.take(size)
+        self.take(size)
         self.requests += 1
         return RequestInFlight(self, size)
 

@@ -199,8 +199,7 @@ class DirectProtocol(PatientProtocol):
         self._left = take(body, cycle)
         if self._left is not None:
             return False
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
+        self._unset_keepalive_if_required()
         self.begun()
         self.cycle = self._answering = cycle  # type: ignore[assignment]
         return True
